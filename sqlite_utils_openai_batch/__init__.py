@@ -1,0 +1,21 @@
+"""Run the OpenAI Batch API over the rows of a SQLite database.
+
+sqlite-utils imports this module at each of its calls, so it holds the hook and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlite_utils import hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+
+@hookimpl  # type: ignore[untyped-decorator]
+def register_commands(cli: click.Group) -> None:
+    """Add the group `openai-batch` to sqlite-utils."""
+    from .cli import openai_batch
+
+    cli.add_command(openai_batch)

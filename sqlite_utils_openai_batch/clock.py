@@ -1,0 +1,34 @@
+"""The one place that tells the time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+
+def timestamp(at: datetime) -> str:
+    """`at` as UTC `YYYY-MM-DDTHH:MM:SS.mmmZ`: 24 characters, so that times compare as text."""
+    return at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def now(offset_seconds: float = 0) -> str:
+    """The present moment, or one that many seconds from it, as `timestamp` writes it."""
+    return timestamp(datetime.now(timezone.utc) + timedelta(seconds=offset_seconds))
+
+
+def from_unix(seconds: float | None) -> str | None:
+    """A provider's Unix time in seconds as `timestamp` writes it; None stays None."""
+    if not seconds:
+        return None
+    return timestamp(datetime.fromtimestamp(seconds, timezone.utc))
+
+
+def parse(text: str) -> datetime:
+    """The moment that `timestamp` wrote."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+
+
+def seconds_between(start: str | None, end: str | None) -> float | None:
+    """Seconds from `start` to `end`, or None where one of them is unknown."""
+    if not start or not end:
+        return None
+    return (parse(end) - parse(start)).total_seconds()

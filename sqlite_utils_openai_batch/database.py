@@ -1,0 +1,94 @@
+"""Open a SQLite file, and say in a sentence why that can't be done."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import DatabaseError
+
+# Seconds to wait for another writer. Our own transactions hold the lock for a fraction of one.
+BUSY_SECONDS = 10.0
+# ALTER TABLE DROP COLUMN came with 3.35, STRICT tables with 3.37.
+OLDEST_SQLITE = (3, 37)
+
+
+def connect(path: str | Path) -> sqlite3.Connection:
+    """A connection in autocommit mode to an existing database file.
+
+    Raises DatabaseError where there is no such file, or it is no SQLite database.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise DatabaseError(
+            f"Python's SQLite is {sqlite3.sqlite_version}; 3.37 or newer is needed. "
+            "A newer Python brings one."
+        )
+    file = Path(path)
+    if not file.exists():
+        raise DatabaseError(
+            f"No such database: '{path}'. Make one with: "
+            f"sqlite-utils insert {path} mytable data.csv --csv"
+        )
+    if file.is_dir():
+        raise DatabaseError(f"'{path}' is a folder, not a database.")
+    with explained(path):
+        conn = sqlite3.connect(
+            file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            conn.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        except BaseException:
+            conn.close()
+            raise
+    return conn
+
+
+@contextmanager
+def explained(path: str | Path) -> Iterator[None]:
+    """Turn SQLite's errors about the file itself into a DatabaseError that names it."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        sentence = explain(error, path)
+        if sentence is None:
+            raise
+        raise DatabaseError(sentence) from error
+
+
+def explain(error: sqlite3.Error, path: str | Path) -> str | None:
+    """What an error about the file means, or None where it is about something else."""
+    text = str(error)
+    if "not a database" in text:
+        return f"'{path}' is not a SQLite database."
+    if "locked" in text:
+        return (
+            f"'{path}' is locked: another program has been writing to it for "
+            f"{BUSY_SECONDS:g} seconds. Let it finish, then run this again."
+        )
+    if "readonly" in text or "read-only" in text:
+        return (
+            f"'{path}' can't be written: the file or its folder is read-only. "
+            "Change its permissions, or work on a copy."
+        )
+    if "unable to open" in text:
+        return f"'{path}' can't be opened. Look at the permissions of the file and its folder."
+    if "disk is full" in text or "disk I/O" in text:
+        return f"The disk is full or failing while writing '{path}' ({text}). Nothing was lost."
+    if "malformed" in text:
+        return f"'{path}' is damaged ({text}). Try: sqlite3 '{path}' .recover"
+    return None
+
+
+@contextmanager
+def transaction(conn: sqlite3.Connection) -> Iterator[None]:
+    """One BEGIN IMMEDIATE … COMMIT; rolled back where the body raises."""
+    conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        raise
+    conn.execute("COMMIT")

@@ -1,0 +1,100 @@
+"""Everything that this package raises on purpose.
+
+A message is a sentence (or two) for the person at the keyboard: it names the table, column,
+row or line, and says what to do next. The command line prints it without a traceback and
+exits with the class's `exit_code`.
+
+    OpenAIBatchError (1)
+    ├── UsageError (2)            options that contradict each other
+    ├── DatabaseError             no such file, not a database, locked, read-only, newer tables
+    ├── SourceError               no such table, column or key; a NULL or duplicate key
+    ├── TemplateError             a body or prompt that can't be used
+    │   └── UnrenderableRow       one row that the template can't render: costs that row only
+    ├── SchemaError               an answer schema that can't be used
+    ├── OutputError               output columns that hold values, or can't be written
+    ├── JobError                  no such job, or a job in the wrong state
+    ├── ConfigurationError        no key, a missing extra, weights that can't be had
+    └── ProviderError             the provider answered, and not as hoped
+        ├── Unreachable           nobody answered
+        ├── NoBatchAPI            a server that has no Files or Batches API
+        ├── QueueFull             the enqueued-token limit: wait, then go on
+        ├── Transient             try the same again later
+        ├── NotFound              no such batch or file
+        └── NeedsAttention (4)    quota, billing, key, permission: the job pauses
+"""
+
+from __future__ import annotations
+
+
+class OpenAIBatchError(Exception):
+    """Base of all errors of this package."""
+
+    exit_code = 1
+
+
+class UsageError(OpenAIBatchError):
+    """Options that contradict each other or are missing."""
+
+    exit_code = 2
+
+
+class DatabaseError(OpenAIBatchError):
+    """The database file can't be used."""
+
+
+class SourceError(OpenAIBatchError):
+    """The table, view or query can't be asked about."""
+
+
+class TemplateError(OpenAIBatchError):
+    """The request body or prompt can't be used."""
+
+
+class UnrenderableRow(TemplateError):
+    """One row that the template can't render; it becomes `unrenderable`, the others go on."""
+
+
+class SchemaError(OpenAIBatchError):
+    """The answer schema can't be used."""
+
+
+class OutputError(OpenAIBatchError):
+    """The answers can't be written where they were asked to go."""
+
+
+class JobError(OpenAIBatchError):
+    """No such job, or a job in the wrong state for what was asked."""
+
+
+class ConfigurationError(OpenAIBatchError):
+    """Something on this machine is missing: a key, an extra, the model's weights."""
+
+
+class ProviderError(OpenAIBatchError):
+    """The provider answered, and not as hoped."""
+
+
+class Unreachable(ProviderError):
+    """Nobody answered at the provider's address."""
+
+
+class NoBatchAPI(ProviderError):
+    """The server answers, but has no Files or Batches API."""
+
+
+class QueueFull(ProviderError):
+    """The provider's enqueued-token limit is reached."""
+
+
+class Transient(ProviderError):
+    """A failure of the moment: the same call may succeed later."""
+
+
+class NotFound(ProviderError):
+    """The provider knows no such batch or file."""
+
+
+class NeedsAttention(ProviderError):
+    """Quota, billing, key or permission: only a person can mend it, so the job pauses."""
+
+    exit_code = 4

@@ -1,0 +1,160 @@
+"""Every statement about parts, their sends and their leases."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .. import clock
+from ..database import transaction
+from .jobs import rows
+from .records import Part, read
+
+LEASE_SECONDS = 15 * 60
+# Who holds leases in this process: told apart also from another process with a reused pid.
+OWNER = f"{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def insert_part(conn: sqlite3.Connection, **values: Any) -> int:
+    """Store a part; the keywords are its columns. Returns its id."""
+    values.setdefault("created_at", clock.now())
+    names = ", ".join(values)
+    marks = ", ".join("?" for _ in values)
+    cursor = conn.execute(
+        f"INSERT INTO openai_batch_parts ({names}) VALUES ({marks})", list(values.values())
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def update_part(conn: sqlite3.Connection, part_id: int, **values: Any) -> None:
+    """Change columns of a part."""
+    sets = ", ".join(f"{name} = ?" for name in values)
+    conn.execute(f"UPDATE openai_batch_parts SET {sets} WHERE id = ?", [*values.values(), part_id])
+
+
+def move_part(conn: sqlite3.Connection, part: Part, to: str, **values: Any) -> bool:
+    """Change a part's status, only if it is still what `part` says and nobody else holds it.
+
+    False where another process was quicker: then nothing was changed.
+    """
+    sets = ", ".join(["status = ?", *(f"{name} = ?" for name in values)])
+    cursor = conn.execute(
+        f"UPDATE openai_batch_parts SET {sets} WHERE id = ? AND status = ? AND sends = ? "
+        "AND (lease_owner IS NULL OR lease_owner = ? OR lease_until < ?)",
+        [to, *values.values(), part.id, part.status, part.sends, OWNER, clock.now()],
+    )
+    return cursor.rowcount == 1
+
+
+def get_part(conn: sqlite3.Connection, part_id: int) -> Part:
+    """The part of that id, as it is now."""
+    return read(Part, rows(conn, "SELECT * FROM openai_batch_parts WHERE id = ?", [part_id])[0])
+
+
+def list_parts(conn: sqlite3.Connection, job_id: int) -> list[Part]:
+    """The parts of a job, in their order."""
+    found = rows(
+        conn, "SELECT * FROM openai_batch_parts WHERE job_id = ? ORDER BY number", [job_id]
+    )
+    return [read(Part, row) for row in found]
+
+
+def next_number(conn: sqlite3.Connection, job_id: int) -> int:
+    """The number of a job's next part."""
+    (last,) = conn.execute(
+        "SELECT max(number) FROM openai_batch_parts WHERE job_id = ?", [job_id]
+    ).fetchone()
+    return int(last or 0) + 1
+
+
+@contextmanager
+def leased(conn: sqlite3.Connection, part: Part) -> Iterator[bool]:
+    """Hold a part for this process while the body runs; yields False where another holds it."""
+    with transaction(conn):
+        cursor = conn.execute(
+            "UPDATE openai_batch_parts SET lease_owner = ?, lease_until = ? WHERE id = ? "
+            "AND (lease_owner IS NULL OR lease_owner = ? OR lease_until < ?)",
+            [OWNER, clock.now(LEASE_SECONDS), part.id, OWNER, clock.now()],
+        )
+        mine = cursor.rowcount == 1
+    try:
+        yield mine
+    finally:
+        if mine:
+            conn.execute(
+                "UPDATE openai_batch_parts SET lease_owner = NULL, lease_until = NULL "
+                "WHERE id = ? AND lease_owner = ?",
+                [part.id, OWNER],
+            )
+
+
+def renew(conn: sqlite3.Connection, part: Part) -> bool:
+    """Prolong this process's lease; False where it was lost, and then nothing may be sent."""
+    cursor = conn.execute(
+        "UPDATE openai_batch_parts SET lease_until = ? WHERE id = ? AND lease_owner = ?",
+        [clock.now(LEASE_SECONDS), part.id, OWNER],
+    )
+    return cursor.rowcount == 1
+
+
+def insert_send(conn: sqlite3.Connection, part: Part, send: int, token: str, sha256: bytes) -> None:
+    """Record the intent to send a part: before anything leaves this machine."""
+    conn.execute(
+        "INSERT INTO openai_batch_batches (part_id, send, token, sha256, status, created_at) "
+        "VALUES (?, ?, ?, ?, 'intended', ?)",
+        [part.id, send, token, sha256, clock.now()],
+    )
+
+
+def update_send(conn: sqlite3.Connection, part_id: int, send: int, **values: Any) -> None:
+    """Change columns of one send of a part."""
+    sets = ", ".join(f"{name} = ?" for name in values)
+    conn.execute(
+        f"UPDATE openai_batch_batches SET {sets} WHERE part_id = ? AND send = ?",
+        [*values.values(), part_id, send],
+    )
+
+
+def ended_batches(conn: sqlite3.Connection, job_id: int) -> set[str]:
+    """Ids of batches of a job that are recorded as ended: never adopted for another send."""
+    return {
+        str(row["batch_id"])
+        for row in rows(
+            conn,
+            "SELECT batch_id FROM openai_batch_batches AS batches "
+            "JOIN openai_batch_parts AS parts ON parts.id = batches.part_id "
+            "WHERE parts.job_id = ? AND batches.ended_at IS NOT NULL AND batch_id IS NOT NULL",
+            [job_id],
+        )
+    }
+
+
+def count_outcomes(conn: sqlite3.Connection, part_id: int) -> None:
+    """Bring a part's `outcomes` and token sums up to date with its requests."""
+    found = rows(
+        conn,
+        "SELECT status, count(*) AS n, sum(prompt_tokens) AS prompt, sum(cached_tokens) AS cached, "
+        "sum(completion_tokens) AS completion, sum(reasoning_tokens) AS reasoning "
+        "FROM openai_batch_requests WHERE part_id = ? GROUP BY status",
+        [part_id],
+    )
+
+    def total(column: str) -> int | None:
+        values = [row[column] for row in found if row[column] is not None]
+        return sum(values) if values else None
+
+    update_part(
+        conn,
+        part_id,
+        outcomes=json.dumps({row["status"]: row["n"] for row in found}),
+        prompt_tokens=total("prompt"),
+        cached_tokens=total("cached"),
+        completion_tokens=total("completion"),
+        reasoning_tokens=total("reasoning"),
+    )

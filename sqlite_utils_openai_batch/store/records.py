@@ -1,0 +1,129 @@
+"""Rows of the jobs and parts tables as Python objects."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of `openai_batch_jobs`; the columns are described in DESIGN section 4."""
+
+    id: int
+    uid: str
+    name: str | None
+    status: str
+    source: str | None
+    source_sql: str | None
+    source_params: str | None
+    key_columns: str
+    endpoint: str
+    model: str | None
+    template: str
+    template_hash: bytes
+    answer_schema: str | None
+    output: str
+    created_columns: str | None
+    provider: str
+    base_url: str | None
+    account: str | None
+    options: str
+    requests: int | None
+    skipped: int | None
+    estimated_input_tokens: int | None
+    estimated_cost_nanousd: int | None
+    upper_cost_nanousd: int | None
+    max_cost_nanousd: int | None
+    cost_nanousd: int | None
+    created_at: str
+    approved_at: str | None
+    submitted_at: str | None
+    checked_at: str | None
+    finished_at: str | None
+    message: str | None
+    lease_owner: str | None
+    lease_until: str | None
+    versions: str | None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the columns that make a row key."""
+        return tuple(json.loads(self.key_columns))
+
+    @property
+    def params(self) -> dict[str, str]:
+        """Values of the named parameters of `--where` and `--sql`."""
+        return dict(json.loads(self.source_params or "{}"))
+
+    @property
+    def writes(self) -> dict[str, Any]:
+        """Where the answers go: `table`, `columns`, `replace`, `write`."""
+        return dict(json.loads(self.output))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What else was asked for: rows chosen, limits of a part, how the local server answers."""
+        return dict(json.loads(self.options))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something may still be sent, polled, collected or written."""
+        return self.status in ("prepared", "running", "paused", "cancelling")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One row of `openai_batch_parts`; the columns are described in DESIGN section 4."""
+
+    id: int
+    job_id: int
+    number: int
+    status: str
+    requests: int
+    bytes: int
+    estimated_tokens: int | None
+    upper_cost_nanousd: int | None
+    cost_nanousd: int | None
+    sends: int
+    overrides: str | None
+    sha256: bytes | None
+    token: str | None
+    intent_at: str | None
+    next_try_at: str | None
+    input_file_id: str | None
+    batch_id: str | None
+    output_file_id: str | None
+    error_file_id: str | None
+    completed: int | None
+    failed: int | None
+    outcomes: str
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    reasoning_tokens: int | None
+    errors: str | None
+    created_at: str
+    submitted_at: str | None
+    in_progress_at: str | None
+    finalizing_at: str | None
+    ended_at: str | None
+    expires_at: str | None
+    collected_at: str | None
+    written_at: str | None
+    lease_owner: str | None
+    lease_until: str | None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Requests of this part by outcome."""
+        return dict(json.loads(self.outcomes))
+
+
+def read(kind: type[T], row: sqlite3.Row) -> T:
+    """A record from a row that holds at least its columns, whatever their order."""
+    return kind(**{field.name: row[field.name] for field in fields(kind)})  # type: ignore[arg-type]

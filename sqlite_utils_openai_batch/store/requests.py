@@ -1,0 +1,172 @@
+"""Every statement about requests and responses."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .. import clock
+from .jobs import rows
+
+RequestRow = tuple[int, int, "int | None", Any, "bytes | None", str, "str | None"]
+
+
+def reserve_ids(conn: sqlite3.Connection, job_id: int, count: int) -> int:
+    """The first of `count` free request ids, kept free by a placeholder at the last of them."""
+    (last,) = conn.execute("SELECT max(id) FROM openai_batch_requests").fetchone()
+    first = int(last or 0) + 1
+    conn.execute(
+        "INSERT INTO openai_batch_requests (id, job_id, status) VALUES (?, ?, 'placeholder')",
+        [first + count - 1, job_id],
+    )
+    return first
+
+
+def insert_requests(conn: sqlite3.Connection, found: Iterable[RequestRow]) -> None:
+    """Store requests: (id, job_id, part_id, row_key, source_hash, status, error_message)."""
+    conn.executemany(
+        "INSERT OR REPLACE INTO openai_batch_requests "
+        "(id, job_id, part_id, row_key, source_hash, status, error_message) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        found,
+    )
+
+
+def drop_placeholder(conn: sqlite3.Connection, job_id: int) -> None:
+    """Free the ids that `reserve_ids` kept and nobody took."""
+    conn.execute(
+        "DELETE FROM openai_batch_requests WHERE job_id = ? AND status = 'placeholder'", [job_id]
+    )
+
+
+def drop_job(conn: sqlite3.Connection, job_id: int) -> None:
+    """Remove a job and all that belongs to it. The user's columns are left as they are."""
+    of_parts = "(SELECT id FROM openai_batch_parts WHERE job_id = ?)"
+    conn.execute(f"DELETE FROM openai_batch_responses WHERE part_id IN {of_parts}", [job_id])
+    conn.execute(f"DELETE FROM openai_batch_batches WHERE part_id IN {of_parts}", [job_id])
+    conn.execute("DELETE FROM openai_batch_requests WHERE job_id = ?", [job_id])
+    conn.execute("DELETE FROM openai_batch_parts WHERE job_id = ?", [job_id])
+    conn.execute("DELETE FROM openai_batch_log WHERE job_id = ?", [job_id])
+    conn.execute("DELETE FROM openai_batch_jobs WHERE id = ?", [job_id])
+
+
+def pending_page(
+    conn: sqlite3.Connection, part_id: int, after: int, size: int = 2_000
+) -> list[tuple[int, Any, bytes | None]]:
+    """The next requests of a part that wait for an answer: (id, row_key, source_hash)."""
+    return conn.execute(
+        "SELECT id, row_key, source_hash FROM openai_batch_requests "
+        "WHERE part_id = ? AND id > ? AND status = 'pending' ORDER BY id LIMIT ?",
+        [part_id, after, size],
+    ).fetchall()
+
+
+def set_hashes(conn: sqlite3.Connection, changed: Iterable[tuple[bytes, int]]) -> None:
+    """Bring `source_hash` up to what was rendered: (hash, request id)."""
+    conn.executemany("UPDATE openai_batch_requests SET source_hash = ? WHERE id = ?", changed)
+
+
+def set_outcome(
+    conn: sqlite3.Connection, found: Iterable[tuple[str, str | None, str | None, int]]
+) -> None:
+    """Give requests an outcome without a response: (status, error code, message, id)."""
+    conn.executemany(
+        "UPDATE openai_batch_requests SET status = ?, error_code = ?, error_message = ? "
+        "WHERE id = ?",
+        found,
+    )
+
+
+def nth_pending(conn: sqlite3.Connection, part_id: int, line: int) -> int | None:
+    """The request that line `line` (from 1) of a part's file asks: lines are in id order."""
+    row = conn.execute(
+        "SELECT id FROM openai_batch_requests WHERE part_id = ? AND status = 'pending' "
+        "ORDER BY id LIMIT 1 OFFSET ?",
+        [part_id, line - 1],
+    ).fetchone()
+    return row[0] if row else None
+
+
+def end_pending(
+    conn: sqlite3.Connection, part_id: int, status: str, code: str | None, message: str
+) -> int:
+    """Give every request of a part that is still pending this outcome. Returns how many."""
+    cursor = conn.execute(
+        "UPDATE openai_batch_requests SET status = ?, error_code = ?, error_message = ? "
+        "WHERE part_id = ? AND status = 'pending'",
+        [status, code, message, part_id],
+    )
+    return cursor.rowcount
+
+
+def begin_attempt(conn: sqlite3.Connection, part_id: int) -> None:
+    """Count one more attempt for each pending request of a part: its batch exists now."""
+    conn.execute(
+        "UPDATE openai_batch_requests SET attempts = attempts + 1 "
+        "WHERE part_id = ? AND status = 'pending'",
+        [part_id],
+    )
+
+
+def move_requests(conn: sqlite3.Connection, ids: Sequence[int], part_id: int) -> None:
+    """Put requests into another part, to be asked again."""
+    conn.executemany(
+        "UPDATE openai_batch_requests SET part_id = ?, status = 'pending', error_code = NULL, "
+        "error_message = NULL, finish_reason = NULL, write_status = NULL WHERE id = ?",
+        ((part_id, request_id) for request_id in ids),
+    )
+
+
+def insert_responses(
+    conn: sqlite3.Connection,
+    found: Iterable[tuple[int | None, int | None, str, str, int, bytes | str]],
+) -> None:
+    """Keep response lines: (request_id, part_id, kind, file_id, line number, line).
+
+    A line that is kept already is left alone, so that collecting again changes nothing.
+    """
+    received = clock.now()
+    conn.executemany(
+        "INSERT OR IGNORE INTO openai_batch_responses "
+        "(request_id, part_id, kind, file_id, line_number, line, received_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        ((*line, received) for line in found),
+    )
+
+
+def examples(
+    conn: sqlite3.Connection, job_id: int, limit: int = 3
+) -> dict[str, tuple[str | None, list[Any]]]:
+    """For each outcome but `ok` and `pending`: its commonest message, and row keys to look at."""
+    shown: dict[str, tuple[str | None, list[Any]]] = {}
+    statuses = rows(
+        conn,
+        "SELECT DISTINCT status FROM openai_batch_requests "
+        "WHERE job_id = ? AND status NOT IN ('pending', 'ok')",
+        [job_id],
+    )
+    for (status,) in statuses:
+        (message,) = conn.execute(
+            "SELECT error_message FROM openai_batch_requests WHERE job_id = ? AND status = ? "
+            "AND status NOT IN ('pending', 'ok') "
+            "GROUP BY error_message ORDER BY count(*) DESC LIMIT 1",
+            [job_id, status],
+        ).fetchone()
+        keys = conn.execute(
+            "SELECT row_key FROM openai_batch_requests WHERE job_id = ? AND status = ? "
+            "AND status NOT IN ('pending', 'ok') ORDER BY id LIMIT ?",
+            [job_id, status, limit],
+        ).fetchall()
+        shown[status] = (message, [key for (key,) in keys])
+    return shown
+
+
+def answered_models(conn: sqlite3.Connection, job_id: int) -> list[str]:
+    """The models that answered the first thousand requests of a job, as the provider names them."""
+    found = conn.execute(
+        "SELECT DISTINCT model FROM (SELECT model FROM openai_batch_requests "
+        "WHERE job_id = ? AND model IS NOT NULL LIMIT 1000)",
+        [job_id],
+    ).fetchall()
+    return [model for (model,) in found]

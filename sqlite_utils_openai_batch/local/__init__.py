@@ -1,0 +1,29 @@
+"""The local batch server: OpenAI's Files and Batches API on this machine.
+
+```python
+from sqlite_utils_openai_batch.local import LocalServer
+
+with LocalServer() as server:
+    client = openai.OpenAI(base_url=server.base_url, api_key=server.key)
+```
+"""
+
+from __future__ import annotations
+
+from .answers import Answer, Answerer, ImmediateAnswerer, NoAnswer
+from .lock import StateInUse
+from .server import LocalServer
+from .settings import Clock, ServerLimits
+from .simulate import SimulatedAnswerer
+
+__all__ = [
+    "Answer",
+    "Answerer",
+    "Clock",
+    "ImmediateAnswerer",
+    "LocalServer",
+    "NoAnswer",
+    "ServerLimits",
+    "SimulatedAnswerer",
+    "StateInUse",
+]

@@ -1,0 +1,60 @@
+"""What the server needs of whoever answers: a model, an upstream server, or a simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+
+class Answer(NamedTuple):
+    """An HTTP reply to one request: what goes into `response` of an output line."""
+
+    status_code: int
+    body: dict[str, Any]
+
+
+class NoAnswer(NamedTuple):
+    """No HTTP reply at all: what goes into the top-level `error` of a line."""
+
+    code: str
+    message: str
+
+
+class Answerer(Protocol):
+    """Answers requests one at a time, `concurrency` of them at once."""
+
+    label: str
+    concurrency: int
+
+    async def answer(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer | NoAnswer:
+        """Answer one request; `url` is a path such as `/v1/chat/completions`."""
+        ...
+
+    async def models(self) -> list[str]:
+        """Names for `GET /v1/models`."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what is held: connections, memory."""
+        ...
+
+
+@runtime_checkable
+class ImmediateAnswerer(Answerer, Protocol):
+    """An answerer that never waits, so that lines need no task each."""
+
+    def answer_now(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer:
+        """Answer one request at once."""
+        ...
+
+    def pace(self, requests: int) -> float | None:
+        """Lines per second for a batch of so many requests; None for no brake."""
+        ...
+
+
+def api_error(
+    status_code: int, message: str, *, type: str, param: str | None = None, code: str | None = None
+) -> Answer:
+    """Build an error reply in the shape of the API."""
+    error = {"message": message, "type": type, "param": param, "code": code}
+    return Answer(status_code, {"error": error})

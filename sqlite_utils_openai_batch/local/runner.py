@@ -1,0 +1,178 @@
+"""Runs batches: validating → in_progress → finalizing → completed, and the other ends.
+
+Each step is recorded before the next one begins, so that a server that was killed goes on where
+it was. All batches run at once and share the answerer's `concurrency`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Coroutine
+from typing import Any
+
+import orjson
+
+from .answering import answer_lines
+from .answers import Answerer
+from .finish import Finisher
+from .lines import numbered_lines
+from .run import Run
+from .settings import Clock, Folders, ServerLimits
+from .store import BatchRecord, Store
+from .validate import Validator, batch_error
+from .work import Work
+
+logger = logging.getLogger(__name__)
+
+SLICE = 500
+"""So many lines are read or answered before others get their turn."""
+
+
+class Runner:
+    """Runs the batches of one server, on the server's event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        folders: Folders,
+        clock: Clock,
+        limits: ServerLimits,
+        answerer: Answerer,
+    ) -> None:
+        self._store = store
+        self._folders = folders
+        self._clock = clock
+        self._limits = limits
+        self._answerer = answerer
+        self._finisher = Finisher(store, folders, clock)
+        self._runs: dict[str, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(answerer.concurrency)
+
+    def resume(self) -> None:
+        """Go on with the batches that the last server left unfinished."""
+        for batch_id in self._store.open_batches():
+            self.submit(batch_id)
+
+    def submit(self, batch_id: str) -> None:
+        """Begin to run a batch."""
+        self._runs[batch_id] = Run(batch_id, self._store, self._clock)
+        self._spawn(self._guarded(batch_id))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def cancel(self, batch_id: str) -> None:
+        """Let a batch know that it is to stop; its status says so already."""
+        if run := self._runs.get(batch_id):
+            run.wake.set()
+
+    async def stop(self) -> None:
+        """Stop where things are; what is unfinished goes on at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _guarded(self, batch_id: str) -> None:
+        try:
+            await self._run(self._runs[batch_id])
+        except Exception as error:  # noqa: BLE001  else the batch would stay open for ever
+            logger.error("Batch %s failed: %s", batch_id, traceback.format_exc())
+            message = f"The local server failed: {error!r}."
+            self._fail(batch_id, [batch_error("server_error", message)])
+        finally:
+            self._runs.pop(batch_id, None)
+
+    async def _run(self, run: Run) -> None:
+        if run.batch.status == "validating" and not await self._validate(run):
+            return
+        if run.batch.status == "in_progress":
+            await self._answer(run)
+        await self._finisher.finish(run)
+
+    # validating
+
+    async def _validate(self, run: Run) -> bool:
+        batch = run.batch
+        if self._store.file(batch.input_file_id, batch.owner) is None:
+            self._fail(batch.id, [self._no_file(batch)])
+            return False
+        validator = await self._read(run)
+        if run.batch.status == "cancelling":
+            return True
+        errors = validator.errors or self._queue_errors(batch, validator)
+        if errors:
+            self._fail(batch.id, errors)
+            return False
+        self._store.update_batch(
+            batch.id,
+            status="in_progress",
+            in_progress_at=self._clock.now(),
+            total=validator.total,
+            model=validator.model,
+            enqueued_tokens=validator.tokens,
+        )
+        return True
+
+    async def _read(self, run: Run) -> Validator:
+        batch = run.batch
+        validator = Validator(batch.endpoint, self._limits)
+        for number, line in numbered_lines(self._folders.file(batch.input_file_id)):
+            validator.line(number, line)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+        validator.finish()
+        return validator
+
+    @staticmethod
+    def _no_file(batch: BatchRecord) -> dict[str, Any]:
+        message = (
+            f"Cannot find file {batch.input_file_id}, or organization local does not have"
+            " access to it."
+        )
+        return batch_error("invalid_request", message, param="file_id")
+
+    def _queue_errors(self, batch: BatchRecord, validator: Validator) -> list[dict[str, Any]]:
+        limit = self._limits.enqueued_tokens
+        model = validator.model or ""
+        if limit is None:
+            return []
+        if self._store.enqueued_tokens(batch.owner, model) + validator.tokens <= limit:
+            return []
+        return [queue_error(model, limit)]
+
+    def _fail(self, batch_id: str, errors: list[dict[str, Any]]) -> None:
+        self._store.update_batch(
+            batch_id,
+            status="failed",
+            failed_at=self._clock.now(),
+            errors=orjson.dumps({"object": "list", "data": errors}).decode(),
+        )
+
+    # in_progress
+
+    async def _answer(self, run: Run) -> None:
+        batch = run.batch
+        work = Work(self._folders.output(batch.id), self._folders.errors(batch.id))
+        try:
+            lines = numbered_lines(self._folders.file(batch.input_file_id))
+            await answer_lines(run, lines, work, self._answerer, self._slots)
+        finally:
+            run.record(work.counts)
+            work.close()
+        if run.batch.status == "in_progress" and not run.expired:
+            now = self._clock.now()
+            self._store.update_batch(batch.id, status="finalizing", finalizing_at=now)
+
+
+def queue_error(model: str, limit: int) -> dict[str, Any]:
+    """The validation error of an account whose queue is full."""
+    message = (
+        f"Enqueued token limit reached for {model} in organization local. Limit: {limit:,}"
+        " enqueued tokens. Please try again once some in_progress batches have been completed."
+    )
+    return batch_error("token_limit_exceeded", message)

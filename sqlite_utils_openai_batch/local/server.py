@@ -1,0 +1,190 @@
+"""The local batch server as an object: start it, use it with any OpenAI client, stop it."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigurationError
+from .answers import Answerer
+from .lock import StateLock
+from .settings import Clock, Folders, ServerLimits
+from .simulate import SimulatedAnswerer
+
+if TYPE_CHECKING:
+    from .serving import Serving
+    from .store import Store
+
+
+class LocalServer:
+    """A server of the Files and Batches API on this machine.
+
+    `state_dir` holds all of its state; None is a temporary directory that `stop` removes.
+    `answerer` is who answers (`SimulatedAnswerer` by default), `port` 0 a free one. With `key`
+    only that key is accepted, else any that isn't empty. `faults` are `NAME` or `NAME:ARG` (see
+    `faults.py`). `window` is the seconds after which batches expire, None for never.
+
+    Raises ConfigurationError when the port is taken, when `host` isn't loopback and no key is
+    given, and its subclass StateInUse, with the `base_url` of the running server, when another
+    one uses the directory.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path | None = None,
+        *,
+        answerer: Answerer | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        key: str | None = None,
+        faults: Sequence[str] = (),
+        window: float | None = None,
+        limits: ServerLimits | None = None,
+    ) -> None:
+        if not is_loopback(host) and not key:
+            raise ConfigurationError(
+                f"{host} can be reached from other machines, so the server needs a key there:"
+                " add --key, or leave --host out."
+            )
+        self.answerer = answerer or SimulatedAnswerer()
+        self.clock = Clock()
+        self.limits = limits or ServerLimits()
+        self.base_url = ""
+        self.key = key or ""
+        self._key_fixed = bool(key)
+        self._state_dir = state_dir
+        self._address = (host, port)
+        self._faults = tuple(faults)
+        self._window = window
+        self._temporary: Path | None = None
+        self._lock: StateLock | None = None
+        self._store: Store | None = None
+        self._serving: Serving | None = None
+
+    def __enter__(self) -> LocalServer:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> LocalServer:
+        """Start to listen, in a thread of its own; returns when connections are accepted."""
+        if self._serving is not None:
+            return self
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _start(self) -> None:
+        from .app import API
+        from .service import Service
+        from .serving import Serving
+        from .store import Store
+
+        folders = Folders(self._root())
+        folders.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = StateLock(folders.root)
+        lock.acquire()
+        self._lock = lock
+        folders.create()
+        self._store = Store(folders.database)
+        self.key = self.key or self._store.secret("key", "local-" + secrets.token_hex(16))
+        service = Service(
+            self._store,
+            folders,
+            answerer=self.answerer,
+            clock=self.clock,
+            limits=self.limits,
+            window=self._window,
+            key=self.key,
+            key_fixed=self._key_fixed,
+        )
+        listener = listen(*self._address)
+        self.base_url = "http://{}:{}/v1".format(*url_parts(listener))
+        self._serving = Serving(API(service).app(), service, listener)
+        self._serving.start()
+        lock.publish(self.base_url, self.key)
+
+    def _root(self) -> Path:
+        if self._state_dir is not None:
+            return self._state_dir
+        self._temporary = Path(tempfile.mkdtemp(prefix="local-batch-"))
+        return self._temporary
+
+    def stop(self) -> None:
+        """Stop listening; unfinished batches stay in the state directory."""
+        if self._serving is not None:
+            self._serving.stop()
+            self._serving = None
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
+
+    def wait(self) -> None:
+        """Wait until the server is stopped by another thread or fails."""
+        if self._serving is not None:
+            self._serving.join()
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Return the requests that arrived, oldest first, while the server runs.
+
+        Each has `id`, `at`, `method`, `path`, `key` (a fingerprint) and `status` (None when the
+        reply was withheld), and where they apply `file_id`, `batch_id`, `filename`, `purpose`,
+        `bytes`, `input_file_id`, `endpoint`, `metadata` and `requests`.
+        """
+        if self._store is None:
+            return []
+        return self._store.journal()
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the listening socket; ConfigurationError when the address can't be had."""
+    name = host.strip("[]")
+    family = socket.AF_INET6 if ":" in name else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((name, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"The local batch server can't listen at {host}, port {port}: {error.strerror}."
+            " Choose another --port, or 0 for a free one."
+        ) from error
+    return listener
+
+
+def url_parts(listener: socket.socket) -> tuple[str, int]:
+    """Host and port of a socket as a URL writes them."""
+    host, port = listener.getsockname()[:2]
+    return (f"[{host}]" if ":" in host else host), port

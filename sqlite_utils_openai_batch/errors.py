@@ -87,7 +87,14 @@ class QueueFull(ProviderError):
 
 
 class Transient(ProviderError):
-    """A failure of the moment: the same call may succeed later."""
+    """A failure of the moment: the same call may succeed later.
+
+    `refused` tells that the provider surely did nothing: no need to look before trying again.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False):
+        super().__init__(message)
+        self.refused = refused
 
 
 class NotFound(ProviderError):

@@ -31,6 +31,7 @@ from .parts import (
 )
 from .records import Job, Part
 from .requests import (
+    RequestRow,
     answered_models,
     begin_attempt,
     drop_job,
@@ -52,6 +53,7 @@ __all__ = [
     "OWNER",
     "Job",
     "Part",
+    "RequestRow",
     "answered_models",
     "begin_attempt",
     "build_indexes",

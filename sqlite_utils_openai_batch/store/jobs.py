@@ -61,7 +61,8 @@ def list_jobs(conn: sqlite3.Connection) -> list[Job]:
     """All jobs, newest first; none where the tables aren't there."""
     if not exists(conn):
         return []
-    return [read(Job, row) for row in rows(conn, "SELECT * FROM openai_batch_jobs ORDER BY id DESC")]
+    found = rows(conn, "SELECT * FROM openai_batch_jobs ORDER BY id DESC")
+    return [read(Job, row) for row in found]
 
 
 def unfinished_jobs(conn: sqlite3.Connection) -> list[Job]:

@@ -1,0 +1,74 @@
+"""Which key goes where, and whose account that is. A key itself is never stored."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .api import OPENAI_URL, host_of
+from .errors import ConfigurationError
+
+# For servers that want no key: the client insists on sending one.
+NO_KEY = "none"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where requests go and with which key; `key_from` says where the key was found."""
+
+    base_url: str
+    key: str
+    key_from: str
+
+    @property
+    def host(self) -> str:
+        """Host, and port where one is given."""
+        return host_of(self.base_url)
+
+    @property
+    def account(self) -> str:
+        """Host and a keyed hash of the key: tells accounts apart, and gives nothing away."""
+        digest = hmac.new(b"sqlite-utils-openai-batch", self.key.encode(), hashlib.sha256)
+        return f"{self.host}:{digest.hexdigest()[:10]}"
+
+
+def destination(base_url: str | None, key: str | None) -> Destination:
+    """Settle the server and its key.
+
+    `OPENAI_API_KEY` goes to api.openai.com, or to the `OPENAI_BASE_URL` that is set with it,
+    and to no other host. Raises ConfigurationError where OpenAI would get no key.
+    """
+    own_url = (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
+    url = (base_url or own_url).rstrip("/")
+    if key:
+        stored = stored_key(key)
+        return Destination(url, stored or key, f"llm's key '{key}'" if stored else "--key")
+    environment = os.environ.get("OPENAI_API_KEY")
+    if environment and host_of(url) == host_of(own_url):
+        return Destination(url, environment, "OPENAI_API_KEY")
+    if host_of(url) == host_of(OPENAI_URL):
+        raise ConfigurationError(
+            "No key for OpenAI. Give one with --key, set OPENAI_API_KEY, "
+            "or ask the small model on this machine with --local."
+        )
+    return Destination(url, NO_KEY, "no key")
+
+
+def stored_key(name: str) -> str | None:
+    """The key of that name kept by `llm keys set`, or None."""
+    import click
+
+    folder = os.environ.get("LLM_USER_PATH") or click.get_app_dir("io.datasette.llm")
+    file = Path(folder) / "keys.json"
+    if not file.is_file():
+        return None
+    try:
+        keys = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"llm's file of keys can't be read: {error}") from error
+    found = keys.get(name) if isinstance(keys, dict) else None
+    return str(found) if found else None

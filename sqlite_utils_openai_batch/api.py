@@ -1,0 +1,329 @@
+"""The provider: upload, create, find, poll, cancel, stream down.
+
+Wraps the `openai` client for OpenAI and every server of the same API. The client repeats reads
+by itself, with backoff, honouring Retry-After; both POSTs are never repeated by it, because it
+sends no idempotency key and a repeated POST /batches is a second, paid batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import clock
+from .errors import (
+    NeedsAttention,
+    NoBatchAPI,
+    NotFound,
+    ProviderError,
+    QueueFull,
+    Transient,
+    Unreachable,
+)
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types import Batch
+
+OPENAI_URL = "https://api.openai.com/v1"
+ENDED = ("completed", "failed", "expired", "cancelled")
+# Spellings of other servers, in our (OpenAI's) words.
+STATUS_WORDS = {
+    "queued": "validating",
+    "pending": "validating",
+    "running": "in_progress",
+    "progress": "in_progress",
+    "processing": "in_progress",
+    "succeeded": "completed",
+    "done": "completed",
+    "canceled": "cancelled",
+    "canceling": "cancelling",
+    "error": "failed",
+}
+# Codes that only a person can mend, whatever the HTTP status they come with.
+ATTENTION_CODES = (
+    "insufficient_quota",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "account_deactivated",
+    "invalid_api_key",
+)
+DOWNLOAD_TRIES = 4
+CHUNK = 1 << 18
+
+
+@dataclass(frozen=True)
+class BatchState:
+    """A batch as the provider shows it; falsy file ids (null, absent, empty) are None."""
+
+    id: str
+    status: str
+    said: str
+    input_file_id: str | None
+    output_file_id: str | None
+    error_file_id: str | None
+    completed: int | None
+    failed: int | None
+    created_at: float
+    in_progress_at: str | None
+    finalizing_at: str | None
+    ended_at: str | None
+    expires_at: str | None
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the provider has finished with it."""
+        return self.status in ENDED
+
+
+def normalised(status: str) -> str:
+    """A status in OpenAI's words."""
+    word = status.lower()
+    return STATUS_WORDS.get(word, word)
+
+
+def read_batch(batch: Batch) -> BatchState:
+    """A client's object as BatchState. The client is lenient, so any field may be missing."""
+    counts = getattr(batch, "request_counts", None)
+    errors = getattr(getattr(batch, "errors", None), "data", None) or []
+    ended = (getattr(batch, f"{status}_at", None) for status in ENDED)
+    return BatchState(
+        id=batch.id,
+        status=normalised(str(batch.status)),
+        said=str(batch.status),
+        input_file_id=getattr(batch, "input_file_id", None) or None,
+        output_file_id=getattr(batch, "output_file_id", None) or None,
+        error_file_id=getattr(batch, "error_file_id", None) or None,
+        completed=getattr(counts, "completed", None),
+        failed=getattr(counts, "failed", None),
+        created_at=float(getattr(batch, "created_at", None) or 0),
+        in_progress_at=clock.from_unix(getattr(batch, "in_progress_at", None)),
+        finalizing_at=clock.from_unix(getattr(batch, "finalizing_at", None)),
+        ended_at=clock.from_unix(next((at for at in ended if at), None)),
+        expires_at=clock.from_unix(getattr(batch, "expires_at", None)),
+        errors=[error.to_dict() for error in errors],
+        metadata=dict(getattr(batch, "metadata", None) or {}),
+    )
+
+
+class Provider:
+    """Where batches go. One client, closed by `close` or at the end of a `with`."""
+
+    def __init__(self, base_url: str, key: str, *, max_retries: int = 3, timeout: float = 120):
+        """`base_url` ends where `/files` and `/batches` begin; `timeout` in seconds."""
+        import openai
+
+        self.base_url = base_url.rstrip("/")
+        self._client = openai.OpenAI(
+            base_url=self.base_url,
+            api_key=key,
+            max_retries=max_retries,
+            timeout=timeout,
+            # Only what was asked for decides where data goes and who pays for it.
+            organization=os.environ.get("OPENAI_ORG_ID") if self.is_openai else None,
+            project=os.environ.get("OPENAI_PROJECT_ID") if self.is_openai else None,
+        )
+        self._once = self._client.with_options(max_retries=0)
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether this is OpenAI itself."""
+        return self.host == "api.openai.com"
+
+    @property
+    def host(self) -> str:
+        """Host, and port where one is given."""
+        return host_of(self.base_url)
+
+    def __enter__(self) -> Provider:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def check(self) -> None:
+        """One cheap read of the Batches API, before anything is written or sent.
+
+        Raises Unreachable, NoBatchAPI or NeedsAttention.
+        """
+        import openai
+
+        try:
+            with explained(self.base_url):
+                self._client.with_options(max_retries=1, timeout=30).batches.list(limit=1)
+        except NotFound as error:
+            raise NoBatchAPI(no_batch_api(self.base_url)) from error
+        except (openai.APIResponseValidationError, ValueError) as error:
+            raise NoBatchAPI(no_batch_api(self.base_url)) from error
+
+    def upload(self, path: Path, name: str) -> str:
+        """Upload a part's file under `name`. Returns the file id. Never repeated."""
+        with explained(self.base_url), path.open("rb") as file:
+            made = self._once.files.create(
+                file=(name, file, "application/jsonl"), purpose="batch", timeout=3600
+            )
+        return made.id
+
+    def create(self, file_id: str, endpoint: str, metadata: dict[str, str]) -> BatchState:
+        """Create a batch over an uploaded file. Never repeated."""
+        with explained(self.base_url):
+            made = self._once.batches.create(
+                input_file_id=file_id,
+                endpoint=endpoint,  # type: ignore[arg-type]
+                completion_window="24h",
+                metadata=metadata,
+            )
+        return read_batch(made)
+
+    def retrieve(self, batch_id: str) -> BatchState:
+        """A batch as it is now. Raises NotFound."""
+        with explained(self.base_url):
+            return read_batch(self._client.batches.retrieve(batch_id))
+
+    def list_since(self, unix: float) -> Iterator[BatchState]:
+        """Batches made since then (seconds since 1970), newest first.
+
+        Stops by itself where a server ignores `after` and sends the same page for ever.
+        """
+        seen: set[str] = set()
+        after: str | None = None
+        while True:
+            with explained(self.base_url):
+                extra: dict[str, Any] = {"after": after} if after else {}
+                page = self._client.batches.list(limit=100, **extra)
+            fresh = [batch for batch in page.data or [] if batch.id not in seen]
+            for batch in fresh:
+                seen.add(batch.id)
+                state = read_batch(batch)
+                if state.created_at < unix:
+                    return
+                yield state
+            if not fresh or page.has_more is False:
+                return
+            after = fresh[-1].id
+
+    def cancel(self, batch_id: str) -> BatchState | None:
+        """Ask the provider to stop a batch. None where it had ended already."""
+        import openai
+
+        try:
+            with explained(self.base_url):
+                return read_batch(self._once.batches.cancel(batch_id))
+        except ProviderError as error:
+            if isinstance(error.__cause__, openai.ConflictError):
+                return None
+            raise
+
+    def download(self, file_id: str, path: Path) -> None:
+        """Stream a file to `path`, again from the start where the connection was cut.
+
+        Raises NotFound, or Transient where it was cut every time.
+        """
+        import httpx2
+        import openai
+
+        for attempt in range(1, DOWNLOAD_TRIES + 1):
+            try:
+                with (
+                    explained(self.base_url),
+                    self._client.files.with_streaming_response.content(file_id) as response,
+                    path.open("wb") as file,
+                ):
+                    for chunk in response.iter_bytes(CHUNK):
+                        file.write(chunk)
+                return
+            # The client lets a cut stream through as its transport's own error.
+            except (httpx2.HTTPError, Unreachable, openai.APIConnectionError) as error:
+                if attempt == DOWNLOAD_TRIES:
+                    raise Transient(
+                        f"The download of {file_id} from {self.host} was cut {attempt} times. "
+                        "Nothing is lost: sync again later."
+                    ) from error
+
+    def delete_file(self, file_id: str) -> None:
+        """Delete a file at the provider."""
+        with explained(self.base_url):
+            self._client.files.delete(file_id)
+
+
+def host_of(url: str) -> str:
+    """Host, and port where one is given, of a URL."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    # Never the netloc as it is: it may hold a password.
+    return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or url
+
+
+def no_batch_api(base_url: str) -> str:
+    """The sentence for a server that can chat, perhaps, but has no batches."""
+    return (
+        f"The server at {base_url} answers, but has no Batch API. "
+        f"If it has chat completions, let the local batch server ask it: --upstream {base_url}"
+    )
+
+
+@contextmanager
+def explained(base_url: str) -> Iterator[None]:
+    """Turn the client's errors into ours, each with a sentence for the person who waits."""
+    import openai
+
+    host = host_of(base_url)
+    try:
+        yield
+    except openai.APITimeoutError as error:
+        raise Unreachable(f"{host} did not answer in time. Run it again later.") from error
+    except openai.APIConnectionError as error:
+        reason = str(error.__cause__ or error)
+        raise Unreachable(
+            f"No server can be reached at {base_url} ({reason}). "
+            "Look at the address and the network."
+        ) from error
+    except openai.APIStatusError as error:
+        raise judged(error, host) from error
+
+
+def judged(error: openai.APIStatusError, host: str) -> ProviderError:
+    """Which of our errors an HTTP answer of the provider is."""
+    code = str(error.code or "")
+    said = provider_words(error)
+    if code in ATTENTION_CODES or error.status_code in (401, 403):
+        return NeedsAttention(attention(error.status_code, code, said, host))
+    if "token_limit_exceeded" in (code, error.type) or "nqueued token limit" in said:
+        return QueueFull(said)
+    if error.status_code == 404:
+        return NotFound(f"{host} knows nothing of it: {said}")
+    if error.status_code in (408, 409, 429) or error.status_code >= 500:
+        refused = error.status_code == 429
+        return Transient(f"{host} answered {error.status_code}: {said}", refused=refused)
+    if "annot find file" in said:
+        # Seen for files that exist, right after their upload.
+        return Transient(said, refused=True)
+    return ProviderError(f"{host} refused: {said}")
+
+
+def provider_words(error: openai.APIStatusError) -> str:
+    """What the provider said, without the client's wrapping."""
+    body = error.body
+    if isinstance(body, dict) and body.get("message"):
+        return str(body["message"])
+    return f"HTTP {error.status_code}"
+
+
+def attention(status: int, code: str, said: str, host: str) -> str:
+    """The sentence for an error that only a person can mend."""
+    if status == 401 or code == "invalid_api_key":
+        return f"{host} does not accept the key: {said} Give another with --key or OPENAI_API_KEY."
+    if code in ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"):
+        return f"{host} is out of credit: {said}"
+    return f"{host} does not permit it: {said}"

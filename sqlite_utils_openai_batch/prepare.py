@@ -1,0 +1,325 @@
+"""Source → template → planner → job, parts and request rows. Nothing is sent here."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import clock, store
+from .database import transaction
+from .errors import SourceError, UnrenderableRow
+from .limits import Planner
+from .plan import Plan
+from .template import source_hash
+
+# Rule 10 of DESIGN section 7: short locks.
+COMMIT_ROWS = 10_000
+COMMIT_SECONDS = 0.25
+# A prepare that is killed leaves a job without `requests`; after this long it is swept away.
+ABANDONED_SECONDS = 15 * 60
+
+
+@dataclass
+class Tally:
+    """What reading all rows of a plan found; every row is in exactly one of the counts."""
+
+    asked: int = 0
+    blank: int = 0
+    unrenderable: int = 0
+    too_large: int = 0
+    bytes: int = 0
+    parts: int = 0
+    largest: int = 0
+    first_problem: str | None = None
+
+    @property
+    def rows(self) -> int:
+        """All rows read."""
+        return self.asked + self.blank + self.unrenderable + self.too_large
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One row, rendered. `status` is pending, blank, unrenderable or too_large."""
+
+    position: int
+    row_key: Any
+    source_hash: bytes
+    status: str
+    line: bytes = b""
+    message: str | None = None
+    starts_part: bool = False
+
+
+def rendered_rows(
+    plan: Plan, tally: Tally, uid: str, first_id: int = 1, stop: int | None = None
+) -> Iterator[Rendered]:
+    """Read and render the rows of a plan, at most `stop` of them, counting into `tally`.
+
+    A row's request id is `first_id` + its position in the source, so blank rows leave gaps.
+    Raises SourceError for the first blank row where blanks are an error.
+    """
+    planner = Planner(plan.limits)
+    render = plan.renderer.line
+    is_blank = plan.renderer.is_blank
+    hashed = plan.hashed
+    whole = len(hashed) == len(plan.renderer.columns)
+    blanks = plan.ask.blanks
+    position = -1
+    for page in plan.source.pages(plan.renderer.columns):
+        for row_key, values in page:
+            position += 1
+            if position == stop:
+                return
+            digest = source_hash(values if whole else [values[index] for index in hashed])
+            if blanks != "send" and is_blank(values):
+                if blanks == "error":
+                    raise SourceError(blank_sentence(plan, row_key))
+                tally.blank += 1
+                yield Rendered(position, row_key, digest, "blank")
+                continue
+            try:
+                line = render(f"{uid}-{first_id + position}", values)
+            except UnrenderableRow as error:
+                tally.unrenderable += 1
+                tally.first_problem = tally.first_problem or f"row {row_key}: {error}"
+                yield Rendered(position, row_key, digest, "unrenderable", message=str(error))
+                continue
+            if planner.too_large(len(line)):
+                tally.too_large += 1
+                message = f"one line of {len(line):,} bytes; the limit is {plan.limits.bytes:,}"
+                tally.first_problem = tally.first_problem or f"row {row_key}: {message}"
+                yield Rendered(position, row_key, digest, "too_large", message=message)
+                continue
+            starts = planner.add(len(line))
+            tally.asked += 1
+            tally.bytes += len(line)
+            tally.parts += starts
+            tally.largest = max(tally.largest, len(line))
+            yield Rendered(position, row_key, digest, "pending", line, None, starts)
+
+
+def blank_sentence(plan: Plan, row_key: Any) -> str:
+    """What to say of a blank row where blanks are an error."""
+    columns = ", ".join(plan.renderer.prompt_columns)
+    return (
+        f"Row {row_key} of {plan.source.name or 'the query'} has nothing in {columns}. "
+        "Leave such rows out with --blanks skip, or ask all the same with --blanks send."
+    )
+
+
+def survey(plan: Plan, examples: int = 0) -> tuple[Tally, list[Rendered]]:
+    """Read and render all rows without keeping them: the counts, and the first few requests."""
+    tally = Tally()
+    shown: list[Rendered] = []
+    for row in rendered_rows(plan, tally, "preview"):
+        if row.status == "pending" and len(shown) < examples:
+            shown.append(row)
+    return tally, shown
+
+
+@dataclass
+class _Part:
+    """The part that is being filled."""
+
+    id: int
+    number: int
+    requests: int = 0
+    bytes: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+
+class _Writer:
+    """Stores a job's parts and requests in short transactions."""
+
+    def __init__(self, conn: sqlite3.Connection, job_id: int):
+        self.conn = conn
+        self.job_id = job_id
+        self.part: _Part | None = None
+        self.waiting: list[store.RequestRow] = []
+        self.last_commit = time.monotonic()
+
+    def add(self, row: Rendered, request_id: int) -> None:
+        """Take in one rendered row that isn't blank."""
+        # A row that can't be asked belongs to a part too: sums come from parts.
+        if self.part is None or (row.starts_part and self.part.requests):
+            self.start_part()
+        part = self.part
+        assert part is not None
+        if row.status == "pending":
+            part.requests += 1
+            part.bytes += len(row.line)
+        part.outcomes[row.status] = part.outcomes.get(row.status, 0) + 1
+        self.waiting.append(
+            (request_id, self.job_id, part.id, row.row_key, row.source_hash, row.status, row.message)
+        )
+        if len(self.waiting) >= COMMIT_ROWS or time.monotonic() - self.last_commit > COMMIT_SECONDS:
+            self.commit()
+
+    def start_part(self) -> None:
+        """Finish the part before, and begin the next."""
+        self.commit()
+        number = self.part.number + 1 if self.part else 1
+        with transaction(self.conn):
+            part_id = store.insert_part(
+                self.conn, job_id=self.job_id, number=number, status="prepared", requests=0, bytes=0
+            )
+        self.part = _Part(part_id, number)
+
+    def commit(self) -> None:
+        """Write what waits, and the part's figures, in one transaction."""
+        if self.part is None:
+            return
+        with transaction(self.conn):
+            store.insert_requests(self.conn, self.waiting)
+            store.update_part(
+                self.conn,
+                self.part.id,
+                requests=self.part.requests,
+                bytes=self.part.bytes,
+                outcomes=json.dumps(self.part.outcomes),
+            )
+        self.waiting.clear()
+        self.last_commit = time.monotonic()
+
+
+def prepare(
+    conn: sqlite3.Connection,
+    plan: Plan,
+    *,
+    uid: str,
+    provider: str,
+    base_url: str | None,
+    account: str | None,
+    settings: dict[str, Any],
+    progress: Callable[[int], None] | None = None,
+) -> tuple[store.Job, Tally]:
+    """Store a job with its parts and requests; status `prepared`, not approved.
+
+    Until all is stored the job has no `requests`: what a kill leaves is swept by the next call.
+    `progress` is told the number of rows read. Raises OpenAIBatchError; then nothing is left.
+    """
+    store.migrate(conn)
+    sweep(conn)
+    total = plan.source.count()
+    with transaction(conn):
+        job_id = store.insert_job(
+            conn, job_values(plan, uid, provider, base_url, account, settings)
+        )
+        first_id = store.reserve_ids(conn, job_id, max(total, 1))
+    tally = Tally()
+    try:
+        fill(conn, plan, job_id, uid, first_id, total, tally, progress)
+    except BaseException:
+        with transaction(conn):
+            store.drop_job(conn, job_id)
+        raise
+    return store.get_job(conn, job_id), tally
+
+
+def fill(
+    conn: sqlite3.Connection,
+    plan: Plan,
+    job_id: int,
+    uid: str,
+    first_id: int,
+    total: int,
+    tally: Tally,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Write the parts and requests of a job that was just stored, then complete its record."""
+    writer = _Writer(conn, job_id)
+    # Rows that come while we read have no ids reserved: they wait for another job.
+    for row in rendered_rows(plan, tally, uid, first_id, stop=total):
+        if row.status != "blank":
+            writer.add(row, first_id + row.position)
+        if progress and row.position % 10_000 == 0:
+            progress(row.position)
+    writer.commit()
+    with transaction(conn):
+        store.drop_placeholder(conn, job_id)
+        finish_empty_parts(conn, job_id)
+        store.update_job(
+            conn,
+            job_id,
+            requests=tally.asked + tally.unrenderable + tally.too_large,
+            skipped=tally.blank,
+            lease_owner=None,
+            lease_until=None,
+        )
+        store.log(conn, "prepared", job_id=job_id, requests=tally.asked, parts=tally.parts)
+    store.build_indexes(conn)
+
+
+def finish_empty_parts(conn: sqlite3.Connection, job_id: int) -> None:
+    """A part none of whose rows can be asked has nothing to send: it is completed as it is."""
+    for part in store.list_parts(conn, job_id):
+        if part.requests == 0:
+            now = clock.now()
+            store.update_part(
+                conn, part.id, status="completed", ended_at=now, collected_at=now, written_at=now
+            )
+
+
+def job_values(
+    plan: Plan,
+    uid: str,
+    provider: str,
+    base_url: str | None,
+    account: str | None,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """The columns of a new job."""
+    ask = plan.ask
+    chosen = {
+        "where": ask.where,
+        "order": ask.order,
+        "limit": ask.limit,
+        "blanks": ask.blanks,
+        "part_requests": ask.part_requests,
+        "part_bytes": ask.part_bytes,
+        **settings,
+    }
+    return {
+        "uid": uid,
+        "name": ask.name,
+        "status": "prepared",
+        "source": plan.source.name,
+        "source_sql": plan.source.sql,
+        "source_params": json.dumps(dict(ask.params)) if ask.params else None,
+        "key_columns": json.dumps(list(plan.source.key_columns)),
+        "endpoint": plan.template.endpoint,
+        "model": plan.model,
+        "template": plan.template.to_json(),
+        "template_hash": plan.template.hash,
+        "answer_schema": plan.schema.to_json() if plan.schema else None,
+        "output": plan.output.to_json(),
+        "provider": provider,
+        "base_url": base_url,
+        "account": account,
+        "options": json.dumps({key: value for key, value in chosen.items() if value is not None}),
+        "created_at": clock.now(),
+        "lease_owner": store.OWNER,
+        "lease_until": clock.now(ABANDONED_SECONDS),
+        "versions": json.dumps(versions()),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made this job, for reports."""
+    from importlib.metadata import version
+
+    names = ("sqlite-utils-openai-batch", "sqlite-utils", "openai", "jinja2")
+    return {**{name: version(name) for name in names}, "sqlite": sqlite3.sqlite_version}
+
+
+def sweep(conn: sqlite3.Connection) -> None:
+    """Remove what a killed `prepare` left behind: a job that never got its `requests`."""
+    for job in store.list_jobs(conn):
+        if job.requests is None and (job.lease_until or "") < clock.now():
+            with transaction(conn):
+                store.drop_job(conn, job.id)

@@ -1,0 +1,70 @@
+"""JSON that did not come out of a tidy encoder, read without surprises.
+
+msgspec reads what is well formed, fast. What it refuses is read here: lone surrogate escapes
+(`"\\ud83d"`, from text cut in the middle of an emoji), control characters in strings, `NaN`,
+numbers of thousands of digits. SQLite stores neither lone surrogates nor NaN, so neither
+comes out.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+# Python refuses integers of more than 4,300 digits; what is longer than any that SQLite
+# stores can as well be a float.
+_LONGEST_INTEGER = 40
+
+
+def loads(text: str, *, nan: bool = False) -> Any:
+    """Read one JSON value, forgiving about what is inside strings and numbers.
+
+    Args:
+        text: the JSON text; a byte order mark and white space around it don't matter.
+        nan: read `NaN` and `Infinity`, which Python's json module writes, as null. Otherwise
+            they are an error, as in the JSON standard.
+
+    Raises:
+        ValueError: this is not JSON, or nested too deeply.
+    """
+    try:
+        value = json.loads(
+            text.removeprefix("\ufeff"),
+            strict=False,
+            parse_int=_integer,
+            parse_constant=_null if nan else _refuse,
+        )
+        return _well_formed_value(value)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def well_formed(text: str) -> str:
+    """Return `text` with each lone surrogate replaced by U+FFFD, so that it encodes as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _well_formed_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, list):
+        return [_well_formed_value(item) for item in value]
+    if isinstance(value, dict):
+        return {well_formed(key): _well_formed_value(item) for key, item in value.items()}
+    return value
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+
+
+def _null(_name: str) -> None:
+    return None
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,211 @@
+"""The answer schema: what is asked for, how an answer is checked, and the columns it fills.
+
+One object per answer; each of its properties is a column. The JSON schema is sent as strict
+`json_schema` and used again to check what comes back, since not every server enforces it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+
+from .errors import SchemaError
+from .jsontext import loads
+from .schema_columns import AnswerColumn, SQLiteValue, columns_of, reader, summary
+from .shortform import parse_short_form
+from .strict import make_strict
+
+FENCE_NOTE = "the JSON was taken out of a code fence"
+
+_decode = msgspec.json.Decoder().decode
+_NAME = "answer"  # structured outputs want one; it is never shown
+_FENCE = re.compile(r"\s*```(?:json)?[ \t]*\r?\n(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
+_MESSAGE_LENGTH = 300
+_DEEPEST = 500  # the compiled validator overruns a thread's stack at some ten thousand
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What `AnswerSchema.check` found.
+
+    `status` is ok, invalid_json or schema_violation; `values` has one value per column if it is
+    ok, else None; `message` says what is wrong and where; `note` says what was forgiven.
+    """
+
+    values: tuple[SQLiteValue, ...] | None
+    status: str
+    message: str | None = None
+    note: str | None = None
+
+
+class AnswerSchema:
+    """A strict JSON schema and the columns it fills."""
+
+    def __init__(self, schema: Any):
+        """Make a JSON schema strict and compile its check.
+
+        Raises:
+            SchemaError: the schema can't be made strict, or its names can't be columns.
+        """
+        self.json: dict[str, Any] = make_strict(schema)
+        try:
+            self._validator = jsonschema_rs.Draft202012Validator(self.json)
+        except ValueError as error:  # jsonschema_rs's own errors are ValueErrors
+            raise SchemaError(f"The answer schema is not valid: {_first_line(error)}.") from error
+        self.columns: tuple[AnswerColumn, ...] = columns_of(self.json)
+        self._readers = [(column.name, reader(column)) for column in self.columns]
+
+    @classmethod
+    def parse(cls, spec: str) -> AnswerSchema:
+        """Read the short form, or the text of a JSON schema (it starts with `{`).
+
+        Raises:
+            SchemaError: names what can't be used, and what to write instead.
+        """
+        text = spec.removeprefix("\ufeff").strip()
+        if not text.startswith(("{", "[", '"')):
+            return cls(parse_short_form(text))
+        try:
+            return cls(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise SchemaError(
+                f"The answer schema is not valid JSON: {error.msg} "
+                f"in line {error.lineno}, column {error.colno}."
+            ) from error
+        except (ValueError, RecursionError) as error:  # absurd numbers, absurd nesting
+            raise SchemaError("The answer schema is not JSON that can be read.") from error
+
+    @classmethod
+    def load(cls, value: str) -> AnswerSchema:
+        """Read the file that `value` names; if there is none, `value` is the schema itself.
+
+        Raises:
+            SchemaError: as `parse`; also for what looks like a file that isn't there.
+        """
+        if (text := _file_text(value)) is not None:
+            return cls.parse(text)
+        if re.fullmatch(r"[^\s,:|]+\.json|[^\s,:|]*/[^\s,:|]*", value.strip()):
+            raise SchemaError(f'There is no file "{value.strip()}".')
+        return cls.parse(value)
+
+    @classmethod
+    def from_json(cls, text: str) -> AnswerSchema:
+        """Read back what `to_json` wrote."""
+        return cls(json.loads(text))
+
+    def to_json(self) -> str:
+        """Return the schema as sent, as JSON text."""
+        return json.dumps(self.json, ensure_ascii=False, separators=(",", ":"))
+
+    def response_format(self, endpoint: str) -> dict[str, Any]:
+        """Return the part of a request body that asks for this schema.
+
+        Raises:
+            SchemaError: the endpoint answers no schema.
+        """
+        fields = {"name": _NAME, "strict": True, "schema": self.json}
+        match endpoint.removeprefix("/v1"):
+            case "/chat/completions":
+                return {"response_format": {"type": "json_schema", "json_schema": fields}}
+            case "/responses":
+                return {"text": {"format": {"type": "json_schema", **fields}}}
+        raise SchemaError(
+            f"{endpoint} answers no schema. Leave out --schema, or use /v1/chat/completions "
+            "or /v1/responses."
+        )
+
+    def describe(self) -> str:
+        """Return one line for people: `category (6 labels), confidence 0..1`."""
+        nodes = self.json["properties"]
+        return ", ".join(
+            f"{column.name}{summary(nodes[column.name], column.kind)}" for column in self.columns
+        )
+
+    def check(self, text: str) -> Checked:
+        """Check an answer and read its columns. Never raises, whatever the text."""
+        try:
+            value, note = read_json(text)
+        except ValueError:
+            return Checked(None, "invalid_json", "the answer is not valid JSON")
+        if not self._validator.is_valid(value):
+            return Checked(None, "schema_violation", self._explain(value), note)
+        try:
+            values = tuple([read(value[name]) for name, read in self._readers])
+        except OverflowError:
+            return Checked(None, "schema_violation", self._misfit(value), note)
+        return Checked(values, "ok", None, note)
+
+    def _explain(self, value: Any) -> str:
+        errors = list(self._validator.iter_errors(value))
+        first = errors[0]
+        path = "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in first.instance_path
+        )
+        message = _cut(first.message)
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        return f"{path.removeprefix('.')}: {message}{more}" if path else f"{message}{more}"
+
+    def _misfit(self, value: dict[str, Any]) -> str:
+        for name, read in self._readers:
+            try:
+                read(value[name])
+            except OverflowError:
+                return f"{name}: {_cut(str(value[name]))} is too large for SQLite"
+        raise AssertionError("every value fits")
+
+
+def read_json(text: str) -> tuple[Any, str | None]:
+    """Read an answer that should be JSON, also out of a code fence with nothing around it.
+
+    Returns:
+        The value, and a note if something was forgiven.
+
+    Raises:
+        ValueError: it is not JSON, or nested more than 500 deep.
+    """
+    note = None
+    try:
+        value = _decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        if fence := _FENCE.fullmatch(text):
+            text, note = fence[1], FENCE_NOTE
+        value = loads(text)
+    if len(text) > _DEEPEST and _is_too_deep(value, text):
+        raise ValueError("nested too deeply")
+    return value, note
+
+
+def _is_too_deep(value: Any, text: str) -> bool:
+    if text.count("[") + text.count("{") <= _DEEPEST:
+        return False
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for outer in level
+            if isinstance(outer, dict | list)
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
+
+
+def _file_text(value: str) -> str | None:
+    try:
+        path = Path(value)
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    except UnicodeDecodeError as error:
+        raise SchemaError(f'The file "{value}" is not UTF-8 text.') from error
+    except (OSError, ValueError):  # no name that a file could have: too long, or with a NUL
+        return None
+
+
+def _first_line(error: ValueError) -> str:
+    return _cut(str(error).partition("\n")[0])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MESSAGE_LENGTH else text[:_MESSAGE_LENGTH] + "…"

@@ -1,0 +1,184 @@
+"""All that differs between Datasette 0.65 and 1.0, and nothing else.
+
+0.65 asks plugins with `permission_allowed` and gets metadata from a hook; 1.0 asks for SQL that
+describes permissions, and has actions and resources as classes. Each line ignores hooks that it
+doesn't know, but only those that exist are defined, so that `datasette plugins` tells the truth.
+"""
+
+from __future__ import annotations
+
+import json
+from contextvars import ContextVar
+from typing import Any
+
+from datasette import hookimpl, hookspecs
+
+from . import names
+
+# Plugins are imported while Datasette itself is: its hooks are what can be looked at by then.
+IS_1_0 = hasattr(hookspecs, "permission_resources_sql")
+
+MANAGE = "openai-batch-manage"
+
+# Names and implementations of the hooks of this line; `__init__` publishes them.
+LINE_HOOKS: dict[str, Any] = {}
+
+# True while the permissions of sources are being asked for: the rule about our tables, which
+# needs those answers, must not ask again.
+_asking = ContextVar("openai_batch_asking", default=False)
+
+
+async def may_view_instance(datasette: Any, actor: Any) -> bool:
+    """Whether the actor may see this Datasette at all."""
+    if IS_1_0:
+        return bool(await datasette.allowed(action="view-instance", actor=actor))
+    visible, _ = await datasette.check_visibility(actor, permissions=["view-instance"])
+    return bool(visible)
+
+
+async def may_view_database(datasette: Any, actor: Any, database: str) -> bool:
+    """Whether the actor may see a database."""
+    if IS_1_0:
+        from datasette.resources import DatabaseResource
+
+        return bool(
+            await datasette.allowed(
+                action="view-database", resource=DatabaseResource(database), actor=actor
+            )
+        )
+    visible, _ = await datasette.check_visibility(
+        actor, permissions=[("view-database", database), "view-instance"]
+    )
+    return bool(visible)
+
+
+async def may_view_table(datasette: Any, actor: Any, database: str, table: str) -> bool:
+    """Whether the actor may see a table or view."""
+    if IS_1_0:
+        from datasette.resources import TableResource
+
+        return bool(
+            await datasette.allowed(
+                action="view-table", resource=TableResource(database, table), actor=actor
+            )
+        )
+    visible, _ = await datasette.check_visibility(
+        actor,
+        permissions=[
+            ("view-table", (database, table)),
+            ("view-database", database),
+            "view-instance",
+        ],
+    )
+    return bool(visible)
+
+
+async def may_execute_sql(datasette: Any, actor: Any, database: str) -> bool:
+    """Whether the actor may run SQL of their own on a database."""
+    if IS_1_0:
+        from datasette.resources import DatabaseResource
+
+        return bool(
+            await datasette.allowed(
+                action="execute-sql", resource=DatabaseResource(database), actor=actor
+            )
+        )
+    return bool(
+        await datasette.permission_allowed(actor, "execute-sql", resource=database, default=True)
+    )
+
+
+async def _sees_all_sources(datasette: Any, actor: Any, database: str) -> bool:
+    from .permissions import access
+
+    token = _asking.set(True)
+    try:
+        return (await access(datasette, datasette.databases[database], actor)).everything
+    finally:
+        _asking.reset(token)
+
+
+if IS_1_0:
+    from datasette.permissions import Action, PermissionSQL
+    from datasette.resources import DatabaseResource
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def register_actions() -> list[Any]:
+        """The permission to change jobs: denied unless configuration grants it."""
+        return [
+            Action(
+                name=MANAGE,
+                description="Start, pause, cancel and retry batch jobs",
+                resource_class=DatabaseResource,
+                also_requires="view-database",
+            )
+        ]
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def permission_resources_sql(datasette: Any, actor: Any, action: str) -> Any:
+        """Deny our tables to an actor who may not see all the sources."""
+        if action != "view-table" or _asking.get():
+            return None
+
+        async def inner() -> Any:
+            denied = [
+                [database, table]
+                for database in list(datasette.databases)
+                if not await _sees_all_sources(datasette, actor, database)
+                for table in names.TABLES
+            ]
+            if not denied:
+                return None
+            return PermissionSQL(
+                sql="SELECT json_extract(value, '$[0]') AS parent, "
+                "json_extract(value, '$[1]') AS child, 0 AS allow, "
+                "'a batch job has a source that this actor may not see' AS reason "
+                "FROM json_each(:openai_batch_denied)",
+                params={"openai_batch_denied": json.dumps(denied)},
+            )
+
+        return inner
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def startup(datasette: Any) -> None:
+        """Keep our tables out of listings, unless the configuration shows them."""
+        databases = datasette.config.setdefault("databases", {})
+        for database in datasette.databases:
+            tables = databases.setdefault(database, {}).setdefault("tables", {})
+            for table in names.TABLES:
+                tables.setdefault(table, {}).setdefault("hidden", True)
+
+    LINE_HOOKS.update(
+        register_actions=register_actions,
+        permission_resources_sql=permission_resources_sql,
+        startup=startup,
+    )
+else:
+
+    @hookimpl(trylast=True)  # type: ignore[untyped-decorator]
+    def permission_allowed(datasette: Any, actor: Any, action: str, resource: Any) -> Any:
+        """Deny our tables to an actor who may not see all the sources.
+
+        0.65 lets the last hook that has an opinion decide, hence `trylast`.
+        """
+        if action == MANAGE:
+            return None
+        if action != "view-table" or _asking.get() or not resource:
+            return None
+        database, table = resource
+        if not names.is_ours(table):
+            return None
+
+        async def inner() -> bool | None:
+            sees_all = await _sees_all_sources(datasette, actor, database)
+            return None if sees_all else False
+
+        return inner
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def get_metadata(datasette: Any) -> dict[str, Any]:
+        """Keep our tables out of listings; metadata of the instance's own wins over this."""
+        hidden = {"tables": {table: {"hidden": True} for table in names.TABLES}}
+        return {"databases": dict.fromkeys(datasette.databases, hidden)}
+
+    LINE_HOOKS.update(permission_allowed=permission_allowed, get_metadata=get_metadata)

@@ -1,0 +1,141 @@
+"""What the lists of jobs show: one line a job."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.store import Job, Part
+
+from . import charts, queries, urls, words
+from .permissions import access
+from .queries import Head, Trouble
+
+PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One job in a list, in words."""
+
+    id: int
+    name: str | None
+    href: str
+    source: str
+    source_href: str | None
+    model: str
+    status: str
+    message: str | None
+    done: str
+    bar: Markup
+    cost: str
+    started: str
+    ended: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of a database's jobs, or the sentence that says why there is none."""
+
+    database: str
+    file: str
+    href: str
+    trouble: Trouble | None
+    lines: list[Line]
+    count: int
+    statuses: list[str]
+    tables: list[str]
+    next_href: str | None
+
+
+def ordered(outcomes: dict[str, int]) -> dict[str, int]:
+    """Outcomes in the order in which they are shown; what nobody knows comes last."""
+    known = {status: outcomes[status] for status in words.OUTCOMES if status in outcomes}
+    return known | outcomes
+
+
+def line(datasette: Any, db: Any, job: Job, parts: Sequence[Part]) -> Line:
+    """A job as its line in a list."""
+    outcomes = ordered(store.outcomes(list(parts)))
+    total = sum(outcomes.values())
+    done = total - outcomes.get("pending", 0)
+    return Line(
+        id=job.id,
+        name=job.name,
+        href=urls.job(datasette, db, job.id),
+        source=job.source or "a query",
+        source_href=urls.table(datasette, db, job.source) if job.source else None,
+        model=job.model or "",
+        status=words.status(job, parts, outcomes),
+        message=job.message,
+        done=f"{done:,} of {total:,}",
+        bar=charts.bar(outcomes, total),
+        cost=words.money(job.cost_nanousd) if job.cost_nanousd is not None else "",
+        started=words.moment(job.submitted_at or job.created_at),
+        ended=words.moment(job.finished_at),
+    )
+
+
+def file_name(db: Any) -> str:
+    """The database as a command would name it, without the server's folders."""
+    return Path(db.path).name if db.path else f"{db.name}.db"
+
+
+async def listing(
+    datasette: Any,
+    db: Any,
+    actor: Any,
+    *,
+    status: str | None = None,
+    table: str | None = None,
+    before: int | None = None,
+    limit: int = PAGE,
+) -> Listing:
+    """The newest jobs of a database that the actor may see, chosen by status and table."""
+    trouble = await db.execute_fn(queries.trouble)
+    found: list[Head] = [] if trouble else await db.execute_fn(queries.heads)
+    seen = await access(datasette, db, actor) if found else None
+    mine = [job for job in found if seen and seen.sees(job)]
+    chosen = [job for job in mine if _matches(job, status, table)]
+    page = [job for job in chosen if before is None or job.id < before][: limit + 1]
+    more = len(page) > limit
+    page = page[:limit]
+    loaded = await db.execute_fn(_load([job.id for job in page])) if page else []
+    href = urls.jobs(datasette, db)
+    return Listing(
+        database=db.name,
+        file=file_name(db),
+        href=href,
+        trouble=trouble,
+        lines=[line(datasette, db, job, parts) for job, parts in loaded],
+        count=len(chosen),
+        statuses=sorted({job.status for job in mine}),
+        tables=sorted({job.place.source for job in mine if job.place.source}),
+        next_href=_next(href, status, table, page[-1].id) if more else None,
+    )
+
+
+def _matches(job: Head, status: str | None, table: str | None) -> bool:
+    if status and job.status != status:
+        return False
+    return not table or table in (job.place.source, job.place.output_table)
+
+
+def _next(href: str, status: str | None, table: str | None, last: int) -> str:
+    given = {"_status": status, "_table": table, "_before": last}
+    return f"{href}?{urlencode({name: value for name, value in given.items() if value})}"
+
+
+def _load(ids: list[int]) -> Callable[[sqlite3.Connection], list[tuple[Job, list[Part]]]]:
+    def load(conn: sqlite3.Connection) -> list[tuple[Job, list[Part]]]:
+        parts = queries.parts_of(conn, ids)
+        return [(job, parts.get(job.id, [])) for job in queries.jobs(conn, ids)]
+
+    return load

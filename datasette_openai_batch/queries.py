@@ -1,0 +1,149 @@
+"""Every statement of the pages: short, with no cursor left open, run in Datasette's read threads.
+
+Nothing here counts a job's requests: sums come from its parts.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.errors import DatabaseError
+from sqlite_utils_openai_batch.store.records import Job, Part, read
+from sqlite_utils_openai_batch.store.tables import migrations
+
+
+class Place(NamedTuple):
+    """Where a job reads and where it writes: what permissions are asked about."""
+
+    source: str | None
+    source_sql: str | None
+    source_params: str | None
+    output_table: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The few columns of a job that lists, filters and permissions need."""
+
+    id: int
+    name: str | None
+    status: str
+    model: str | None
+    created_at: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why the jobs of a database can't be shown; `outdated` where a command mends it."""
+
+    sentence: str
+    outdated: bool = False
+
+
+def trouble(conn: sqlite3.Connection) -> Trouble | None:
+    """What keeps the jobs of this database from being shown; None where nothing does."""
+    if not store.exists(conn):
+        return None
+    try:
+        store.check_version(conn)
+        applied = store.rows(
+            conn, "SELECT name FROM _sqlite_migrations WHERE migration_set = 'openai_batch'"
+        )
+    except DatabaseError as error:
+        return Trouble(str(error))
+    except sqlite3.OperationalError:
+        applied = []
+    missing = {migration.name for migration in migrations._migrations} - {
+        row["name"] for row in applied
+    }
+    if missing:
+        return Trouble(
+            "The jobs in this database were written by an older sqlite-utils-openai-batch. "
+            "Any command that writes brings them up to date:",
+            outdated=True,
+        )
+    return None
+
+
+def heads(conn: sqlite3.Connection) -> list[Head]:
+    """All jobs, newest first; none where the tables aren't there."""
+    if not store.exists(conn):
+        return []
+    found = store.rows(
+        conn,
+        "SELECT id, name, status, model, created_at, source, source_sql, source_params, "
+        "json_extract(output, '$.table') AS output_table "
+        "FROM openai_batch_jobs ORDER BY id DESC",
+    )
+    return [
+        Head(
+            row["id"],
+            row["name"],
+            row["status"],
+            row["model"],
+            row["created_at"],
+            Place(row["source"], row["source_sql"], row["source_params"], row["output_table"]),
+        )
+        for row in found
+    ]
+
+
+def places(conn: sqlite3.Connection) -> dict[Place, frozenset[str] | None]:
+    """The tables that each kind of job reads and writes; None where nobody can say."""
+    return {place: _tables(conn, place) for place in {head.place for head in heads(conn)}}
+
+
+def _tables(conn: sqlite3.Connection, place: Place) -> frozenset[str] | None:
+    found = {table for table in (place.source, place.output_table) if table}
+    if place.source_sql:
+        read = _tables_of_query(conn, place.source_sql, place.source_params)
+        if read is None:
+            return None
+        found |= read
+    return frozenset(found)
+
+
+def _tables_of_query(conn: sqlite3.Connection, sql: str, params: str | None) -> set[str] | None:
+    """The tables that a query opens, by the program that SQLite compiles it to."""
+    try:
+        program = store.rows(conn, f"EXPLAIN {sql}", json.loads(params or "{}"))
+    except sqlite3.Error:
+        return None
+    roots = {row["p2"] for row in program if row["opcode"] == "OpenRead" and row["p3"] == 0}
+    virtual = any(row["opcode"] == "VOpen" for row in program)
+    schema = store.rows(conn, "SELECT tbl_name, rootpage FROM sqlite_master")
+    if virtual:
+        return None
+    return {row["tbl_name"] for row in schema if row["rootpage"] in roots}
+
+
+def jobs(conn: sqlite3.Connection, ids: Iterable[int]) -> list[Job]:
+    """These jobs, in this order; those that were deleted meanwhile are left out."""
+    wanted = list(ids)
+    found = store.rows(
+        conn,
+        "SELECT * FROM openai_batch_jobs WHERE id IN (SELECT value FROM json_each(?))",
+        [json.dumps(wanted)],
+    )
+    by_id = {row["id"]: read(Job, row) for row in found}
+    return [by_id[job_id] for job_id in wanted if job_id in by_id]
+
+
+def parts_of(conn: sqlite3.Connection, ids: Iterable[int]) -> Mapping[int, list[Part]]:
+    """The parts of several jobs, by job, in their order."""
+    found = store.rows(
+        conn,
+        "SELECT * FROM openai_batch_parts WHERE job_id IN (SELECT value FROM json_each(?)) "
+        "ORDER BY job_id, number",
+        [json.dumps(list(ids))],
+    )
+    grouped: dict[int, list[Part]] = {}
+    for row in found:
+        grouped.setdefault(row["job_id"], []).append(read(Part, row))
+    return grouped

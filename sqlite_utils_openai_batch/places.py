@@ -65,7 +65,7 @@ class Places:
 
     def start(self, uid: str, upstream: str | None, settings: dict[str, Any]) -> tuple[str, str]:
         """Start the local batch server over a job's folder. Returns its base URL and a key."""
-        from .local import LocalServer, ModelAnswerer, ServerRunning, UpstreamAnswerer
+        from .local import LocalServer, ModelAnswerer, StateInUse, UpstreamAnswerer
 
         folder = local_folder(uid)
         answerer = (
@@ -76,7 +76,7 @@ class Places:
         server = LocalServer(folder, answerer=answerer, key=local_key(uid))
         try:
             server.start()
-        except ServerRunning as running:
+        except StateInUse as running:
             # Another process of the same job has it: its server serves us too.
             return running.base_url, local_key(uid)
         self.servers[uid] = server

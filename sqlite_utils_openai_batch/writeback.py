@@ -43,6 +43,7 @@ class Writer:
         self.output = Output.from_json(job.output)
         self.schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
         self.source: Source | None = None
+        self.names = self.output.names
         self.written = Written()
 
     def close(self) -> None:
@@ -54,6 +55,9 @@ class Writer:
         """The source, and the columns that are written: made where they aren't there."""
         if self.source is None:
             job = self.job
+            self.target = self.output.table or str(job.source)
+            self.keys = job.keys if self.output.table is None else output_keys(job.keys)
+            self.make_columns()
             self.source = reopen(
                 self.conn,
                 name=job.source,
@@ -64,10 +68,6 @@ class Writer:
             renderer = Template.from_json(job.template, job.endpoint).bind(self.source.columns)
             # Answers overwrite nothing, so what a row holds now is read with what was asked.
             self.read = [renderer.columns[index] for index in hashed_columns(renderer, self.output)]
-            self.target = self.output.table or str(job.source)
-            self.make_columns()
-            keys = job.keys if self.output.table is None else output_keys(job.keys)
-            self.keys = keys
         return self.source
 
     def make_columns(self) -> None:
@@ -89,6 +89,9 @@ class Writer:
             store.update_job(
                 self.conn, self.job.id, created_columns=json.dumps(made, ensure_ascii=False)
             )
+            there = table_columns(self.conn, self.target)
+        # As the table spells them: SQLite takes Answer for answer, a dictionary doesn't.
+        self.names = tuple(there[name.lower()][0] for name in self.output.names)
 
     def create_table(self) -> str:
         """The statement that makes the output table: the source's key, then the answers."""
@@ -132,8 +135,8 @@ class Writer:
         source = self.open()
         keys = [row_key for _, row_key, _, _ in page]
         now = source.fetch(self.read, keys)
-        before = self.existing(keys) if self.output.table else source.fetch(self.output.names, keys)
-        empty = (None,) * len(self.output.names)
+        before = self.existing(keys) if self.output.table else source.fetch(self.names, keys)
+        empty = (None,) * len(self.names)
         updates: list[tuple[Any, ...]] = []
         settled: list[tuple[str, str | None, int]] = []
         for request_id, row_key, digest, answer in page:
@@ -142,7 +145,7 @@ class Writer:
             previous = None
             if status == "written":
                 values = self.values(answer)
-                previous = remembered(self.output.names, old, values)
+                previous = remembered(self.names, old, values)
                 updates.append((*values, *decode_key(row_key, len(self.keys))))
             settled.append((status, previous, request_id))
             setattr(self.written, status, getattr(self.written, status) + 1)
@@ -157,7 +160,7 @@ class Writer:
             self.conn, name=self.target, sql=None, params={}, key_columns=tuple(self.keys)
         )
         try:
-            return target.fetch(self.output.names, keys)
+            return target.fetch(self.names, keys)
         finally:
             target.close()
 
@@ -184,7 +187,7 @@ class Writer:
 
     def statement(self) -> str:
         """The statement that writes one row."""
-        names = [quote(name) for name in self.output.names]
+        names = [quote(name) for name in self.names]
         keys = [quote(name) for name in self.keys]
         if self.output.table is None:
             sets = ", ".join(f"{name} = ?" for name in names)

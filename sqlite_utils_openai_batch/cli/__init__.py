@@ -1,0 +1,54 @@
+"""`sqlite-utils openai-batch …`: parse, call, print."""
+
+from __future__ import annotations
+
+import click
+
+from .ask import prepare_command, preview_command, run_command
+from .demo import demo_command
+from .follow import submit_command, sync_command, watch_command
+from .framework import Group
+from .look import jobs_command, results_command, show_command
+from .serve import serve
+
+
+class OpenAIBatchGroup(Group):
+    """The commands under the headings of their help."""
+
+    sections = (
+        ("Ask", ("run", "preview", "prepare", "submit")),
+        ("Follow", ("sync", "watch", "jobs", "show")),
+        ("Take away", ("results",)),
+        ("Local", ("serve", "demo")),
+    )
+
+
+@click.group("openai-batch", cls=OpenAIBatchGroup)
+def openai_batch() -> None:
+    """Ask a language model about each row of a table, through the OpenAI Batch API.
+
+    \b
+    Example: what kind of film is it?
+      sqlite-utils openai-batch run movies.db movies \\
+        --prompt '{{ title }}: {{ overview }}' --schema 'categories list, summary'
+
+    \b
+    No key yet? Watch a small model on this machine do it:
+      sqlite-utils openai-batch demo
+    """
+
+
+for command in (
+    run_command,
+    preview_command,
+    prepare_command,
+    submit_command,
+    sync_command,
+    watch_command,
+    jobs_command,
+    show_command,
+    results_command,
+    serve,
+    demo_command,
+):
+    openai_batch.add_command(command)

@@ -1,0 +1,282 @@
+"""`run`, `preview` and `prepare`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .framework import Command, option, talk
+from .options import (
+    ANSWERS,
+    ask_options,
+    check_place,
+    db_argument,
+    poll_option,
+    read_ask,
+    read_place,
+    yes_option,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from ..places import Places
+    from ..plan import Plan
+    from ..prepare import Tally
+    from ..store import Job
+    from .options import Place
+
+table_argument = click.argument("table", required=False, metavar="[TABLE]")
+
+
+@click.command("preview", cls=Command)
+@db_argument
+@table_argument
+@option("-n", "--count", type=click.IntRange(min=0), default=3, show_default=True, section=ANSWERS,
+        help="Requests to show")  # fmt: skip
+@option("--raw", is_flag=True, section=ANSWERS, help="Show them as the lines that are sent")
+@ask_options
+def preview_command(db: str, table: str | None, count: int, raw: bool, **options: Any) -> None:
+    """Show what would be sent, and send nothing.
+
+    \b
+    Example:
+      sqlite-utils openai-batch preview movies.db movies --prompt '{{ title }}'
+    """
+    from contextlib import closing
+
+    from ..database import connect
+
+    with closing(connect(db)) as conn:
+        preview(conn, db, table, count, raw, options)
+
+
+def preview(
+    conn: sqlite3.Connection,
+    db: str,
+    table: str | None,
+    count: int,
+    raw: bool,
+    options: dict[str, Any],
+) -> None:
+    """Print the first requests on stdout and the summary on stderr."""
+    from ..output import check_output
+    from ..plan import settle
+    from ..prepare import survey
+    from .text import request_lines, summary_screen
+
+    place = place_without_key(options)
+    plan = settle(conn, read_ask(table, options, place), **model_default(place))
+    try:
+        tally, shown = survey(plan, count)
+        for number, rendered in enumerate(shown, 1):
+            if raw:
+                click.echo(rendered.line.decode(), nl=False)
+            else:
+                click.echo(request_lines(plan, rendered, number, tally.asked))
+        if tally.rows == 0:
+            talk(nothing_to_ask(plan))
+            return
+        if shown and not raw:
+            talk()
+        talk(summary_screen(plan, tally, place, shutil.disk_usage(tempfile.gettempdir()).free))
+        for warning in plan.warnings:
+            talk(f"Warning: {warning}")
+        check_output(conn, plan.source, plan.output)
+        talk("\nNothing was sent. Next: run with the same options.")
+    finally:
+        plan.close()
+
+
+def place_without_key(options: dict[str, Any]) -> Place:
+    """The place, also where no key is known yet: `preview` needs none."""
+    from ..errors import ConfigurationError
+    from .options import Place
+
+    asked = dict(options)
+    try:
+        return read_place(options)
+    except ConfigurationError:
+        options.pop("key", None)
+        return Place("openai", asked.get("base_url"), "", "api.openai.com", "no key yet", "", {})
+
+
+def model_default(place: Place) -> dict[str, str]:
+    """The model where none is named: the local server's, else the package's default."""
+    return {"default_model": place.default_model} if place.default_model else {}
+
+
+def nothing_to_ask(plan: Plan) -> str:
+    """The sentence for a source without rows."""
+    name = plan.source.name or "the query"
+    if plan.ask.where or plan.ask.limit is not None:
+        return f"No rows of {name} match: nothing to ask."
+    return f"{name} has no rows: nothing to ask."
+
+
+@click.command("prepare", cls=Command)
+@db_argument
+@table_argument
+@ask_options
+def prepare_command(db: str, table: str | None, **options: Any) -> None:
+    """Plan a job and store it, and send nothing. Prints the job's id.
+
+    \b
+    Example:
+      sqlite-utils openai-batch prepare movies.db movies --prompt '{{ title }}'
+      sqlite-utils openai-batch submit movies.db
+    """
+    from contextlib import closing
+
+    from ..database import connect
+    from ..places import Places
+    from .text import COMMAND, summary_screen
+
+    with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
+        made = make_job(conn, db, table, options, places)
+        if made is None:
+            return
+        job, plan, tally, place = made
+        plan.close()
+        talk(summary_screen(plan, tally, place, None))
+        for warning in plan.warnings:
+            talk(f"Warning: {warning}")
+        talk(f"\nNothing was sent. Next: {COMMAND} submit {db} {job.id}")
+        click.echo(job.id)
+
+
+def make_job(
+    conn: sqlite3.Connection,
+    db: str,
+    table: str | None,
+    options: dict[str, Any],
+    places: Places,
+) -> tuple[Job, Plan, Tally, Place] | None:
+    """Check everything, then store the job. None where there is nothing to ask."""
+    from .. import store
+    from ..plan import check_free, settle
+    from ..prepare import prepare
+
+    place = read_place(options)
+    options.pop("key")
+    ask = read_ask(table, options, place)
+    store.check_version(conn)
+    plan = settle(conn, ask, **model_default(place))
+    try:
+        if plan.source.count() == 0:
+            talk(nothing_to_ask(plan))
+            plan.close()
+            return None
+        check_free(conn, plan, db)
+        uid = store.new_uid()
+        check_place(place, places, uid)
+        job, tally = prepare(
+            conn,
+            plan,
+            uid=uid,
+            provider=place.provider,
+            base_url=place.base_url,
+            account=place.account,
+            settings=place.settings,
+            progress=counting if sys.stderr.isatty() else None,
+        )
+    except BaseException:
+        plan.close()
+        raise
+    return job, plan, tally, place
+
+
+def counting(rows: int) -> None:
+    """Say how many rows were read, over the same line."""
+    if rows:
+        talk(f"\rPreparing {rows:,} rows\r", nl=False)
+
+
+@click.command("run", cls=Command)
+@db_argument
+@table_argument
+@ask_options
+@poll_option
+@option("--no-wait", is_flag=True, section="Where it runs", help="Leave after the first sends")
+@option("--dry-run", is_flag=True, section="Where it runs", help="The same as preview")
+@yes_option
+def run_command(
+    db: str,
+    table: str | None,
+    poll: float | None,
+    no_wait: bool,
+    dry_run: bool,
+    yes: bool,
+    **options: Any,
+) -> None:
+    """Ask about each row: prepare, confirm, send, wait, write the answers back.
+
+    Stop it at any moment; 'watch' or 'sync' goes on.
+
+    \b
+    Example:
+      sqlite-utils openai-batch run movies.db movies \\
+        --prompt '{{ title }}: {{ overview }}' --schema 'categories list, summary'
+    """
+    from contextlib import closing
+
+    from ..database import connect
+    from ..places import Places
+
+    with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
+        if dry_run:
+            preview(conn, db, table, 3, False, options)
+            return
+        run(conn, db, table, options, places, poll=poll, no_wait=no_wait, yes=yes)
+
+
+def run(
+    conn: sqlite3.Connection,
+    db: str,
+    table: str | None,
+    options: dict[str, Any],
+    places: Places,
+    *,
+    poll: float | None,
+    no_wait: bool,
+    yes: bool,
+) -> None:
+    """The whole way of a job, for `run` and `demo`."""
+    from ..sync import approve
+    from .follow import follow
+    from .text import confirmation
+
+    can_ask = sys.stdin.isatty() and sys.stderr.isatty()
+    if not yes and not can_ask:
+        from ..errors import UsageError
+
+        raise UsageError("Without a terminal to ask on, sending needs -y (or use preview).")
+    made = make_job(conn, db, table, options, places)
+    if made is None:
+        return
+    job, plan, tally, place = made
+    plan.close()
+    for warning in plan.warnings:
+        talk(f"Warning: {warning}")
+    if tally.asked and not yes:
+        talk(confirmation(job, plan, place, tally.asked, db))
+        if not click.confirm("Send?", default=False, err=True):
+            forget(conn, job)
+            talk("Nothing was sent.")
+            return
+    follow(conn, db, [approve(conn, job)], places, poll=poll, once=no_wait)
+
+
+def forget(conn: sqlite3.Connection, job: Job) -> None:
+    """Drop a job that was never approved."""
+    from .. import store
+    from ..database import transaction
+    from ..places import forget_local
+
+    with transaction(conn):
+        store.drop_job(conn, job.id)
+    forget_local(job.uid)

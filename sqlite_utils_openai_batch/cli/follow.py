@@ -1,0 +1,281 @@
+"""`submit`, `sync` and `watch`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from .framework import (
+    FAILED_REQUESTS,
+    INTERRUPTED,
+    NEEDS_YOU,
+    Command,
+    option,
+    talk,
+)
+from .options import db_argument, job_argument, key_option, poll_option, yes_option
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from ..places import Places
+    from ..store import Job
+    from ..sync import Report
+
+
+@click.command("submit", cls=Command)
+@db_argument
+@job_argument
+@key_option
+@yes_option
+def submit_command(db: str, job: str | None, key: str | None, yes: bool) -> None:
+    """Send a prepared job, or go on with a paused one.
+
+    \b
+    Example:
+      sqlite-utils openai-batch submit movies.db 3
+    """
+    from contextlib import closing
+
+    from ..database import connect
+    from ..errors import UsageError
+    from ..places import Places
+    from ..sync import approve
+    from .text import title
+
+    with closing(connect(db)) as conn, Places(key=key) as places:
+        found = job_to_submit(conn, db, job)
+        if not yes:
+            if not (sys.stdin.isatty() and sys.stderr.isatty()):
+                raise UsageError("Without a terminal to ask on, sending needs -y.")
+            from ..output import Output
+
+            talk(f"Job {found.id}: {title(found, Output.from_json(found.output))}")
+            talk(f"Ask {found.model} about {found.requests:,} rows?")
+            if not click.confirm("Send?", default=False, err=True):
+                talk("Nothing was sent.")
+                return
+        follow(conn, db, [approve(conn, found)], places, poll=None, once=True)
+
+
+def job_to_submit(conn: sqlite3.Connection, db: str, job: str | None) -> Job:
+    """The job that `submit` means. Raises JobError."""
+    from .. import store
+    from ..errors import JobError
+
+    if job is not None:
+        found = store.find_job(conn, job, db)
+        if found.status not in ("prepared", "paused") or found.requests is None:
+            raise JobError(
+                f"Job {found.id} is {found.status}: only a prepared or paused job can be "
+                f"submitted. Look at it with: sqlite-utils openai-batch show {db} {found.id}"
+            )
+        return found
+    waiting = [
+        found
+        for found in store.list_jobs(conn)
+        if found.status == "prepared" and found.requests is not None
+    ]
+    if len(waiting) == 1:
+        return waiting[0]
+    if not waiting:
+        raise JobError(
+            f"No job in '{db}' waits to be submitted. "
+            f"Prepare one with: sqlite-utils openai-batch prepare {db} TABLE …"
+        )
+    names = ", ".join(str(found.id) for found in waiting)
+    raise JobError(f"Several jobs wait to be submitted: {names}. Name one of them.")
+
+
+@click.command("sync", cls=Command)
+@db_argument
+@job_argument
+@key_option
+@option("--silent", is_flag=True, help="Say nothing unless something needs you: for cron")
+def sync_command(db: str, job: str | None, key: str | None, silent: bool) -> None:
+    """Do once what there is to do: send what fits, look, collect, write back.
+
+    Sends only jobs that were approved by 'run' or 'submit'. Run it as often as you like.
+
+    \b
+    Example, every ten minutes by cron:
+      */10 * * * *  sqlite-utils openai-batch sync movies.db --silent
+    """
+    from contextlib import closing
+
+    from .. import store
+    from ..database import connect
+    from ..places import Places
+
+    with closing(connect(db)) as conn, Places(key=key) as places:
+        store.check_version(conn)
+        jobs = [store.find_job(conn, job, db)] if job else store.unfinished_jobs(conn)
+        if not jobs:
+            if not silent:
+                talk(f"Nothing to do: no unfinished job in '{db}'.")
+            return
+        follow(conn, db, jobs, places, poll=None, once=True, silent=silent)
+
+
+@click.command("watch", cls=Command)
+@db_argument
+@job_argument
+@key_option
+@poll_option
+def watch_command(db: str, job: str | None, key: str | None, poll: float | None) -> None:
+    """Sync until all jobs have ended, with progress.
+
+    \b
+    Example:
+      sqlite-utils openai-batch watch movies.db
+    """
+    from contextlib import closing
+
+    from .. import store
+    from ..database import connect
+    from ..places import Places
+
+    with closing(connect(db)) as conn, Places(key=key) as places:
+        store.check_version(conn)
+        jobs = [store.find_job(conn, job, db)] if job else store.unfinished_jobs(conn)
+        if not jobs:
+            talk(f"Nothing to do: no unfinished job in '{db}'.")
+            return
+        follow(conn, db, jobs, places, poll=poll, once=False)
+
+
+def follow(
+    conn: sqlite3.Connection,
+    db: str,
+    jobs: Sequence[Job],
+    places: Places,
+    *,
+    poll: float | None,
+    once: bool,
+    silent: bool = False,
+) -> None:
+    """Sync once or until the end, say how it goes, and leave with the right exit code."""
+    from .. import store
+    from ..places import forget_local
+    from ..sync import has_failures, one_pass
+    from ..watch import watch
+    from .text import stopped_sentence
+
+    teller = Teller(conn, silent=silent)
+    ids = [job.id for job in jobs]
+    try:
+        if once:
+            report = one_pass(conn, list(jobs), places.of_job)
+        else:
+            report = watch(conn, ids, places.of_job, poll=poll, told=teller.told)
+    except KeyboardInterrupt:
+        teller.end()
+        for job_id in ids:
+            job = store.get_job(conn, job_id)
+            if job.unfinished:
+                talk(stopped_sentence(job, store.list_parts(conn, job_id), db))
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    teller.end()
+    tell_result(conn, db, ids, report, once=once, silent=silent)
+    places.close()
+    for job in report.ended:
+        forget_local(job.uid)
+    if report.paused:
+        raise click.exceptions.Exit(NEEDS_YOU)
+    if any(has_failures(conn, job) for job in report.ended):
+        raise click.exceptions.Exit(FAILED_REQUESTS)
+
+
+def tell_result(
+    conn: sqlite3.Connection,
+    db: str,
+    ids: Sequence[int],
+    report: Report,
+    *,
+    once: bool,
+    silent: bool,
+) -> None:
+    """Say what became of each job."""
+    from dataclasses import asdict
+
+    from .. import store
+    from .text import DEMO_MODEL, ended_screen, mend, progress, status_words
+
+    ended = {job.id for job in report.ended}
+    for job_id in ids:
+        job = store.get_job(conn, job_id)
+        counts = store.outcomes(store.list_parts(conn, job_id))
+        if job.status == "paused":
+            talk(f"Job {job.id} is paused: {job.message}\n  Go on with    {mend(job, db)}")
+        elif silent:
+            continue
+        elif job.id in ended and job.status == "failed":
+            talk(f"Job {job.id} failed: {job.message}")
+        elif job.id in ended:
+            written = report.written.get(job.id)
+            talk(ended_screen(job, counts, asdict(written) if written else {}, db))
+            if job.provider == "local" and not job.base_url and counts.get("ok"):
+                talk(DEMO_MODEL)
+        elif once:
+            talk(f"Job {job.id}: {progress(job, counts)} answered · {status_words(job, counts)}")
+            if job.status == "running":
+                talk(f"  Go on with    sqlite-utils openai-batch watch {db} {job.id}")
+    if once and not silent:
+        for sentence in report.waiting:
+            talk(sentence)
+
+
+class Teller:
+    """Says how a watched job goes: over one line on a terminal, else a line for each change."""
+
+    def __init__(self, conn: sqlite3.Connection, *, silent: bool):
+        self.conn = conn
+        self.silent = silent
+        self.terminal = sys.stderr.isatty()
+        self.last = ""
+        self.width = 0
+
+    def told(self, jobs: list[Job], report: Report) -> None:
+        """Hear of a pass."""
+        if self.silent:
+            return
+        line = " | ".join(self.line(job) for job in jobs if job.unfinished)
+        if report.waiting:
+            line = f"{line} · {report.waiting[0]}"
+        if line and line != self.last:
+            self.say(line)
+            self.last = line
+
+    def line(self, job: Job) -> str:
+        """How far one job is."""
+        from .. import store
+        from .text import host_words
+
+        parts = store.list_parts(self.conn, job.id)
+        done = sum(
+            part.requests if part.collected_at else (part.completed or 0) + (part.failed or 0)
+            for part in parts
+        )
+        whole = sum(part.requests for part in parts)
+        ended = sum(1 for part in parts if part.collected_at)
+        return (
+            f"Job {job.id}: {done:,}/{whole:,} answered · {ended}/{len(parts)} parts · "
+            f"waiting for {host_words(job)}"
+        )
+
+    def say(self, line: str) -> None:
+        """Print a line, over the last one on a terminal."""
+        if not self.terminal:
+            talk(line)
+            return
+        talk("\r" + line.ljust(self.width)[:200], nl=False)
+        self.width = len(line)
+
+    def end(self) -> None:
+        """Leave the line that was written over."""
+        if self.terminal and self.last:
+            talk()
+            self.last = ""

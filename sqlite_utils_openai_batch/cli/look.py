@@ -1,0 +1,175 @@
+"""`jobs`, `show` and `results`: they read, and change nothing."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+from sqlite_utils.cli import output_options, output_rows
+
+from .framework import Command, option, talk
+from .options import db_argument, job_argument
+
+
+@click.command("jobs", cls=Command)
+@db_argument
+@output_options
+def jobs_command(db: str, **formats: Any) -> None:
+    """List the jobs, newest first.
+
+    \b
+    Example:
+      sqlite-utils openai-batch jobs movies.db
+    """
+    from contextlib import closing
+
+    from .. import store
+    from ..database import connect
+    from .text import jobs_screen
+
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        found = [(job, store.outcomes(store.list_parts(conn, job.id))) for job in store.list_jobs(conn)]
+    if any_format(formats):
+        headers = ["id", "name", "source", "model", "status", "requests", "done", "failed",
+                   "cost_usd", "created_at", "finished_at", "message"]  # fmt: skip
+        write_rows(headers, (job_record(job, counts) for job, counts in found), formats)
+        return
+    if not found:
+        talk(f"No jobs in '{db}' yet. Start one with: sqlite-utils openai-batch run {db} TABLE …")
+        return
+    click.echo(jobs_screen(found))
+    talk(f"Details: sqlite-utils openai-batch show {db} {found[0][0].id}")
+
+
+def job_record(job: Any, counts: dict[str, int]) -> list[Any]:
+    """A job as a row of data."""
+    from .text import failures
+
+    return [
+        job.id,
+        job.name,
+        job.source,
+        job.model,
+        job.status,
+        job.requests,
+        (job.requests or 0) - counts.get("pending", 0),
+        sum(failures(counts).values()),
+        None if job.cost_nanousd is None else job.cost_nanousd / 1e9,
+        job.created_at,
+        job.finished_at,
+        job.message,
+    ]
+
+
+@click.command("show", cls=Command)
+@db_argument
+@job_argument
+@option("--log", is_flag=True, help="What happened, step by step")
+def show_command(db: str, job: str | None, log: bool) -> None:
+    """Show everything about a job, by default the newest.
+
+    \b
+    Example:
+      sqlite-utils openai-batch show movies.db 3
+    """
+    from contextlib import closing
+
+    from .. import store
+    from ..database import connect
+    from ..output import Output
+    from .text import show_screen
+
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        found = store.find_job(conn, job, db)
+        if log:
+            for line in store.log_lines(conn, found.id):
+                part = f"part {line['number']}" if line["number"] else ""
+                click.echo(f"{line['at']}  {part:<8}  {line['event']:<12}  {line['detail'] or ''}".rstrip())
+            return
+        parts = store.list_parts(conn, found.id)
+        click.echo(
+            show_screen(
+                found,
+                parts,
+                store.outcomes(parts),
+                store.examples(conn, found.id),
+                Output.from_json(found.output),
+                store.answered_models(conn, found.id),
+                db,
+            )
+        )
+
+
+@click.command("results", cls=Command)
+@db_argument
+@job_argument
+@option("--status", multiple=True, metavar="STATUS", help="Only this outcome, repeatable")
+@option("-c", "--column", "columns", multiple=True, help="Only this column, repeatable")
+@output_options
+def results_command(
+    db: str, job: str | None, status: Sequence[str], columns: Sequence[str], **formats: Any
+) -> None:
+    """Print the rows of a job with their answers, status and error.
+
+    \b
+    Example:
+      sqlite-utils openai-batch results movies.db 3 --csv > answers.csv
+    """
+    from contextlib import closing
+
+    from .. import store
+    from ..database import connect
+    from ..errors import UsageError
+    from ..outcome import STATUSES
+    from ..results import Results
+
+    for wanted in status:
+        if wanted not in STATUSES:
+            raise UsageError(f"No outcome is called '{wanted}'. There are: {', '.join(STATUSES)}")
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        found = store.find_job(conn, job, db)
+        with closing(Results(conn, found, status=status, columns=columns)) as results:
+            write_rows(results.headers, results.rows(), formats)
+
+
+def any_format(formats: dict[str, Any]) -> bool:
+    """Whether one of sqlite-utils' output options was given."""
+    return any(formats[name] for name in ("nl", "arrays", "csv", "tsv", "table", "fmt", "json_cols"))
+
+
+def write_rows(
+    headers: Sequence[str], rows: Iterable[Sequence[Any]], formats: dict[str, Any]
+) -> None:
+    """Print rows as sqlite-utils does, with its options; JSON where none is given."""
+    if formats["table"] or formats["fmt"]:
+        import tabulate
+
+        click.echo(
+            tabulate.tabulate(
+                list(rows),
+                headers=() if formats["no_headers"] else headers,
+                tablefmt=formats["fmt"] or "simple",
+            )
+        )
+    elif formats["csv"] or formats["tsv"]:
+        writer = csv.writer(sys.stdout, dialect="excel-tab" if formats["tsv"] else "excel")
+        if not formats["no_headers"]:
+            writer.writerow(headers)
+        writer.writerows(rows)
+    else:
+        lines = output_rows(
+            iter(rows),
+            list(headers),
+            formats["nl"],
+            formats["arrays"],
+            formats["json_cols"],
+            formats["ascii_"],
+        )
+        for line in lines:
+            click.echo(line)

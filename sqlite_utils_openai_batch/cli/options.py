@@ -1,0 +1,180 @@
+"""Options that several commands share, and how they become an `Ask`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from .framework import option
+
+if TYPE_CHECKING:
+    from ..places import Places
+    from ..plan import Ask
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ROWS = "Rows"
+REQUEST = "Request"
+ANSWERS = "Answers"
+LIMITS = "Limits"
+WHERE = "Where it runs"
+
+db_argument = click.argument("db", type=click.Path(), metavar="DB")
+job_argument = click.argument("job", required=False, metavar="[JOB]")
+
+
+def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several decorators as one, the first on top."""
+    return lambda function: reduce(lambda inner, add: add(inner), reversed(decorators), function)
+
+
+key_option = option(
+    "--key", section=WHERE, help="API key, or the name of a key stored by 'llm keys set'"
+)
+poll_option = option(
+    "--poll",
+    type=click.FloatRange(min=0.05),
+    metavar="SECONDS",
+    section=WHERE,
+    help="How often to look  [default: 30, on this machine 0.5]",
+)
+yes_option = option("-y", "--yes", is_flag=True, section=WHERE, help="Don't ask before sending")
+
+row_options = together(
+    option("--sql", metavar="QUERY", section=ROWS, help="Ask about the rows of a query, not a table"),
+    option("--pk", multiple=True, metavar="COLUMN", section=ROWS,
+           help="Key column of a view or query, repeatable"),
+    option("--where", metavar="EXPR", section=ROWS, help="Only rows for which this holds"),
+    option("-p", "--param", "params", nargs=2, multiple=True, metavar="NAME VALUE", section=ROWS,
+           help="Named parameter of --where or --sql"),
+    option("--order", metavar="EXPR", section=ROWS, help="Order of the rows"),
+    option("--limit", type=click.IntRange(min=0), metavar="N", section=ROWS,
+           help="At most that many rows"),
+    option("--blanks", type=click.Choice(["skip", "send", "error"]), default="skip",
+           show_default=True, section=ROWS,
+           help="What to do with rows whose prompt columns are all empty"),
+)  # fmt: skip
+
+request_options = together(
+    option("-m", "--model", section=REQUEST, help="Model to ask  [default: gpt-4o-mini]"),
+    option("-s", "--system", metavar="TEXT|FILE", section=REQUEST, help="System prompt"),
+    option("--prompt", metavar="TEXT|FILE", section=REQUEST,
+           help="What to ask of each row: '{{ title }}: {{ overview }}'"),
+    option("-o", "--option", "options", nargs=2, multiple=True, metavar="NAME VALUE",
+           section=REQUEST, help="Any parameter of the request, such as -o max_tokens 200"),
+    option("--schema", metavar="SPEC|FILE", section=REQUEST,
+           help="Shape of the answer: 'mood good|bad, score 0..1, note', or a JSON schema"),
+    option("--endpoint", default="/v1/chat/completions", show_default=True, metavar="PATH",
+           section=REQUEST, help="Endpoint of the API"),
+    option("--name", section=REQUEST, help="Name of the job"),
+)  # fmt: skip
+
+answer_options = together(
+    option("--output", metavar="COLUMN", section=ANSWERS,
+           help="Column for the answer  [default: answer]"),
+    option("--output-table", metavar="TABLE", section=ANSWERS,
+           help="Write to this table instead of the source"),
+    option("--prefix", default="", metavar="TEXT", section=ANSWERS,
+           help="Begin the names of answer columns with this"),
+    option("--replace", is_flag=True, section=ANSWERS, help="Overwrite columns that hold values"),
+    option("--no-write", is_flag=True, section=ANSWERS,
+           help="Keep the answers in the job only, write no columns"),
+)  # fmt: skip
+
+limit_options = together(
+    option("--part-requests", type=click.IntRange(min=1), metavar="N", section=LIMITS,
+           help="At most that many requests in a part"),
+    option("--part-bytes", type=click.IntRange(min=1), metavar="N", section=LIMITS,
+           help="At most that many bytes in a part"),
+)  # fmt: skip
+
+place_options = together(
+    option("--base-url", metavar="URL", section=WHERE,
+           help="A server with OpenAI's Files and Batches API"),
+    key_option,
+    option("--local", is_flag=True, section=WHERE,
+           help="Ask the small model on this machine: no key, no cost"),
+    option("--upstream", metavar="URL", section=WHERE,
+           help="Ask any chat server, through a batch server on this machine"),
+    option("--concurrency", type=click.IntRange(min=1), metavar="N", section=WHERE,
+           help="Requests at a time to --upstream  [default: 4]"),
+    option("--new", is_flag=True, section=WHERE,
+           help="Ask even if an unfinished job asks the same"),
+)  # fmt: skip
+
+ask_options = together(
+    row_options, request_options, answer_options, limit_options, place_options
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where somebody wants a job to run."""
+
+    provider: str
+    base_url: str | None
+    account: str
+    host: str
+    key_from: str
+    default_model: str
+    settings: dict[str, Any]
+
+
+def read_place(options: dict[str, Any]) -> Place:
+    """Take the options under 'Where it runs' out of `options`. Raises OpenAIBatchError."""
+    from ..account import destination
+    from ..errors import UsageError
+    from ..places import LOCAL
+
+    base_url, upstream = options.pop("base_url"), options.pop("upstream")
+    local, concurrency = options.pop("local"), options.pop("concurrency")
+    key = options.get("key")
+    if base_url and (local or upstream):
+        raise UsageError("--base-url is a server with batches, --local and --upstream make one: "
+                         "give only one of them.")
+    if local or upstream:
+        if upstream and not options.get("model"):
+            raise UsageError(f"Which model of {upstream} is to answer? Name it with -m.")
+        settings = {"concurrency": concurrency} if concurrency else {}
+        host = f"{upstream}, through this machine" if upstream else "this machine"
+        model = "" if upstream else "SmolLM2-135M-Instruct"
+        return Place(LOCAL, upstream, "local", host, "no key", model, settings)
+    if concurrency:
+        raise UsageError("--concurrency is for --upstream only.")
+    where = destination(base_url, key)
+    return Place("openai", where.base_url, where.account, where.host, where.key_from, "", {})
+
+
+def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
+    """Turn the command line into an `Ask`."""
+    from ..body import parse_option
+    from ..plan import Ask
+
+    body = {name: parse_option(name, value) for name, value in options.pop("options")}
+    names = ("sql", "pk", "where", "order", "limit", "blanks", "model", "system", "prompt",
+             "schema", "endpoint", "name", "output", "output_table", "prefix", "replace",
+             "part_requests", "part_bytes", "new")  # fmt: skip
+    given = {name: options.pop(name) for name in names}
+    return Ask(
+        table=table,
+        params=dict(options.pop("params")),
+        options=body,
+        write=not options.pop("no_write"),
+        provider=place.provider,
+        **given,
+    )
+
+
+def check_place(place: Place, places: Places, uid: str) -> None:
+    """See that somebody answers there, before anything is written. Raises OpenAIBatchError."""
+    from ..account import destination
+    from ..places import LOCAL
+
+    if place.provider == LOCAL:
+        places.local(uid, place.base_url, place.settings).check()
+    else:
+        places.remote(destination(place.base_url, places.key)).check()

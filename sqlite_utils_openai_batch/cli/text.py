@@ -1,0 +1,379 @@
+"""The screens: what a job's figures look like to people. Nothing here reads or writes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from .. import clock
+from .figures import counted, cut, duration, percent, size
+
+if TYPE_CHECKING:
+    from ..output import Output
+    from ..plan import Plan
+    from ..prepare import Rendered, Tally
+    from ..store import Job, Part
+    from .options import Place
+
+COMMAND = "sqlite-utils openai-batch"
+LABEL = 10
+DEMO_MODEL = "Answered by a very small demonstration model: its answers show the way, not the quality."
+
+
+def row(label: str, text: str) -> str:
+    """One line of a screen: a label, and what there is to say."""
+    return f"{label:<{LABEL}}{text}"
+
+
+def when(at: str | None) -> str:
+    """A stored time in the reader's time zone: `today 03:00`, `20 Nov 14:02`, `-`."""
+    if not at:
+        return "-"
+    local = clock.parse(at).astimezone()
+    today = datetime.now(timezone.utc).astimezone()
+    if local.date() == today.date():
+        return f"today {local:%H:%M}"
+    if local.year == today.year:
+        return f"{local.day} {local:%b %H:%M}"
+    return f"{local.day} {local:%b %Y}"
+
+
+def host_words(job: Job) -> str:
+    """Who answers a job, for a sentence."""
+    from ..api import host_of
+
+    if job.provider == "local":
+        return job.base_url or "this machine"
+    host = host_of(job.base_url or "")
+    return "OpenAI" if host == "api.openai.com" else host
+
+
+def failures(counts: dict[str, int]) -> dict[str, int]:
+    """Outcomes that are neither answered nor awaited, most frequent first."""
+    failed = {status: n for status, n in counts.items() if status not in ("ok", "pending") and n}
+    return dict(sorted(failed.items(), key=lambda item: -item[1]))
+
+
+def status_words(job: Job, counts: dict[str, int]) -> str:
+    """A job's status as a person would say it."""
+    failed = sum(failures(counts).values())
+    if job.requests is None:
+        return "being prepared"
+    if job.status == "completed":
+        return f"done, {failed:,} failed" if failed else "done"
+    if job.status == "running":
+        return f"waiting for {host_words(job)}"
+    if job.status == "prepared":
+        return "prepared, not sent"
+    if job.status in ("paused", "failed"):
+        return f"{job.status}: {job.message}" if job.message else job.status
+    return job.status
+
+
+def cost_words(job: Job) -> str:
+    """What a job has cost; `-` where that isn't known."""
+    if job.cost_nanousd is not None:
+        return f"${job.cost_nanousd / 1e9:,.2f}"
+    return "none" if own_server(job) else "-"
+
+
+def own_server(job: Job) -> bool:
+    """Whether a job runs on this machine, and so costs nothing."""
+    if job.provider == "local":
+        return True
+    return host_words(job).split(":")[0] in ("127.0.0.1", "localhost", "::1")
+
+
+def progress(job: Job, counts: dict[str, int]) -> str:
+    """How many requests have an outcome: `12,000/20,000`."""
+    whole = job.requests or 0
+    return f"{whole - counts.get('pending', 0):,}/{whole:,}"
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Columns under their headers, two spaces apart, no trailing spaces."""
+    cells = [list(headers), *(list(line) for line in rows)]
+    widths = [max(len(line[n]) for line in cells) for n in range(len(headers))]
+    lines = [
+        "  ".join(
+            cell.rjust(widths[n]) if n in right else cell.ljust(widths[n])
+            for n, cell in enumerate(line)
+        ).rstrip()
+        for line in cells
+    ]
+    return "\n".join(lines)
+
+
+def jobs_screen(found: Sequence[tuple[Job, dict[str, int]]]) -> str:
+    """The list of jobs."""
+    return table(
+        ["id", "name", "table", "model", "status", "done", "cost", "started"],
+        (
+            [
+                str(job.id),
+                job.name or "-",
+                job.source or "(query)",
+                cut(job.model or "-", 24),
+                cut(status_words(job, counts), 40),
+                progress(job, counts),
+                cost_words(job),
+                when(job.submitted_at or job.created_at),
+            ]
+            for job, counts in found
+        ),
+        right=(0,),
+    )
+
+
+def key_words(job: Job, key: Any) -> str:
+    """A row's key as people read it."""
+    if len(job.keys) > 1:
+        return "/".join(str(value) for value in json.loads(key))
+    return str(key)
+
+
+def title(job: Job, output: Output) -> str:
+    """What a job does: `answers → category, confidence`."""
+    where = f"{output.table}." if output.table else ""
+    columns = ", ".join(where + name for name in output.names) if output.write else "(not written)"
+    return f"{job.source or 'a query'} → {columns}"
+
+
+def show_screen(
+    job: Job,
+    parts: Sequence[Part],
+    counts: dict[str, int],
+    examples: dict[str, tuple[str | None, list[Any]]],
+    output: Output,
+    models: Sequence[str],
+    path: str,
+) -> str:
+    """Everything about one job."""
+    words = status_words(job, counts)
+    stopped = job.status in ("paused", "failed")
+    head = f"Job {job.id}  {title(job, output)}"
+    lines = [f"{head:<46}  {job.status if stopped else words}"]
+    if stopped:
+        lines.append(f"{job.message or 'no reason is known'}")
+        lines.append(row("Mend", mend(job, path)))
+    lines += asked_lines(job, counts, examples)
+    answered = f", answered by {', '.join(models)}" if models and models != [job.model] else ""
+    lines.append(row("Model", f"{job.model or '-'}{answered}"))
+    lines += token_lines(parts)
+    lines.append(row("Cost", cost_line(job)))
+    lines.append(row("Time", time_line(job)))
+    lines += part_lines(parts)
+    lines += next_lines(job, counts, path)
+    return "\n".join(lines)
+
+
+def mend(job: Job, path: str) -> str:
+    """The command that helps a paused or failed job."""
+    if job.status == "paused":
+        return f"{COMMAND} submit {shlex.quote(path)} {job.id}"
+    return f"{COMMAND} results {shlex.quote(path)} {job.id}"
+
+
+def asked_lines(
+    job: Job, counts: dict[str, int], examples: dict[str, tuple[str | None, list[Any]]]
+) -> list[str]:
+    """How many rows were asked, and what became of them: the sum is the job's requests."""
+    requests = job.requests or 0
+    skipped = job.skipped or 0
+    blank = f" ({skipped:,} blank)" if skipped else ""
+    lines = [row("Asked", f"{requests:,} of {counted(requests + skipped, 'row')}{blank}")]
+    ordered = {
+        status: counts[status] for status in ("ok", "pending") if counts.get(status)
+    } | failures(counts)
+    width = max(12, *(len(status) for status in ordered)) if ordered else 12
+    for status, count in ordered.items():
+        line = f"  {status:<{width}} {count:>9,}   {percent(count, requests):>7}"
+        message, keys = examples.get(status, (None, []))
+        if message:
+            line += f"   {cut(message, 44)}"
+        if keys:
+            more = " …" if count > len(keys) else ""
+            names = ".".join(part for part in (job.source, "/".join(job.keys)) if part)
+            line += f"   {names} {', '.join(key_words(job, key) for key in keys)}{more}"
+        lines.append(line)
+    lines.append(f"  {'sum':<{width}} {sum(counts.values()):>9,}")
+    return lines
+
+
+def token_lines(parts: Sequence[Part]) -> list[str]:
+    """Tokens as the provider counted them; no line where it counted none."""
+    sums = [
+        sum(getattr(part, name) or 0 for part in parts)
+        for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
+    ]
+    if not any(sums):
+        return []
+    cached = f" ({sums[1]:,} cached)" if sums[1] else ""
+    return [row("Tokens", f"{sums[0]:,} in{cached} · {sums[2]:,} out")]
+
+
+def cost_line(job: Job) -> str:
+    """What is known of the cost."""
+    if own_server(job):
+        return "none (own server)"
+    if job.cost_nanousd is None:
+        return "not known"
+    return cost_words(job)
+
+
+def time_line(job: Job) -> str:
+    """From when to when, and how fresh that is."""
+    if job.submitted_at is None:
+        return f"prepared {when(job.created_at)}, not sent"
+    end = when(job.finished_at) if job.finished_at else "…"
+    checked = f", last checked {when(job.checked_at)}" if job.checked_at else ""
+    return f"{when(job.submitted_at)} → {end}{checked}"
+
+
+def part_lines(parts: Sequence[Part]) -> list[str]:
+    """One line a part; of many the first few and those that are still under way."""
+    shown = list(parts) if len(parts) <= 12 else [*parts[:5], *(p for p in parts[5:] if not p.collected_at)][:12]
+    lines = []
+    for part in shown:
+        took = clock.seconds_between(part.submitted_at, part.ended_at)
+        spent = f"  {duration(took)}" if took is not None else ""
+        ran = f"  {part.completed:,} ok so far" if part.completed and not part.ended_at else ""
+        text = (
+            f"{part.number:>2}  {part.batch_id or '-'}  {part.status}  "
+            f"{counted(part.requests, 'request')}{ran}{spent}"
+        )
+        lines.append(row("Parts" if not lines else "", text))
+    if len(shown) < len(parts):
+        lines.append(row("", f"… {len(parts) - len(shown):,} more parts"))
+    return lines
+
+
+def next_lines(job: Job, counts: dict[str, int], path: str) -> list[str]:
+    """The commands that one would want now."""
+    db = shlex.quote(path)
+    if job.status == "prepared":
+        return [row("Next", f"{COMMAND} submit {db} {job.id}")]
+    if job.status in ("running", "cancelling"):
+        return [row("Next", f"{COMMAND} watch {db} {job.id}")]
+    if counts.get("ok"):
+        return [row("Next", f"{COMMAND} results {db} {job.id} --csv > answers.csv")]
+    return []
+
+
+def request_lines(plan: Plan, shown: Rendered, number: int, total: int) -> str:
+    """One rendered request, made readable."""
+    body = json.loads(shown.line)["body"]
+    key = "/".join(plan.source.key_columns)
+    name = f"{plan.source.name}.{key}" if plan.source.name else key
+    lines = [f"Request {number} of {total:,}   {name} = {shown.row_key}"]
+    lines += [f"  {label:<7} {cut(text, 100)}" for label, text in said(body)]
+    if plan.schema is not None:
+        lines.append(f"  {'schema':<7} {plan.schema.describe()}")
+    return "\n".join(lines)
+
+
+def said(body: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    """Who says what in a request's body."""
+    if "instructions" in body:
+        yield "system", str(body["instructions"])
+    for message in body.get("messages", []):
+        content = message.get("content")
+        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+        yield str(message.get("role")), text
+    if "input" in body:
+        value = body["input"]
+        yield "input", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def summary_screen(plan: Plan, tally: Tally, place: Place, free_bytes: int | None) -> str:
+    """What a job would ask, where, and what it would write."""
+    name = plan.source.name or "the query"
+    rows = f"{counted(tally.rows, 'row')} in {name} · {tally.asked:,} to ask"
+    if tally.blank:
+        rows += f" · {tally.blank:,} blank, {'skipped' if plan.ask.blanks == 'skip' else 'sent'}"
+    for count, word in ((tally.unrenderable, "unrenderable"), (tally.too_large, "too large")):
+        if count:
+            rows += f" · {count:,} {word}"
+    free = f", {size(free_bytes)} free" if free_bytes is not None else ""
+    key = f", {place.key_from}" if place.key_from == "no key" else f", key from {place.key_from}"
+    lines = [
+        row("Rows", rows),
+        row("Model", f"{plan.model} at {place.host}{key}"),
+        row("Parts", f"{tally.parts:,} ({size(tally.bytes)}; a temporary file per part{free})"),
+    ]
+    if place.provider == "local" or place.host.startswith(("127.0.0.1", "localhost")):
+        lines.append(row("Cost", "none (own server)"))
+    lines.append(row("Writes", writes_words(plan)))
+    if tally.first_problem:
+        lines.append(row("Problems", cut(tally.first_problem, 100)))
+    return "\n".join(lines)
+
+
+def writes_words(plan: Plan) -> str:
+    """Which columns will be written, and where."""
+    if not plan.output.write:
+        return "nothing (--no-write): the answers stay in the job"
+    table = plan.output.table or plan.source.name
+    columns = ", ".join(f"{table}.{column.name} {column.type}" for column in plan.output.columns)
+    if plan.output.table:
+        return f"{columns} (table {plan.output.table})"
+    return columns
+
+
+def confirmation(job: Job, plan: Plan, place: Place, asked: int, path: str) -> str:
+    """The question before anything is sent."""
+    lines = [f"Ask {plan.model} about {counted(asked, 'row')} of {plan.source.name or 'the query'}?"]
+    lines.append(f"Data goes to {place.host}.")
+    if plan.output.write:
+        lines.append(f"Columns: {', '.join(plan.output.names)}.")
+    return "\n".join(lines)
+
+
+def ended_screen(job: Job, counts: dict[str, int], written: dict[str, int], path: str) -> str:
+    """What is said when a job has ended."""
+    from pathlib import Path
+
+    from ..output import Output
+
+    db = shlex.quote(path)
+    failed = failures(counts)
+    took = clock.seconds_between(job.submitted_at, job.finished_at)
+    begin = "Cancelled" if job.status == "cancelled" else "Done"
+    spent = f" in {duration(took)}" if took is not None else ""
+    words = f"{counts.get('ok', 0):,} of {counted(job.requests or 0, 'row')} answered"
+    if failed:
+        kinds = ", ".join(f"{count:,} {status}" for status, count in failed.items())
+        words += f"; {sum(failed.values()):,} failed ({kinds})"
+    lines = [f"{begin}{spent}. {words}."]
+    output = Output.from_json(job.output)
+    if output.write and counts.get("ok"):
+        table = output.table or job.source
+        names = ", ".join(f"{table}.{name}" for name in output.names)
+        cost = "" if cost_words(job) in ("-", "none") else f" Cost {cost_words(job)}."
+        lines.append(f"Written to {names}.{cost}")
+    for status, sentence in (
+        ("stale", "changed after they were asked about: their answers are kept in the job, not written"),
+        ("kept_existing", "held a value by then, which was left as it is"),
+        ("row_gone", "are gone: their answers are kept in the job"),
+    ):
+        if written.get(status):
+            lines.append(f"{counted(written[status], 'row')} {sentence}.")
+    stem = Path(path).stem
+    lines.append(f"  See them    datasette {db}     → /{stem}/-/openai-batch/{job.id}")
+    lines.append(f"  As a file   {COMMAND} results {db} {job.id} --csv > answers.csv")
+    return "\n".join(lines)
+
+
+def stopped_sentence(job: Job, parts: Sequence[Part], path: str) -> str:
+    """What Ctrl-C is answered with."""
+    db = shlex.quote(path)
+    going = sum(1 for part in parts if part.batch_id and not part.ended_at)
+    unsent = sum(1 for part in parts if part.status == "prepared")
+    words = f"{counted(going, 'batch', 'batches')} {'goes' if going == 1 else 'go'} on at {host_words(job)}"
+    if job.provider == "local":
+        words = f"{counted(going, 'batch', 'batches')} on this machine {'waits' if going == 1 else 'wait'}"
+    rest = f", {counted(unsent, 'part')} {'is' if unsent == 1 else 'are'} not sent yet" if unsent else ""
+    return f"Stopped watching. {words}{rest}. Go on with: {COMMAND} watch {db} {job.id}"

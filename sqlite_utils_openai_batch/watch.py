@@ -1,0 +1,73 @@
+"""`sync` repeated until everything has ended, or only a person can go on."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+
+from . import store
+from .sync import AT_PROVIDER, OpenProvider, Report, one_pass
+
+REMOTE_POLL = 30.0
+LOCAL_POLL = 0.5
+
+Told = Callable[[list[store.Job], Report], None]
+
+
+def poll_seconds(job: store.Job, asked: float | None) -> float:
+    """Seconds between two looks: what was asked, else little on this machine, more elsewhere."""
+    if asked is not None:
+        return asked
+    loopback = any(host in (job.base_url or "") for host in ("127.0.0.1", "localhost", "[::1]"))
+    return LOCAL_POLL if loopback or job.provider == "local" else REMOTE_POLL
+
+
+def watch(
+    conn: sqlite3.Connection,
+    job_ids: Sequence[int],
+    open_provider: OpenProvider,
+    *,
+    poll: float | None = None,
+    told: Told | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Report:
+    """Sync these jobs until each has ended or waits for a person.
+
+    `told` hears of each pass. Returns what happened over all passes.
+    """
+    total = Report()
+    while True:
+        jobs = [store.get_job(conn, job_id) for job_id in job_ids]
+        report = one_pass(conn, jobs, open_provider)
+        total.sent += report.sent
+        total.collected += report.collected
+        total.ended += report.ended
+        total.paused = report.paused
+        total.waiting = report.waiting
+        total.written |= report.written
+        jobs = [store.get_job(conn, job_id) for job_id in job_ids]
+        if told:
+            told(jobs, report)
+        going_on = [job for job in jobs if goes_on(conn, job)]
+        if not going_on:
+            return total
+        sleep(min(poll_seconds(job, poll) for job in going_on))
+
+
+def goes_on(conn: sqlite3.Connection, job: store.Job) -> bool:
+    """Whether another pass can bring a job further without a person."""
+    if job.status in ("running", "cancelling"):
+        return True
+    if job.status != "paused":
+        return False
+    return any(
+        part.status in AT_PROVIDER and not part.collected_at and part.batch_id
+        for part in store.list_parts(conn, job.id)
+    ) and not unreadable(job)
+
+
+def unreadable(job: store.Job) -> bool:
+    """Whether a job is paused because its batches can't even be read with this key."""
+    message = job.message or ""
+    return "does not accept the key" in message or "can't be found with this key" in message

@@ -1,0 +1,141 @@
+"""A request body with its placeholders, made of what the command line says (pure)."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from .errors import TemplateError, UsageError
+from .parameters import CHAT, EMBEDDINGS, RESPONSES, adapt
+
+if TYPE_CHECKING:
+    from .schema import AnswerSchema
+
+#: Options that would overwrite what has an option of its own.
+OWN_OPTIONS = {
+    "model": "--model",
+    "messages": "--prompt and --system",
+    "input": "--prompt",
+    "instructions": "--system",
+    "json_schema": "--schema",
+}
+
+
+def parse_option(name: str, text: str) -> Any:
+    """Return the value of ``-o name text``: JSON where it is JSON, else the text itself.
+
+    ``json_object`` is a switch: 1, true, 0 or false. Raises UsageError for another value of it.
+    """
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except ValueError:
+        value = text
+    if name == "json_object":
+        if value not in (0, 1):
+            raise UsageError(f"-o json_object is 1 or 0, not {text!r}.")
+        return bool(value)
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def parse_body(text: str) -> dict[str, Any]:
+    """Read a whole body (--template) from JSON or YAML text. Raises TemplateError."""
+    try:
+        body = json.loads(text, parse_constant=_no_constant)
+    except ValueError:
+        try:
+            body = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise TemplateError(f"The template is neither JSON nor YAML: {reason}.") from error
+    if not isinstance(body, dict):
+        raise TemplateError("The template must be an object: the body of a request.")
+    return body
+
+
+def build_body(
+    *,
+    endpoint: str,
+    model: str,
+    prompt: str | None,
+    system: str | None,
+    schema: AnswerSchema | None,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the template body for chat completions, responses or embeddings.
+
+    Raises UsageError for an endpoint that needs a whole body and for options that contradict
+    each other, TemplateError for a parameter that the model refuses.
+    """
+    if endpoint not in _ASKED:
+        raise UsageError(
+            f"--prompt has no place in the body of {endpoint}: give the whole body by --template."
+        )
+    if prompt is None:
+        raise UsageError("No prompt: give it by --prompt, or a whole body by --template.")
+    _check_options(options, schema)
+    if endpoint == EMBEDDINGS:
+        _check_embeddings(system, schema, options)
+    given = {name: value for name, value in options.items() if name != "json_object"}
+    if options.get("json_object"):
+        given["response_format"] = {"type": "json_object"}
+    body = {"model": model, **_ASKED[endpoint](prompt, system)}
+    _merge(body, schema.response_format(endpoint) if schema is not None else {})
+    _merge(body, adapt(endpoint, model, given))
+    return body
+
+
+def _chat(prompt: str, system: str | None) -> dict[str, Any]:
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    return {"messages": [*messages, {"role": "user", "content": prompt}]}
+
+
+def _responses(prompt: str, system: str | None) -> dict[str, Any]:
+    return {**({} if system is None else {"instructions": system}), "input": prompt}
+
+
+def _embeddings(prompt: str, system: str | None) -> dict[str, Any]:
+    return {"input": prompt}
+
+
+_ASKED = {CHAT: _chat, RESPONSES: _responses, EMBEDDINGS: _embeddings}
+
+
+def _check_options(options: Mapping[str, Any], schema: AnswerSchema | None) -> None:
+    for name, own in OWN_OPTIONS.items():
+        if name in options:
+            raise UsageError(f"-o {name} is said by {own}.")
+    formats = [name for name in ("json_object", "response_format") if options.get(name)]
+    if schema is not None and formats:
+        raise UsageError(f"--schema and -o {formats[0]} both say what the answer looks like.")
+    if len(formats) > 1:
+        raise UsageError(f"-o {formats[0]} and -o {formats[1]} say the same: give one of them.")
+
+
+def _check_embeddings(
+    system: str | None, schema: AnswerSchema | None, options: Mapping[str, Any]
+) -> None:
+    refused = [
+        ("--system", system),
+        ("--schema", schema),
+        ("-o json_object", options.get("json_object")),
+    ]
+    for option, value in refused:
+        if value:
+            raise UsageError(f"{option} has no place in {EMBEDDINGS}: it answers with numbers.")
+
+
+def _merge(body: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add `more` to `body`, into objects that are in both."""
+    for name, value in more.items():
+        if isinstance(value, dict) and isinstance(body.get(name), dict):
+            _merge(body[name], value)
+        else:
+            body[name] = copy.deepcopy(value)

@@ -1,0 +1,73 @@
+"""Byte-safe JSONL lines (no database, no JSON): what a file holds, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+BOM = b"\xef\xbb\xbf"
+
+#: Longest line that is handed over whole, in bytes. A provider's file is at most 200 MB, and
+#: the longest answers seen (embeddings, images) are far below this.
+MAX_LINE = 128 * 1024 * 1024
+
+#: Bytes that are kept of a longer line: enough to read its custom_id.
+HEAD = 4096
+
+_SKIP = 1024 * 1024
+
+
+class ByteLines(Protocol):
+    """A binary file, or whatever reads like one."""
+
+    def readline(self, size: int = -1, /) -> bytes:
+        """Return bytes up to and with the next newline, `size` bytes at most."""
+
+
+class CutLine(bytes):
+    """The first bytes of a line that is longer than `max_line`.
+
+    It is no whole JSON, so a reader that doesn't look for it meets a malformed line.
+    """
+
+    size: int
+    """Bytes of the whole line, without its newline."""
+
+    def __new__(cls, head: bytes, size: int) -> CutLine:
+        """Keep `head`, the first bytes of a line of `size` bytes."""
+        line = super().__new__(cls, head)
+        line.size = size
+        return line
+
+
+def iter_lines(file: ByteLines, *, max_line: int = MAX_LINE) -> Iterator[tuple[int, bytes]]:
+    r"""Yield (line number from 1, bytes without the line end) of a binary file.
+
+    Lines end at ``\n`` only: U+2028 and its like are text. A byte order mark and the CR of a
+    CRLF are dropped, blank lines are counted and skipped, the last line needs no newline. At
+    most one line is in memory; one longer than `max_line` bytes comes as a `CutLine`.
+    """
+    limit = len(BOM) + max_line + len(b"\r\n")
+    number = 0
+    while line := file.readline(limit):
+        number += 1
+        whole = line.endswith(b"\n") or len(line) < limit
+        if number == 1:
+            line = line.removeprefix(BOM)
+        line = line.removesuffix(b"\n").removesuffix(b"\r")
+        if not whole:
+            yield number, CutLine(line[:HEAD], len(line) + _skip_line(file))
+        elif len(line) > max_line:
+            yield number, CutLine(line[:HEAD], len(line))
+        elif line.strip():
+            yield number, line
+
+
+def _skip_line(file: ByteLines) -> int:
+    """Read to the end of the line; return its bytes without the newline."""
+    size = 0
+    while rest := file.readline(_SKIP):
+        size += len(rest)
+        if rest.endswith(b"\n"):
+            return size - 1
+    return size

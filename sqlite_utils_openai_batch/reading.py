@@ -1,0 +1,136 @@
+"""Reading a person's database: read-only, text that isn't UTF-8, errors as sentences."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+
+from .errors import SourceError
+from .keys import SQLiteValue
+
+Row = tuple[SQLiteValue, ...]
+Params = Mapping[str, SQLiteValue] | Sequence[SQLiteValue]
+
+#: Bytes that a row costs beside its text.
+ROW_BYTES = 64
+
+_SQLITE_ERROR = 1  # sqlite3.SQLITE_ERROR has a name only from Python 3.11 on
+
+
+class _Stored(bytes):
+    """TEXT as its bytes, told apart from a BLOB."""
+
+
+@contextmanager
+def read_only(conn: sqlite3.Connection) -> Iterator[None]:
+    """Let nothing be written through `conn` while the block runs."""
+    (before,) = conn.execute("PRAGMA query_only").fetchone()
+    conn.execute("PRAGMA query_only = ON")
+    try:
+        yield
+    finally:
+        conn.execute(f"PRAGMA query_only = {int(before)}")
+
+
+@contextmanager
+def sentences(what: str) -> Iterator[None]:
+    """Turn SQLite's complaint about `what` into a SourceError.
+
+    A database that is locked, damaged or can't be opened is another matter: those errors pass.
+    """
+    try:
+        yield
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        if _is_about_the_file(error):
+            raise
+        raise SourceError(f"{what} can't be read: {_mended(str(error))}.") from error
+
+
+def _is_about_the_file(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", _SQLITE_ERROR)
+    return code & 0xFF != _SQLITE_ERROR or "locked" in str(error)
+
+
+def _mended(message: str) -> str:
+    """Say what to do where Python's wording leaves it open."""
+    if "binding parameter" in message or message.startswith("Binding "):
+        return f"{message.rstrip('.')} (parameters are named, :name, and given by -p NAME VALUE)"
+    if "one statement at a time" in message:
+        return "it must be one SELECT"
+    return message.rstrip(".")
+
+
+@contextmanager
+def select(
+    conn: sqlite3.Connection, sql: str, params: Params, *, stored: bool = False
+) -> Iterator[sqlite3.Cursor]:
+    """Run `sql` read-only and give its cursor; the statement is closed after the block.
+
+    With `stored`, TEXT comes as stored bytes, for `decoded`.
+    """
+    factory = conn.text_factory
+    with read_only(conn), closing(conn.cursor()) as cursor:
+        cursor.row_factory = None
+        if stored:
+            conn.text_factory = _Stored
+        try:
+            yield cursor.execute(sql, params)
+        finally:
+            conn.text_factory = factory
+
+
+def one_value(conn: sqlite3.Connection, sql: str, params: Params = ()) -> int:
+    """Return the integer that `sql` gives, such as a count."""
+    with select(conn, sql, params) as cursor:
+        return int(cursor.fetchone()[0])
+
+
+def is_undecodable(error: sqlite3.Error) -> bool:
+    """Whether a read failed because TEXT isn't valid UTF-8 (SQLite stores any bytes)."""
+    return "Could not decode to UTF-8" in str(error)
+
+
+def decoded(row: Row, keys: int) -> Row:
+    """Decode a row that was read with `stored`: U+FFFD stands where bytes are no text.
+
+    The first `keys` values are the row key, which has to find the row again: SourceError if
+    it isn't valid UTF-8.
+    """
+    try:
+        key = [_text(value, "strict") for value in row[:keys]]
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"The key {error.object!r} isn't valid UTF-8 text, so it can't name its row."
+        ) from None
+    return (*key, *(_text(value, "replace") for value in row[keys:]))
+
+
+def _text(value: SQLiteValue, errors: str) -> SQLiteValue:
+    return value.decode("utf-8", errors) if isinstance(value, _Stored) else value
+
+
+def take(cursor: sqlite3.Cursor, page_bytes: int, most: int | None = None) -> list[Row]:
+    """Read rows up to about `page_bytes` of text and BLOBs, and up to `most` rows."""
+    rows: list[Row] = []
+    size = 0
+    step = 16
+    while size < page_bytes and (most is None or len(rows) < most):
+        chunk = cursor.fetchmany(step if most is None else min(step, most - len(rows)))
+        if not chunk:
+            break
+        rows += chunk
+        size += weight(chunk)
+        # a chunk may overshoot the page by itself, so it stays small beside the page
+        step = max(1, min(1000, page_bytes * len(rows) // (32 * size)))
+    return rows
+
+
+def weight(rows: Sequence[Row]) -> int:
+    """Estimate the bytes of rows."""
+    size = ROW_BYTES * len(rows)
+    for row in rows:
+        for value in row:
+            if value.__class__ is str or value.__class__ is bytes:
+                size += len(value)
+    return size

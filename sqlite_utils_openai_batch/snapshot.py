@@ -1,0 +1,103 @@
+"""A private temporary copy of rows that can be read only once: views, queries, sorted tables."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from .keys import SQLiteValue
+from .reading import Params, Row, decoded, is_undecodable, select, take
+
+#: Keys that one statement asks for.
+CHUNK = 500
+
+
+class Snapshot:
+    """Rows of one SELECT in a temporary database of its own connection, in their order.
+
+    SQLite deletes the file (named by the empty string) when the connection closes.
+    """
+
+    def __init__(
+        self, conn: sqlite3.Connection, sql: str, params: Params, *, width: int, keys: int
+    ) -> None:
+        """Read `sql` once: `width` columns, the first `keys` of them the row key."""
+        self.keys = keys
+        self.conn = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        try:
+            self._fill(conn, sql, params, width)
+        except BaseException:
+            self.close()
+            raise
+
+    def _fill(self, conn: sqlite3.Connection, sql: str, params: Params, width: int) -> None:
+        columns = ", ".join(f"c{n}" for n in range(width))
+        marks = ", ".join("?" * width)
+        insert = f"INSERT INTO rows VALUES ({marks})"
+        self.conn.execute("PRAGMA journal_mode = OFF")
+        self.conn.execute(f"CREATE TABLE rows ({columns})")
+        self.conn.execute("BEGIN")
+        try:
+            with select(conn, sql, params) as cursor:
+                self.conn.executemany(insert, cursor)
+        except sqlite3.OperationalError as error:
+            if not is_undecodable(error):
+                raise
+            self.conn.execute("DELETE FROM rows")
+            with select(conn, sql, params, stored=True) as cursor:
+                self.conn.executemany(insert, (decoded(row, self.keys) for row in cursor))
+        self.conn.execute("COMMIT")
+
+    def count(self) -> int:
+        """Return the number of rows."""
+        return int(self.conn.execute("SELECT count(*) FROM rows").fetchone()[0])
+
+    def pages(self, values: Sequence[int], page_bytes: int) -> Iterator[list[Row]]:
+        """Yield pages of (key values, then the columns at these positions) in order."""
+        columns = ", ".join(f"c{n}" for n in (*range(self.keys), *values))
+        cursor = self.conn.execute(f"SELECT {columns} FROM rows ORDER BY rowid")
+        while rows := take(cursor, page_bytes):
+            yield rows
+
+    def fetch(self, values: Sequence[int], keys: Sequence[Row]) -> Iterator[tuple[int, Row]]:
+        """Yield (position in `keys`, the columns at these positions) of the rows found."""
+        on = [f"c{n}" for n in range(self.keys)]
+        self.conn.execute(f"CREATE INDEX IF NOT EXISTS by_key ON rows ({', '.join(on)})")
+        yield from find(self.conn, "rows", on, [f"c{n}" for n in values], keys)
+
+    def close(self) -> None:
+        """Delete the copy."""
+        self.conn.close()
+
+
+def find(
+    conn: sqlite3.Connection,
+    table: str,
+    key_columns: Sequence[str],
+    columns: Sequence[str],
+    keys: Sequence[Row],
+    *,
+    stored: bool = False,
+) -> Iterator[tuple[int, Row]]:
+    """Yield (position in `keys`, values of `columns`) of the rows of `table` with these keys.
+
+    Names are SQL, quoted already. Keys are compared as SQLite does for a bare parameter: the
+    column's affinity and collation apply. Rows come in no particular order.
+    """
+    for start in range(0, len(keys), CHUNK):
+        chunk = keys[start : start + CHUNK]
+        marks = ", ".join("?" * len(key_columns))
+        asked = ", ".join(f"({start + n}, {marks})" for n in range(len(chunk)))
+        names = ", ".join(["n", *(f"k{n}" for n in range(len(key_columns)))])
+        match = " AND ".join(f"t.{name} = asked.k{n}" for n, name in enumerate(key_columns))
+        chosen = ", ".join(["asked.n", *(f"t.{name}" for name in columns)])
+        sql = (
+            f"WITH asked({names}) AS (VALUES {asked}) "
+            f"SELECT {chosen} FROM asked CROSS JOIN {table} AS t ON {match}"
+        )
+        params: list[SQLiteValue] = [value for key in chunk for value in key]
+        with select(conn, sql, params, stored=stored) as cursor:
+            rows = cursor.fetchall()
+        for row in rows:
+            whole = decoded(row, 0) if stored else row
+            yield whole[0], whole[1:]  # type: ignore[misc]

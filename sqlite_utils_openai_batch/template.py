@@ -1,0 +1,208 @@
+"""A request body with placeholders, bound to columns: rows in, request lines out.
+
+Placeholders are rendered inside each JSON string value, once, so data does no harm whatever it
+holds. What doesn't change from row to row is JSON already when the first row comes.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import orjson
+
+from .compiled import Slot, read_slot
+from .errors import TemplateError
+from .keys import SQLiteValue
+from .nearest import listed
+from .sandbox import json_bytes, without_surrogates
+
+#: Parts of a body whose placeholders say nothing about whether a row has something to ask.
+_ASIDE = frozenset(
+    {"model", "instructions", "metadata", "user", "safety_identifier", "prompt_cache_key"}
+)
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+
+_pack = msgspec.msgpack.Encoder().encode
+
+Path = tuple[str | int, ...]
+
+
+def source_hash(values: Sequence[SQLiteValue]) -> bytes:
+    """Return 16 bytes that tell these typed values from others: 1, 1.0 and '1' differ."""
+    try:
+        packed = _pack(list(values))
+    except UnicodeEncodeError:
+        packed = _pack(without_surrogates(list(values)))
+    return hashlib.sha256(packed).digest()[:16]
+
+
+@dataclass(frozen=True)
+class Template:
+    """A whole request body with placeholders, for one endpoint."""
+
+    body: dict[str, Any]
+    endpoint: str
+
+    @property
+    def hash(self) -> bytes:
+        """16 bytes: the first half of SHA-256 over the canonical JSON of [endpoint, body]."""
+        canonical = orjson.dumps(
+            [self.endpoint, without_surrogates(self.body)], option=orjson.OPT_SORT_KEYS
+        )
+        return hashlib.sha256(canonical).digest()[:16]
+
+    def to_json(self) -> str:
+        """Return the body as JSON text, for the job's record."""
+        return json_bytes(self.body).decode()
+
+    @classmethod
+    def from_json(cls, text: str, endpoint: str) -> Template:
+        """Read what `to_json` wrote. Raises TemplateError if it is no JSON object."""
+        try:
+            body = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise TemplateError(f"The template is no JSON: {error}.") from error
+        if not isinstance(body, dict):
+            raise TemplateError("The template must be an object: the body of a request.")
+        return cls(body, endpoint)
+
+    def bind(self, columns: Sequence[str], source: str | None = None) -> Renderer:
+        """Check the placeholders against the columns of a source, and compile them.
+
+        `source` is its name, for messages. Raises TemplateError for a name that is no column,
+        a syntax error, what the sandbox forbids, and a prompt with no placeholder.
+        """
+        slots: dict[Path, Slot] = {}
+        for path, text in _strings(self.body):
+            slot = read_slot(without_surrogates(text), _place(path, self.body), columns, source)
+            if slot is not None:
+                slots[path] = slot
+        return Renderer(self, slots, columns)
+
+
+class Renderer:
+    """A template bound to columns; built by `Template.bind`."""
+
+    columns: tuple[str, ...]
+    """Source columns that the template reads, in the order of the source."""
+    prompt_columns: tuple[str, ...]
+    """Those that are blank together when a row has nothing to ask."""
+
+    def __init__(self, template: Template, slots: dict[Path, Slot], source: Sequence[str]) -> None:
+        reads = {column for slot in slots.values() for column in slot.reads}
+        prompts = [slot for path, slot in slots.items() if _is_prompt(path, template.body)]
+        shows = {column for slot in prompts for column in slot.shows} or {
+            column for slot in prompts for column in slot.reads
+        }
+        if not shows:
+            raise TemplateError(
+                "The prompt has no placeholder, so each row would be asked the same. "
+                f"Name a column in it, like {{{{ {source[0]} }}}}. Columns: {listed(source)}."
+            )
+        self.columns = tuple(column for column in source if column in reads)
+        self.prompt_columns = tuple(column for column in source if column in shows)
+        self._blank = [self.columns.index(column) for column in self.prompt_columns]
+        self._start, self._segments = _segments(template, slots)
+        self._makers = [
+            (slot.text(self.columns), slot.native, after)
+            for slot, after in zip(slots.values(), self._segments, strict=True)
+        ]
+
+    def line(self, custom_id: str, row: Sequence[SQLiteValue]) -> bytes:
+        r"""Return one JSONL line with its newline, in UTF-8.
+
+        `row` holds the values of `columns`, in that order. Raises UnrenderableRow. U+0085,
+        U+2028 and U+2029 are escaped: they end a line for readers that use ``splitlines()``.
+        """
+        parts = [b'{"custom_id":', json_bytes(custom_id), self._start]
+        for text, native, after in self._makers:
+            made = text(row)
+            parts.append(made.encode() if native else json_bytes(made))
+            parts.append(after)
+        line = b"".join(parts)
+        return line if line.isascii() else _one_line(line)
+
+    def body(self, row: Sequence[SQLiteValue]) -> dict[str, Any]:
+        """Return the rendered body as data, for previews. Raises UnrenderableRow."""
+        body: dict[str, Any] = orjson.loads(self.line("", row))["body"]
+        return body
+
+    def is_blank(self, row: Sequence[SQLiteValue]) -> bool:
+        """Whether the prompt's placeholders are all NULL, empty or only spaces."""
+        for index in self._blank:
+            value = row[index]
+            if value is None:
+                continue
+            if not isinstance(value, (str, bytes)) or value.strip():
+                return False
+        return True
+
+
+def _one_line(line: bytes) -> bytes:
+    """Escape what ends a line for `splitlines()`; these bytes stand only inside strings."""
+    for mark, escaped in (
+        (b"\xe2\x80\xa8", b"\\u2028"),
+        (b"\xe2\x80\xa9", b"\\u2029"),
+        (b"\xc2\x85", b"\\u0085"),
+    ):
+        if mark in line:
+            line = line.replace(mark, escaped)
+    return line
+
+
+def _segments(template: Template, slots: dict[Path, Slot]) -> tuple[bytes, list[bytes]]:
+    """Return the constant bytes before the first slot and those after each slot, in order."""
+    # a NUL byte is never in JSON, so it marks the places
+    mark = orjson.Fragment(b"\x00")
+    body = without_surrogates(copy.deepcopy(template.body))
+    for path in slots:
+        inner: Any = body
+        for step in path[:-1]:
+            inner = inner[step]
+        inner[path[-1]] = mark
+    try:
+        line = orjson.dumps({"method": "POST", "url": template.endpoint, "body": body})
+    except orjson.JSONEncodeError as error:
+        raise TemplateError(f"The body can't be JSON: {error}.") from error
+    start, *after = _one_line(b"," + line[1:] + b"\n").split(b"\x00")
+    return start, after
+
+
+def _strings(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield each string value of a body with its path, in order; keys aren't rendered."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _strings(one, (*path, key))
+    elif isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from _strings(one, (*path, index))
+
+
+def _is_prompt(path: Path, body: dict[str, Any]) -> bool:
+    """Whether a string asks something: not a system message, a label or the like."""
+    return path[0] not in _ASIDE and _role(path, body) not in _SYSTEM_ROLES
+
+
+def _role(path: Path, body: dict[str, Any]) -> Any:
+    """Return the role of the message that a string stands in, None outside messages."""
+    if path[0] in ("messages", "input") and len(path) > 2:
+        return body[str(path[0])][path[1]].get("role")
+    return None
+
+
+def _place(path: Path, body: dict[str, Any]) -> str:
+    """Name a string for a person: the prompt, the system text, or its path."""
+    role = _role(path, body)
+    if path == ("instructions",) or (role in _SYSTEM_ROLES and len(path) == 3):
+        return "The system text"
+    if path in (("input",), ("prompt",)) or (role == "user" and len(path) == 3):
+        return "The prompt"
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return steps[1:]

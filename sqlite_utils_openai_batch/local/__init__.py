@@ -12,18 +12,26 @@ from __future__ import annotations
 
 from .answers import Answer, Answerer, ImmediateAnswerer, NoAnswer
 from .lock import StateInUse
+from .model import MODEL_NAME, ModelAnswerer
 from .server import LocalServer
 from .settings import Clock, ServerLimits
 from .simulate import SimulatedAnswerer
+from .upstream import UpstreamAnswerer
+from .weights import ensure_weights, weights_path
 
 __all__ = [
+    "MODEL_NAME",
     "Answer",
     "Answerer",
     "Clock",
     "ImmediateAnswerer",
     "LocalServer",
+    "ModelAnswerer",
     "NoAnswer",
     "ServerLimits",
     "SimulatedAnswerer",
     "StateInUse",
+    "UpstreamAnswerer",
+    "ensure_weights",
+    "weights_path",
 ]

@@ -31,7 +31,11 @@ class Answerer(Protocol):
         ...
 
     async def models(self) -> list[str]:
-        """Names for `GET /v1/models`."""
+        """Names for `GET /v1/models`; may raise Unreachable."""
+        ...
+
+    async def allowed_models(self) -> list[str] | None:
+        """The only names that requests may use; None for any."""
         ...
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from ..errors import Unreachable
 from .answers import NoAnswer
 from .batches import batch_object, batch_page
 from .files import file_object
@@ -152,16 +153,22 @@ class API:
 
     async def models(self, request: Request, owner: str) -> Response:
         """GET /models."""
-        names = await self._service.answerer.models()
+        names = await self._models()
         return json_response({"object": "list", "data": [model_object(name) for name in names]})
 
     async def model(self, request: Request, owner: str) -> Response:
         """GET /models/{id}."""
         name = request.path_params["id"]
-        if name not in await self._service.answerer.models():
+        if name not in await self._models():
             message = f"The model '{name}' does not exist."
             raise APIError(404, message, param="model", code="model_not_found")
         return json_response(model_object(name))
+
+    async def _models(self) -> list[str]:
+        try:
+            return await self._service.answerer.models()
+        except Unreachable as error:
+            raise APIError(502, str(error), type="server_error") from error
 
     async def answer(self, request: Request, owner: str) -> Response:
         """POST to an endpoint itself: one answer at once."""

@@ -120,7 +120,8 @@ class Runner:
 
     async def _read(self, run: Run) -> Validator:
         batch = run.batch
-        validator = Validator(batch.endpoint, self._limits)
+        models = await self._answerer.allowed_models()
+        validator = Validator(batch.endpoint, self._limits, models)
         for number, line in numbered_lines(self._folders.file(batch.input_file_id)):
             validator.line(number, line)
             if number % SLICE == 0:

@@ -12,6 +12,7 @@ from typing import Any
 
 from .lines import batch_url, parse_line
 from .settings import ServerLimits
+from .shapes import inputs_of
 
 CHARACTERS_PER_TOKEN = 4
 REQUIRED = {
@@ -126,7 +127,7 @@ class Validator:
             message = f"{what}: Streaming is not supported in the Batch API."
             yield "streaming_unsupported", message, "body.stream"
         if self._endpoint == "/v1/embeddings":
-            self._inputs += embedding_inputs(body.get("input"))
+            self._inputs += len(inputs_of(body))
 
     def _model_problems(self, model: Any) -> Iterator[tuple[str, str, str | None]]:
         if not isinstance(model, str) or not model:
@@ -145,10 +146,3 @@ class Validator:
                 " request. All requests of a batch name the same model."
             )
             yield "mismatched_model", message, "body.model"
-
-
-def embedding_inputs(value: Any) -> int:
-    """Count the inputs of one embeddings request: a list of texts or of token lists is many."""
-    if isinstance(value, list) and value and not isinstance(value[0], int):
-        return len(value)
-    return 1

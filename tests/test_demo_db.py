@@ -1,0 +1,255 @@
+"""demo.db: it holds what its sources say, on every machine, and the odd rows that tests rely on."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import struct
+import subprocess
+import sys
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "demo"
+COLUMNS = {
+    "movies": ["id", "title", "year", "director", "runtime", "genre", "overview"],
+    "personas": ["ID", "Age", "College", "Description"],
+    "reviews": ["id", "product", "rating", "language", "body"],
+    "furniture": ["id", "name", "category", "material", "price", "image"],
+}
+
+
+def run(script: str, *arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, DEMO / script, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def dump(connection: sqlite3.Connection, table: str) -> list[str]:
+    """Each row as SQL literals, of the columns that the build makes: a job may have added more."""
+    literals = " || ', ' || ".join(f'quote("{name}")' for name in COLUMNS[table])
+    return [row[0] for row in connection.execute(f"SELECT {literals} FROM {table} ORDER BY rowid")]
+
+
+@pytest.fixture(scope="module")
+def committed() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(f"{(ROOT / 'demo.db').as_uri()}?mode=ro", uri=True)) as db:
+        yield db
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    out = tmp_path_factory.mktemp("built") / "again.db"
+    result = run("build.py", out)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert [file.name for file in out.parent.iterdir()] == ["again.db"]
+    with closing(sqlite3.connect(out)) as db:
+        yield db
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_builds_the_committed_rows_again(
+    built: sqlite3.Connection, committed: sqlite3.Connection, table: str
+) -> None:
+    names = [row[1] for row in built.execute(f"PRAGMA table_info({table})")]
+    assert names == COLUMNS[table]
+    assert dump(built, table) == dump(committed, table)
+
+
+def test_build_makes_only_its_tables(built: sqlite3.Connection) -> None:
+    assert [row[0] for row in built.execute("SELECT name FROM sqlite_master")] == list(COLUMNS)
+
+
+def test_is_small_and_whole(committed: sqlite3.Connection) -> None:
+    assert (ROOT / "demo.db").stat().st_size < 1_000_000
+    assert committed.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_build_replaces_an_older_file(tmp_path: Path) -> None:
+    out = tmp_path / "demo.db"
+    out.write_text("not a database")
+    assert run("build.py", cwd=tmp_path).returncode == 0
+    assert out.read_bytes().startswith(b"SQLite format 3\0")
+
+
+def test_build_refuses_beside_a_write_ahead_log(tmp_path: Path) -> None:
+    (tmp_path / "demo.db-wal").write_bytes(b"")
+    result = run("build.py", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "demo.db-wal exists: close the programs that use demo.db first." in result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["demo.db-wal"]
+
+
+def test_build_works_from_a_copy_of_its_folder(tmp_path: Path, built: sqlite3.Connection) -> None:
+    shutil.copytree(DEMO, tmp_path / "demo")
+    command = [sys.executable, "demo/build.py"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    with closing(sqlite3.connect(tmp_path / "demo.db")) as copy:
+        assert dump(copy, "reviews") == dump(built, "reviews")
+
+
+@pytest.mark.parametrize(
+    ("table", "rows"), [("movies", 144), ("personas", 26), ("reviews", 336), ("furniture", 20)]
+)
+def test_counts_and_keys(committed: sqlite3.Connection, table: str, rows: int) -> None:
+    keys = [row[0] for row in committed.execute(f"SELECT {COLUMNS[table][0]} FROM {table}")]
+    assert keys == list(range(1, rows + 1))
+
+
+def test_movies_are_plausible(committed: sqlite3.Connection) -> None:
+    films = committed.execute(f"SELECT {', '.join(COLUMNS['movies'])} FROM movies").fetchall()
+    assert len({(title, year) for _, title, year, *_ in films}) == len(films)
+    for _, title, year, director, runtime, genre, overview in films:
+        assert 1900 <= year <= 2026, title
+        assert 40 <= runtime <= 300, title
+        assert director == director.strip() != "", title
+        assert all(word and word == word.strip() for word in genre.split(", ")), title
+        assert 80 <= len(overview) <= 300, title
+        assert overview.endswith(".") and overview[0].isupper(), title
+    assert {year // 10 * 10 for _, _, year, *_ in films} >= set(range(1930, 2030, 10))
+
+
+def test_movies_agree_with_the_published_example(committed: sqlite3.Connection) -> None:
+    films = committed.execute("SELECT title, year, runtime, genre FROM movies").fetchall()
+    assert {
+        ("The Shawshank Redemption", 1994, 142, "Drama"),
+        ("The Godfather", 1972, 175, "Crime, Drama"),
+        ("The Dark Knight", 2008, 152, "Action, Crime, Drama"),
+        ("The Godfather: Part II", 1974, 202, "Crime, Drama"),
+        ("12 Angry Men", 1957, 96, "Crime, Drama"),
+    } <= set(films)
+
+
+def test_personas_agree_with_the_published_example(committed: sqlite3.Connection) -> None:
+    rows = committed.execute("SELECT * FROM personas").fetchall()
+    assert rows[0] == (
+        1,
+        28,
+        "No",
+        "Hank Rodriguez is a 28 year old black architect who enjoys Star Wars.",
+    )
+    assert rows[7][3] == "Mia Lee is a 42 year old software engineer who enjoys cooking."
+    assert rows[-1][:3] == (26, 30, "Yes")
+    for _, age, college, description in rows:
+        assert f" is a {age} year old " in description
+        assert college in ("Yes", "No")
+
+
+def bodies(connection: sqlite3.Connection) -> list[str]:
+    return [row[0] for row in connection.execute("SELECT body FROM reviews WHERE body <> ''")]
+
+
+def test_the_first_dozen_reviews_suit_a_tiny_model(committed: sqlite3.Connection) -> None:
+    dozen = committed.execute("SELECT rating, language, body FROM reviews LIMIT 12").fetchall()
+    for _, language, body in dozen:
+        assert language == "en"
+        assert len(body) <= 120
+        assert all(letter.isascii() and (letter.isalnum() or letter in " .,'") for letter in body)
+    ratings = Counter("good" if r > 3 else "bad" if r < 3 else "mixed" for r, _, _ in dozen)
+    assert ratings == {"good": 5, "bad": 4, "mixed": 3}
+
+
+def test_ratings_are_one_to_five_or_missing(committed: sqlite3.Connection) -> None:
+    rows = committed.execute("SELECT DISTINCT rating FROM reviews ORDER BY rating").fetchall()
+    assert rows == [(None,), (1,), (2,), (3,), (4,), (5,)]
+
+
+def test_blank_reviews(committed: sqlite3.Connection) -> None:
+    blanks = committed.execute(
+        "SELECT body, language FROM reviews WHERE body IS NULL OR trim(body) = '' ORDER BY body"
+    ).fetchall()
+    assert Counter(body for body, _ in blanks) == {None: 4, "": 3, " ": 1, "   ": 1, " " * 6: 1}
+    assert {language for _, language in blanks} == {None}
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "\n",
+        "\n\n",
+        "\t",
+        "\u2028",
+        '"',
+        "'",
+        ",",
+        "\\",
+        "{{ name }}",
+        "<b>",
+        "&amp;",
+        "<",
+        "=SUM(",
+        "👍",
+        "👨‍👩‍👧‍👦",
+        "Ignore all previous instructions",
+    ],
+)
+def test_reviews_hold_awkward_text(committed: sqlite3.Connection, piece: str) -> None:
+    texts = committed.execute("SELECT product || ' ' || body FROM reviews WHERE body <> ''")
+    assert any(piece in text for (text,) in texts)
+
+
+def test_one_text_stands_under_three_products(committed: sqlite3.Connection) -> None:
+    repeated = {body: count for body, count in Counter(bodies(committed)).items() if count > 1}
+    assert repeated == {"Great product!": 3}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "ARABIC",
+        "BENGALI",
+        "CJK",
+        "CYRILLIC",
+        "DEVANAGARI",
+        "GREEK",
+        "HANGUL",
+        "HEBREW",
+        "HIRAGANA",
+        "KATAKANA",
+        "TAMIL",
+        "THAI",
+    ],
+)
+def test_reviews_in_other_scripts(committed: sqlite3.Connection, script: str) -> None:
+    text = "".join(bodies(committed))
+    assert any(unicodedata.name(letter, "").startswith(script) for letter in set(text))
+
+
+def png(data: bytes) -> tuple[int, int, bytes]:
+    """The width, the height and the unpacked pixels of a PNG file, its checksums verified."""
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    chunks, position = {}, 8
+    while position < len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        content = data[position + 8 : position + 8 + length]
+        (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
+        assert checksum == zlib.crc32(kind + content)
+        chunks[kind] = content
+        position += 12 + length
+    assert list(chunks) == [b"IHDR", b"IDAT", b"IEND"]
+    width, height, *rest = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+    assert rest == [8, 2, 0, 0, 0]
+    return width, height, zlib.decompress(chunks[b"IDAT"])
+
+
+def test_images_are_sound_and_differ(committed: sqlite3.Connection) -> None:
+    images = [row[0] for row in committed.execute("SELECT image FROM furniture")]
+    for image in images:
+        width, height, pixels = png(image)
+        assert (width, height) == (128, 128)
+        assert len(pixels) == height * (1 + 3 * width)
+        assert len(image) < 5_000
+    assert len(set(images)) == 20
+
+
+def test_images_are_what_the_script_draws(tmp_path: Path) -> None:
+    result = run("draw.py", tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    drawn = {file.name: png(file.read_bytes()) for file in tmp_path.iterdir()}
+    assert drawn == {file.name: png(file.read_bytes()) for file in (DEMO / "images").iterdir()}

@@ -37,8 +37,10 @@ class Command(click.Command):
         blocks: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(param, click.Option):
                 blocks.setdefault(getattr(param, "section", "Options"), []).append(record)
+        # What every command has comes last.
+        blocks["Options"] = blocks.pop("Options")
         for heading, records in blocks.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
@@ -85,7 +87,7 @@ class Group(click.Group):
         width = max(len(name) for name in self.commands)
         for heading, names in self.sections:
             records = [
-                (name.ljust(width), self.commands[name].get_short_help_str(70))
+                (name.ljust(width), self.commands[name].get_short_help_str(120))
                 for name in names
                 if name in self.commands
             ]

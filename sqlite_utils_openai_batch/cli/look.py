@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
-from sqlite_utils.cli import output_options, output_rows
+from sqlite_utils.cli import output_options
 
 from .framework import Command, option, talk
 from .options import db_argument, job_argument
@@ -163,6 +163,9 @@ def write_rows(
             writer.writerow(headers)
         writer.writerows(rows)
     else:
+        # Defined in sqlite_utils.cli below the place where it loads plugins.
+        from sqlite_utils.cli import output_rows
+
         lines = output_rows(
             iter(rows),
             list(headers),

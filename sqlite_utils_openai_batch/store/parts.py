@@ -127,9 +127,9 @@ def ended_batches(conn: sqlite3.Connection, job_id: int) -> set[str]:
         str(row["batch_id"])
         for row in rows(
             conn,
-            "SELECT batch_id FROM openai_batch_batches AS batches "
+            "SELECT batches.batch_id FROM openai_batch_batches AS batches "
             "JOIN openai_batch_parts AS parts ON parts.id = batches.part_id "
-            "WHERE parts.job_id = ? AND batches.ended_at IS NOT NULL AND batch_id IS NOT NULL",
+            "WHERE parts.job_id = ? AND batches.ended_at IS NOT NULL AND batches.batch_id IS NOT NULL",
             [job_id],
         )
     }

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from .answers import Answer, NoAnswer, api_error
-from .grammar import bounded
+from .grammar import bounded, in_words
 from .shapes import (
     Usage,
     answer_body,
@@ -159,24 +159,32 @@ class _Reply:
 
 
 def _chat_request(body: Mapping[str, Any]) -> dict[str, Any]:
-    messages = [
-        {"role": _role(message), "content": content_text(message.get("content"))}
-        for message in messages_of(body)
-    ]
-    if not any(message["role"] == "system" for message in messages):
-        messages.insert(0, {"role": "system", "content": SYSTEM})
+    schema = asked_schema(body)
     request: dict[str, Any] = {
-        "messages": messages,
+        "messages": _messages(body, schema),
         "max_tokens": asked_limit(body) or ANSWER_TOKENS,
         "temperature": 0,  # the same answer every time, unless the request says otherwise
         "stream": True,
         "stream_options": {"include_usage": True},
     }
     request.update({name: body[name] for name in SAMPLING if body.get(name) is not None})
-    if (schema := asked_schema(body)) is not None:
+    if schema is not None:
         shape = {"name": "answer", "schema": bounded(schema)}
         request["response_format"] = {"type": "json_schema", "json_schema": shape}
     return request
+
+
+def _messages(body: Mapping[str, Any], schema: Any) -> list[dict[str, str]]:
+    """The conversation, with a system message that says what the schema wants."""
+    messages = [
+        {"role": _role(message), "content": content_text(message.get("content"))}
+        for message in messages_of(body)
+    ]
+    if not messages or messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": SYSTEM})
+    if wanted := in_words(schema):
+        messages[0]["content"] += "\n" + wanted
+    return messages
 
 
 def _role(message: Mapping[str, Any]) -> str:

@@ -2,12 +2,119 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
 import click
 
-from .framework import Command
+from .framework import FAILED_REQUESTS, Command, option, talk
+
+ROWS = 12
+# The wording decides much with a model this small: this one was right most often of a dozen.
+PROMPT = "Review of {{ product }}: {{ body }}"
+SCHEMA = "sentiment positive|negative|mixed, about"
 
 
 @click.command("demo", cls=Command)
-def demo_command() -> None:
-    """Watch a small model on this machine answer a question about twelve reviews."""
-    raise NotImplementedError
+@option("--rows", type=click.IntRange(min=1, max=300), default=ROWS, show_default=True,
+        help="Reviews to ask about")  # fmt: skip
+def demo_command(rows: int) -> None:
+    """Watch a small model on this machine answer a question about some reviews.
+
+    Needs no key and no account: it copies demo.db to this folder, fetches the model's weights
+    (98 MB, once), and asks through the same files and batches as a job at OpenAI.
+
+    \b
+    Example:
+      sqlite-utils openai-batch demo
+    """
+    from contextlib import closing
+
+    from ..database import connect
+    from ..demodata import copy_to
+    from ..places import Places
+    from .ask import run
+    from .options import fetch_weights
+
+    fetch_weights()
+    began = time.monotonic()
+    db = copy_to(Path.cwd()).name
+    talk(f"{db} is here: films, personas, reviews and furniture to try things on.")
+    talk(f"\nAsking a small model on this machine about {rows} reviews:\n")
+    talk(as_typed(db, rows) + "\n")
+    with closing(connect(db)) as conn, Places() as places:
+        code = 0
+        try:
+            run(conn, db, "reviews", options(rows), places, poll=0.3, no_wait=False, yes=True)
+        except click.exceptions.Exit as left:
+            # Some reviews may have failed; the others are still worth seeing.
+            code = left.exit_code
+            if code != FAILED_REQUESTS:
+                raise
+        show_answers(conn, rows)
+    talk(f"\nThat took {time.monotonic() - began:.0f} s. Try next:")
+    talk(f"  In Datasette   datasette {db}     → /{Path(db).stem}/-/openai-batch")
+    talk(f"  Another task   sqlite-utils openai-batch run {db} movies --local --limit 5 \\")
+    talk("                   --prompt '{{ title }} ({{ year }}): {{ overview }}' \\")
+    talk("                   --schema 'audience adults|families|everyone, pitch'")
+    talk(f"  Before paying  sqlite-utils openai-batch preview {db} personas \\")
+    talk("                   --prompt 'Write a greeting for: {{ Description }}'")
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def options(rows: int) -> dict[str, Any]:
+    """What `run` would be given on the command line."""
+    given: dict[str, Any] = {
+        name: None
+        for name in ("sql", "where", "order", "model", "output", "output_table", "part_requests",
+                     "part_bytes", "name", "base_url", "upstream", "concurrency", "key")
+    }  # fmt: skip
+    return given | {
+        "pk": (),
+        "params": (),
+        "limit": rows,
+        "blanks": "skip",
+        "system": None,
+        "prompt": PROMPT,
+        "options": (("temperature", "0"),),
+        "schema": SCHEMA,
+        "endpoint": "/v1/chat/completions",
+        "prefix": "",
+        "replace": False,
+        "no_write": False,
+        "local": True,
+        "new": False,
+    }
+
+
+def as_typed(db: str, rows: int) -> str:
+    """The same job as one would type it."""
+    return (
+        f"  sqlite-utils openai-batch run {db} reviews --limit {rows} --local \\\n"
+        f"    --prompt '{PROMPT}' \\\n"
+        f"    --schema '{SCHEMA}'"
+    )
+
+
+def show_answers(conn: sqlite3.Connection, rows: int) -> None:
+    """Print the rows that were asked about, beside their answers."""
+    from .figures import cut
+    from .text import table
+
+    found = conn.execute(
+        "SELECT id, product, body, sentiment, about FROM reviews ORDER BY id LIMIT ?", [rows]
+    ).fetchall()
+    click.echo()
+    click.echo(
+        table(
+            ["id", "product", "body", "sentiment", "about"],
+            (
+                [str(key), cut(product or "", 20), cut(body or "", 40), sentiment or "-", cut(about or "-", 44)]
+                for key, product, body, sentiment, about in found
+            ),
+            right=(0,),
+        )
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .framework import option
+from .framework import option, talk
 
 if TYPE_CHECKING:
     from ..places import Places
@@ -169,12 +169,39 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     )
 
 
+def fetch_weights() -> None:
+    """Have the small model's weights, with progress where they must be fetched first."""
+    from ..local import ensure_weights, weights_path
+
+    if not weights_path().exists():
+        talk("Fetching the small model's weights (98 MB, kept for next time) …")
+    ensure_weights(Progress().told)
+
+
+class Progress:
+    """Says how much of a download is here, at each tenth."""
+
+    def __init__(self) -> None:
+        self.said = 0
+
+    def told(self, done: int, total: int | None) -> None:
+        """Hear of more bytes."""
+        if not total:
+            return
+        tenth = min(done * 10 // total, 10)
+        if tenth > self.said:
+            self.said = tenth
+            talk(f"  {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+
 def check_place(place: Place, places: Places, uid: str) -> None:
     """See that somebody answers there, before anything is written. Raises OpenAIBatchError."""
     from ..account import destination
     from ..places import LOCAL
 
     if place.provider == LOCAL:
+        if place.base_url is None:
+            fetch_weights()
         places.local(uid, place.base_url, place.settings).check()
     else:
         places.remote(destination(place.base_url, places.key)).check()

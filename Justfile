@@ -1,0 +1,27 @@
+# Everyday commands; each runs in the environment `.venv-test`, made by README's test command.
+
+bin := ".venv-test/bin/"
+
+# All checks that CI makes, but for the second Datasette line
+check: lint types docs test
+
+test *args:
+    {{bin}}pytest {{args}}
+
+lint:
+    {{bin}}ruff format --check .
+    {{bin}}ruff check .
+
+types:
+    {{bin}}mypy
+
+# Write --help texts into the docs
+cog:
+    {{bin}}cog -r README.md docs/*.md
+
+docs:
+    {{bin}}cog --check README.md docs/*.md
+
+# Build demo.db from its sources
+demo-db:
+    {{bin}}python demo/build.py

@@ -5,32 +5,29 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import lru_cache
+from typing import Any
 
 from .errors import SourceError
 from .keys import SQLiteValue
 
 Row = tuple[SQLiteValue, ...]
+Names = tuple[str, ...]
 Params = Mapping[str, SQLiteValue] | Sequence[SQLiteValue]
 
 #: Bytes that a row costs beside its text.
 ROW_BYTES = 64
+
+#: Keys that one statement asks for.
+CHUNK = 500
+
+_SIZED = {str, bytes}
 
 _SQLITE_ERROR = 1  # sqlite3.SQLITE_ERROR has a name only from Python 3.11 on
 
 
 class _Stored(bytes):
     """TEXT as its bytes, told apart from a BLOB."""
-
-
-@contextmanager
-def read_only(conn: sqlite3.Connection) -> Iterator[None]:
-    """Let nothing be written through `conn` while the block runs."""
-    (before,) = conn.execute("PRAGMA query_only").fetchone()
-    conn.execute("PRAGMA query_only = ON")
-    try:
-        yield
-    finally:
-        conn.execute(f"PRAGMA query_only = {int(before)}")
 
 
 @contextmanager
@@ -65,12 +62,14 @@ def _mended(message: str) -> str:
 def select(
     conn: sqlite3.Connection, sql: str, params: Params, *, stored: bool = False
 ) -> Iterator[sqlite3.Cursor]:
-    """Run `sql` read-only and give its cursor; the statement is closed after the block.
+    """Run one SELECT and give its cursor; the statement is closed after the block.
 
-    With `stored`, TEXT comes as stored bytes, for `decoded`.
+    With `stored`, TEXT comes as stored bytes, for `decoded`. A person's SQL only ever stands in
+    the FROM, WHERE or ORDER BY of a SELECT, where nothing that writes compiles, and sqlite3 runs
+    one statement. (PRAGMA query_only would make SQLite prepare every statement anew.)
     """
     factory = conn.text_factory
-    with read_only(conn), closing(conn.cursor()) as cursor:
+    with closing(conn.cursor()) as cursor:
         cursor.row_factory = None
         if stored:
             conn.text_factory = _Stored
@@ -129,8 +128,48 @@ def take(cursor: sqlite3.Cursor, page_bytes: int, most: int | None = None) -> li
 def weight(rows: Sequence[Row]) -> int:
     """Estimate the bytes of rows."""
     size = ROW_BYTES * len(rows)
-    for row in rows:
-        for value in row:
-            if value.__class__ is str or value.__class__ is bytes:
-                size += len(value)
+    for column in zip(*rows, strict=True):
+        kinds = set(map(type, column))
+        if kinds <= _SIZED:
+            size += sum(map(len, column))
+        elif kinds & _SIZED:
+            size += sum(len(value) for value in column if isinstance(value, (str, bytes)))
     return size
+
+
+def find(
+    conn: sqlite3.Connection,
+    table: str,
+    key_columns: Sequence[str],
+    columns: Sequence[str],
+    keys: Sequence[Row],
+    *,
+    stored: bool = False,
+) -> Iterator[tuple[int, Row]]:
+    """Yield (position in `keys`, values of `columns`) of the rows of `table` with these keys.
+
+    Names are SQL, quoted already. Keys are compared as SQLite does for a bare parameter: the
+    column's affinity and collation apply. Rows come in no particular order.
+    """
+    for start in range(0, len(keys), CHUNK):
+        chunk = keys[start : start + CHUNK]
+        sql = _lookup(table, tuple(key_columns), tuple(columns), len(chunk))
+        params = [value for key in chunk for value in key]
+        with select(conn, sql, params, stored=stored) as cursor:
+            rows = cursor.fetchall()
+        for row in rows:
+            whole: tuple[Any, ...] = decoded(row, 0) if stored else row
+            yield start + whole[0], whole[1:]
+
+
+@lru_cache(maxsize=16)
+def _lookup(table: str, key_columns: Names, columns: Names, count: int) -> str:
+    marks = ", ".join("?" * len(key_columns))
+    asked = ", ".join(f"({n}, {marks})" for n in range(count))
+    names = ", ".join(["n", *(f"k{n}" for n in range(len(key_columns)))])
+    match = " AND ".join(f"t.{name} = asked.k{n}" for n, name in enumerate(key_columns))
+    chosen = ", ".join(["asked.n", *(f"t.{name}" for name in columns)])
+    return (
+        f"WITH asked({names}) AS (VALUES {asked}) "
+        f"SELECT {chosen} FROM asked CROSS JOIN {table} AS t ON {match}"
+    )

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any, NoReturn
+from typing import Any
 
-import orjson
 from jinja2 import StrictUndefined, Undefined
 from jinja2.filters import make_attrgetter
 from jinja2.runtime import Context
@@ -19,7 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import pass_context
 from markupsafe import escape
 
-from .errors import UnrenderableRow
+from .values import Blob, Null, finalize, from_json, json_text
 
 #: Name of the budget among a rendering's variables; the space keeps templates from naming it.
 BUDGET = "the budget"
@@ -50,152 +49,6 @@ class Budget:
         self.text -= count
         if self.text < 0:
             raise OverflowError(f"it makes more than {MAX_TEXT:,} characters")
-
-
-class Null(str):
-    """SQL NULL: empty text that `is none` and `default` know. It never says None."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        return other is None or str.__eq__(self, other) is True
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = str.__hash__
-
-
-NULL = Null()
-
-
-class Blob:
-    """A BLOB: it can be tested, and has no place in text."""
-
-    __slots__ = ("_column", "_value")
-
-    def __init__(self, column: str, value: bytes) -> None:
-        self._column = column
-        self._value = value
-
-    def __str__(self) -> NoReturn:
-        raise blob_in_text(self._column)
-
-    __repr__ = __str__
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __len__(self) -> int:
-        return len(self._value)
-
-
-def blob_in_text(column: str) -> UnrenderableRow:
-    """Return the error of a row whose `column` holds a BLOB where text is needed."""
-    return UnrenderableRow(f"{column} holds a BLOB, which has no place in text.")
-
-
-def wrapped(column: str, value: Any) -> Any:
-    """Return an SQLite value as templates see it."""
-    if value is None:
-        return NULL
-    return Blob(column, value) if value.__class__ is bytes else value
-
-
-def finalize(value: Any) -> Any:
-    """Make what `{{ }}` prints: NULL as empty text, lists and objects as JSON."""
-    if value is None:
-        return ""
-    if isinstance(value, (list, dict, tuple)):
-        return json_text(value)
-    return value
-
-
-# JSON
-
-
-def json_bytes(value: Any) -> bytes:
-    """Return compact JSON; a lone surrogate, which UTF-8 can't hold, becomes U+FFFD."""
-    try:
-        return orjson.dumps(value, _plain, _OPTIONS)
-    except orjson.JSONEncodeError as error:
-        if "surrogates" in str(error):
-            return orjson.dumps(without_surrogates(value), _plain, _OPTIONS)
-        if isinstance(error.__cause__, UnrenderableRow):
-            raise error.__cause__ from None
-        raise
-
-
-_OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_NON_STR_KEYS
-_SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Null):
-        return None
-    if isinstance(value, Blob):
-        str(value)
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, Iterable):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} can't be JSON")
-
-
-def without_surrogates(value: Any) -> Any:
-    """Return text or JSON data with U+FFFD for each lone surrogate."""
-    if isinstance(value, Null):
-        return value
-    if isinstance(value, str):
-        return _SURROGATES.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {without_surrogates(key): without_surrogates(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_surrogates(one) for one in value]
-    return value
-
-
-def json_text(value: Any) -> str:
-    """Return the JSON of a value, for `| json`.
-
-    TEXT that holds a JSON object or array stands for that, other TEXT for a JSON string.
-    """
-    if value.__class__ is str:
-        if value.isascii() and value.isalnum():
-            return f'"{value}"'
-        value = _structure(value)
-    elif value.__class__ is float and value - value != 0:
-        raise UnrenderableRow(f"{value} can't be JSON.")
-    return json_bytes(value).decode()
-
-
-def _structure(text: str) -> Any:
-    if text.lstrip()[:1] in ("{", "["):
-        try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:
-            pass
-    return text
-
-
-def from_json(value: Any) -> Any:
-    """Read JSON text, for `| fromjson`. NULL stays NULL; raises ValueError for other text."""
-    if isinstance(value, Null):
-        return NULL
-    try:
-        return _nulls(orjson.loads(without_surrogates(str(value))))
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"no JSON for fromjson: {error}") from error
-
-
-def _nulls(value: Any) -> Any:
-    if value is None:
-        return NULL
-    if isinstance(value, list):
-        return [_nulls(one) for one in value]
-    if isinstance(value, dict):
-        return {key: _nulls(one) for key, one in value.items()}
-    return value
 
 
 # filters

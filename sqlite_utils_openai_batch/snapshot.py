@@ -5,17 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from .keys import SQLiteValue
-from .reading import Params, Row, decoded, is_undecodable, select, take
-
-#: Keys that one statement asks for.
-CHUNK = 500
+from .reading import Params, Row, decoded, find, is_undecodable, one_value, select, take
 
 
 class Snapshot:
-    """Rows of one SELECT in a temporary database of its own connection, in their order.
+    """Rows of one SELECT in a temporary database on its own connection, in their order.
 
-    SQLite deletes the file (named by the empty string) when the connection closes.
+    SQLite names the file itself and deletes it when the connection closes.
     """
 
     def __init__(
@@ -50,7 +46,7 @@ class Snapshot:
 
     def count(self) -> int:
         """Return the number of rows."""
-        return int(self.conn.execute("SELECT count(*) FROM rows").fetchone()[0])
+        return one_value(self.conn, "SELECT count(*) FROM rows")
 
     def pages(self, values: Sequence[int], page_bytes: int) -> Iterator[list[Row]]:
         """Yield pages of (key values, then the columns at these positions) in order."""
@@ -68,36 +64,3 @@ class Snapshot:
     def close(self) -> None:
         """Delete the copy."""
         self.conn.close()
-
-
-def find(
-    conn: sqlite3.Connection,
-    table: str,
-    key_columns: Sequence[str],
-    columns: Sequence[str],
-    keys: Sequence[Row],
-    *,
-    stored: bool = False,
-) -> Iterator[tuple[int, Row]]:
-    """Yield (position in `keys`, values of `columns`) of the rows of `table` with these keys.
-
-    Names are SQL, quoted already. Keys are compared as SQLite does for a bare parameter: the
-    column's affinity and collation apply. Rows come in no particular order.
-    """
-    for start in range(0, len(keys), CHUNK):
-        chunk = keys[start : start + CHUNK]
-        marks = ", ".join("?" * len(key_columns))
-        asked = ", ".join(f"({start + n}, {marks})" for n in range(len(chunk)))
-        names = ", ".join(["n", *(f"k{n}" for n in range(len(key_columns)))])
-        match = " AND ".join(f"t.{name} = asked.k{n}" for n, name in enumerate(key_columns))
-        chosen = ", ".join(["asked.n", *(f"t.{name}" for name in columns)])
-        sql = (
-            f"WITH asked({names}) AS (VALUES {asked}) "
-            f"SELECT {chosen} FROM asked CROSS JOIN {table} AS t ON {match}"
-        )
-        params: list[SQLiteValue] = [value for key in chunk for value in key]
-        with select(conn, sql, params, stored=stored) as cursor:
-            rows = cursor.fetchall()
-        for row in rows:
-            whole = decoded(row, 0) if stored else row
-            yield whole[0], whole[1:]  # type: ignore[misc]

@@ -11,19 +11,23 @@ with LocalServer() as server:
 from __future__ import annotations
 
 from .answers import Answer, Answerer, ImmediateAnswerer, NoAnswer
+from .faults import FAULTS, Fault
 from .lock import StateInUse
 from .model import MODEL_NAME, ModelAnswerer
 from .server import LocalServer
 from .settings import Clock, ServerLimits
 from .simulate import SimulatedAnswerer
 from .upstream import UpstreamAnswerer
+from .webhooks import Webhook
 from .weights import ensure_weights, weights_path
 
 __all__ = [
+    "FAULTS",
     "MODEL_NAME",
     "Answer",
     "Answerer",
     "Clock",
+    "Fault",
     "ImmediateAnswerer",
     "LocalServer",
     "ModelAnswerer",
@@ -32,6 +36,7 @@ __all__ = [
     "SimulatedAnswerer",
     "StateInUse",
     "UpstreamAnswerer",
+    "Webhook",
     "ensure_weights",
     "weights_path",
 ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from .answers import Answerer, ImmediateAnswerer
 from .lines import batch_url, parse_line
 from .run import TICK, Run
+from .spoil import spoil
 from .work import Work, result_line
 
 CHUNK = 500
@@ -47,8 +48,8 @@ def _request(data: bytes) -> dict[str, Any]:
 async def _answer_now(
     run: Run, todo: Iterator[Line], work: Work, answerer: ImmediateAnswerer
 ) -> None:
-    batch_id, total = run.id, run.batch.total
-    rate = answerer.pace(total)
+    batch_id, faults = run.id, run.bound_faults
+    rate = answerer.pace(run.batch.total)
     size = CHUNK if rate is None else max(1, min(CHUNK, int(rate / 20)))
     shuffle = random.Random(batch_id)
     while not run.stopped and (chunk := list(islice(todo, size))):
@@ -56,16 +57,20 @@ async def _answer_now(
             await run.sleep(len(chunk) / rate)
             if run.stopped:
                 return
-        work.write(_shuffled([_now(batch_id, line, answerer) for line in chunk], shuffle))
+        work.write(_shuffled([_now(batch_id, line, answerer, faults) for line in chunk], shuffle))
         run.record(work.counts)
         await asyncio.sleep(0)
 
 
-def _now(batch_id: str, line: Line, answerer: ImmediateAnswerer) -> dict[str, Any]:
+def _now(
+    batch_id: str, line: Line, answerer: ImmediateAnswerer, faults: Mapping[str, Any]
+) -> dict[str, Any]:
     number, data = line
     request = _request(data)
     custom_id = request["custom_id"]
     answer = answerer.answer_now(batch_url(request["url"]), request["body"], custom_id)
+    if faults:
+        return result_line(batch_id, number, custom_id, spoil(answer, number, faults))
     return result_line(batch_id, number, custom_id, answer)
 
 
@@ -143,6 +148,7 @@ class _Pool:
         custom_id = request["custom_id"]
         url = batch_url(request["url"])
         answer = await self._answerer.answer(url, request["body"], custom_id)
+        answer = spoil(answer, number, self._run.bound_faults)
         self._work.write([result_line(self._run.id, number, custom_id, answer)])
         if time.monotonic() - self._recorded_at >= RECORD_EVERY:
             self._run.record(self._work.counts)

@@ -1,87 +1,76 @@
-"""The HTTP side: routes, keys and the journal."""
+"""The routes of the API."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ..errors import Unreachable
+from . import download
 from .answers import NoAnswer
-from .batches import batch_object, batch_page
-from .files import file_object
-from .keys import check_key
+from .batches import batch_object
+from .control import Control
+from .files import file_object, page
+from .gate import Gate, Handler
 from .replies import APIError, json_response, no_file
 from .service import Service
 from .settings import ENDPOINTS
+from .store import BatchRecord
 from .uploads import receive_upload
 
-Handler = Callable[["API", Request, str], Awaitable[Response]]
+PREFIXES = ("/v1", "/openai/v1", "/openai")
+"""OpenAI's, Azure's new and Azure's old; the last two take `api-key` for a header."""
+
+DEPLOYMENT = "/openai/deployments/{deployment}"
 
 
 class API:
-    """The routes of one server."""
+    """The handlers of one server."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._faults = service.faults
 
     def app(self) -> Starlette:
-        """Return the application, with every path at `/v1` and at Azure's `/openai`."""
-        prefixes = ("/v1", "/openai/v1", "/openai")
+        """Return the application."""
+        gate = Gate(self._service)
+        direct = [endpoint.removeprefix("/v1") for endpoint in ENDPOINTS]
         routes: list[BaseRoute] = [
-            Route(prefix + path, self._endpoint(handler), methods=[method])
-            for prefix in prefixes
-            for method, path, handler in self._table()
+            Route(prefix + path, gate.endpoint(operation, handler), methods=[method])
+            for prefix in PREFIXES
+            for method, path, operation, handler in self._table()
         ]
-        return Starlette(routes=routes)
-
-    def _table(self) -> list[tuple[str, str, Handler]]:
-        table: list[tuple[str, str, Handler]] = [
-            ("POST", "/files", API.upload),
-            ("GET", "/files", API.list_files),
-            ("GET", "/files/{id}", API.file),
-            ("GET", "/files/{id}/content", API.content),
-            ("DELETE", "/files/{id}", API.delete_file),
-            ("POST", "/batches", API.create_batch),
-            ("GET", "/batches", API.list_batches),
-            ("GET", "/batches/{id}", API.batch),
-            ("POST", "/batches/{id}/cancel", API.cancel_batch),
-            ("GET", "/models", API.models),
-            ("GET", "/models/{id:path}", API.model),
+        routes += [
+            Route(prefix + path, gate.endpoint("answer", self.answer), methods=["POST"])
+            for prefix in (*PREFIXES, DEPLOYMENT)
+            for path in direct
         ]
-        direct = [e.removeprefix("/v1") for e in ENDPOINTS]
-        return [*table, *(("POST", path, API.answer) for path in direct)]
-
-    def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
-            return await self._handle(handler, request)
-
-        return endpoint
-
-    async def _handle(self, handler: Handler, request: Request) -> Response:
-        service = self._service
-        request.state.detail = {}
-        owner, refusal = check_key(request.headers, service.key if service.key_fixed else None)
-        entry = service.store.add_journal(
-            service.clock.time(), request.method, request.url.path, owner
+        return Starlette(
+            routes=[*routes, *Control(self._service).routes()],
+            exception_handlers={404: _unknown_url, 405: _unknown_url},
         )
-        try:
-            if refusal:
-                raise refusal
-            response = await handler(self, request, owner or "")
-        except APIError as error:
-            response = error.response()
-        service.store.finish_journal(entry, response.status_code, request.state.detail)
-        response.headers["x-request-id"] = "req_" + secrets.token_hex(16)
-        response.headers["openai-version"] = "2020-10-01"
-        response.headers["openai-organization"] = "local"
-        return response
+
+    def _table(self) -> list[tuple[str, str, str, Handler]]:
+        return [
+            ("POST", "/files", "upload", self.upload),
+            ("GET", "/files", "list", self.list_files),
+            ("GET", "/files/{id}", "retrieve", self.file),
+            ("GET", "/files/{id}/content", "download", self.content),
+            ("DELETE", "/files/{id}", "delete", self.delete_file),
+            ("POST", "/batches", "create", self.create_batch),
+            ("GET", "/batches", "list", self.list_batches),
+            ("GET", "/batches/{id}", "retrieve", self.batch),
+            ("POST", "/batches/{id}/cancel", "cancel", self.cancel_batch),
+            ("GET", "/models", "models", self.models),
+            ("GET", "/models/{id:path}", "models", self.model),
+        ]
 
     # files
 
@@ -90,7 +79,9 @@ class API:
         service = self._service
         limit = service.limits.upload_bytes
         upload = await receive_upload(request, service.folders.incoming, limit)
-        record = service.files.add(owner, upload)
+        pending = self._faults.strike("pending-file")
+        reads = pending.argument if pending else 0
+        record = service.files.add(owner, upload, reads_until_processed=reads)
         request.state.detail = {
             "file_id": record.id,
             "filename": record.filename,
@@ -101,7 +92,8 @@ class API:
 
     async def list_files(self, request: Request, owner: str) -> Response:
         """GET /files."""
-        return json_response(self._service.files.list(owner, request.query_params))
+        query, until = self._list_query(request)
+        return self._listed(self._service.files.list(owner, query, until=until))
 
     async def file(self, request: Request, owner: str) -> Response:
         """GET /files/{id}."""
@@ -114,7 +106,12 @@ class API:
         path = self._service.folders.file(record.id)
         if not path.exists():
             raise no_file(record.id)
-        return FileResponse(path, media_type="application/octet-stream", filename=record.filename)
+        if self._faults.strike("reset-download"):
+            connections = self._service.connections
+            return download.half(path, record.filename, lambda: connections.end(request))
+        if slow := self._faults.strike("slow-download"):
+            return download.slow(path, record.filename, slow.argument)
+        return download.whole(path, record.filename)
 
     async def delete_file(self, request: Request, owner: str) -> Response:
         """DELETE /files/{id}."""
@@ -125,29 +122,46 @@ class API:
     async def create_batch(self, request: Request, owner: str) -> Response:
         """POST /batches."""
         body = await _body(request)
-        if isinstance(body, dict):
-            asked = ("input_file_id", "endpoint", "metadata")
-            request.state.detail = {name: body.get(name) for name in asked}
-        record = self._service.batches.create(owner, body, {})
+        asked = ("input_file_id", "endpoint", "metadata")
+        request.state.detail = {name: body.get(name) for name in asked}
+        record = self._service.batches.create(owner, body, self._faults.bind)
         request.state.detail["batch_id"] = record.id
         self._service.runner.submit(record.id)
-        return json_response(batch_object(record))
+        return self._shown(record)
 
     async def list_batches(self, request: Request, owner: str) -> Response:
         """GET /batches."""
-        records, has_more = self._service.batches.list(owner, request.query_params)
-        return json_response(batch_page([batch_object(r) for r in records], has_more))
+        query, until = self._list_query(request)
+        records, has_more = self._service.batches.list(owner, query, until=until)
+        now = self._service.clock.time()
+        return self._listed(page([batch_object(record, now) for record in records], has_more))
 
     async def batch(self, request: Request, owner: str) -> Response:
         """GET /batches/{id}."""
-        record = self._service.batches.get(owner, _id(request, "batch_id"))
-        return json_response(batch_object(record))
+        return self._shown(self._service.batches.get(owner, _id(request, "batch_id")))
 
     async def cancel_batch(self, request: Request, owner: str) -> Response:
         """POST /batches/{id}/cancel."""
         record = self._service.batches.cancel(owner, _id(request, "batch_id"))
         self._service.runner.cancel(record.id)
-        return json_response(batch_object(record))
+        return self._shown(record)
+
+    def _shown(self, record: BatchRecord) -> Response:
+        return json_response(batch_object(record, self._service.clock.time()))
+
+    # lists
+
+    def _list_query(self, request: Request) -> tuple[Mapping[str, str], float | None]:
+        query = dict(request.query_params)
+        if self._faults.is_on("no-has-more"):
+            query.pop("after", None)
+        stale = self._faults.strike("stale-list")
+        return query, self._service.clock.time() - stale.argument if stale else None
+
+    def _listed(self, listed: dict[str, Any]) -> Response:
+        if self._faults.strike("no-has-more"):
+            del listed["has_more"]
+        return json_response(listed)
 
     # answers without a batch
 
@@ -173,10 +187,9 @@ class API:
     async def answer(self, request: Request, owner: str) -> Response:
         """POST to an endpoint itself: one answer at once."""
         body = await _body(request)
-        if not isinstance(body, dict):
-            raise APIError(400, "We could not parse the JSON body of your request.")
-        path = request.url.path
-        url = "/v1" + path.removeprefix("/openai").removeprefix("/v1")
+        if deployment := request.path_params.get("deployment"):
+            body = {"model": deployment, **body}
+        url = next(e for e in ENDPOINTS if request.url.path.endswith(e.removeprefix("/v1")))
         custom_id = "direct-" + secrets.token_hex(4)
         answer = await self._service.answerer.answer(url, body, custom_id)
         if isinstance(answer, NoAnswer):
@@ -194,8 +207,16 @@ def _id(request: Request, name: str) -> str:
     return str(request.path_params["id"])
 
 
-async def _body(request: Request) -> Any:
+async def _body(request: Request) -> dict[str, Any]:
     try:
-        return orjson.loads(await request.body())
+        body = orjson.loads(await request.body())
     except orjson.JSONDecodeError:
-        return None
+        body = None
+    if not isinstance(body, dict):
+        raise APIError(400, "We could not parse the JSON body of your request.")
+    return body
+
+
+async def _unknown_url(request: Request, error: Exception) -> Response:
+    message = f"Invalid URL ({request.method} {request.url.path})"
+    return APIError(404, message, code="unknown_url").response()

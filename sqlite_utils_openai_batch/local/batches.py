@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
-from .files import check_expiry, new_file_id, page, page_limit
+from .files import check_expiry, new_file_id, page_limit
 from .lines import batch_url
 from .replies import APIError, invalid_type, invalid_value, missing, no_batch
 from .settings import DAY, ENDPOINTS, Clock, ServerLimits
@@ -34,8 +34,10 @@ class Batches:
         self._limits = limits
         self._window = window
 
-    def create(self, owner: str, body: Any, faults: Mapping[str, Any]) -> BatchRecord:
-        """Check a request and record the batch; `faults` are those that it will suffer."""
+    def create(
+        self, owner: str, body: Mapping[str, Any], faults: Callable[[], Mapping[str, Any]]
+    ) -> BatchRecord:
+        """Check a request and record the batch; `faults` tells what it will suffer."""
         checked = check_create(body)
         self._check_rate(owner)
         batch_id = "batch_" + secrets.token_hex(16)
@@ -48,7 +50,7 @@ class Batches:
             error_file_id=new_file_id(),
             created_at=int(now),
             deadline=None if self._window is None else now + self._window,
-            faults=orjson.dumps(faults).decode(),
+            faults=orjson.dumps(faults()).decode(),
             **checked,
         )
         return self.get(owner, batch_id)
@@ -73,7 +75,7 @@ class Batches:
         return record
 
     def list(
-        self, owner: str, query: Mapping[str, str], *, until: int | None = None
+        self, owner: str, query: Mapping[str, str], *, until: float | None = None
     ) -> tuple[list[BatchRecord], bool]:
         """Return a page of batches, newest first, and whether there are more."""
         limit = page_limit(query.get("limit"), default=20, most=100)
@@ -93,10 +95,8 @@ class Batches:
         return self.get(owner, batch_id)
 
 
-def check_create(body: Any) -> dict[str, Any]:
+def check_create(body: Mapping[str, Any]) -> dict[str, Any]:
     """Read the body of a create request; APIError for what the service refuses."""
-    if not isinstance(body, dict):
-        raise APIError(400, "We could not parse the JSON body of your request.")
     for name in ("input_file_id", "endpoint", "completion_window"):
         if body.get(name) is None:
             raise missing(name)
@@ -150,11 +150,13 @@ def check_output_expiry(given: Any) -> int | None:
     return check_expiry("output_expires_after.seconds", given.get("seconds"))
 
 
-def batch_object(record: BatchRecord) -> dict[str, Any]:
+def batch_object(record: BatchRecord, now: float) -> dict[str, Any]:
     """A batch as the API shows it; the ids of its files only once it has ended."""
-    show = not record.is_open
-    values: dict[str, Any] = {name: getattr(record, name, None) for name in TIMES}
-    return {
+    faults = record.bound_faults
+    status = record.status
+    if status == "in_progress" and "unknown-status" in faults:
+        status = faults["unknown-status"]
+    shown = {
         "id": record.id,
         "object": "batch",
         "endpoint": record.endpoint,
@@ -162,11 +164,11 @@ def batch_object(record: BatchRecord) -> dict[str, Any]:
         "errors": orjson.loads(record.errors) if record.errors else None,
         "input_file_id": record.input_file_id,
         "completion_window": record.completion_window,
-        "status": record.status,
-        "output_file_id": record.output_file_id if show and record.output_lines else None,
-        "error_file_id": record.error_file_id if show and record.error_lines else None,
+        "status": status,
+        "output_file_id": None,
+        "error_file_id": None,
         "created_at": record.created_at,
-        **values,
+        **{name: getattr(record, name, None) for name in TIMES},
         "expires_at": int(record.deadline or record.created_at + DAY),
         "request_counts": {
             "total": record.total,
@@ -176,6 +178,26 @@ def batch_object(record: BatchRecord) -> dict[str, Any]:
         "usage": usage(record),
         "metadata": orjson.loads(record.metadata) if record.metadata else None,
     }
+    if not record.is_open:
+        _show_ids(shown, record, faults, now)
+    return shown
+
+
+def _show_ids(
+    shown: dict[str, Any], record: BatchRecord, faults: Mapping[str, Any], now: float
+) -> None:
+    if "null-ids" in faults or (record.visible_at is not None and now < record.visible_at):
+        return
+    for name, exists in (
+        ("output_file_id", record.output_lines > 0),
+        ("error_file_id", record.error_lines > 0 or "empty-error-file" in faults),
+    ):
+        if exists:
+            shown[name] = getattr(record, name)
+        elif "empty-ids" in faults:
+            shown[name] = ""
+        elif "absent-ids" in faults:
+            del shown[name]
 
 
 def usage(record: BatchRecord) -> dict[str, Any]:
@@ -189,8 +211,3 @@ def usage(record: BatchRecord) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": record.reasoning_tokens * shown},
         "total_tokens": tokens_in + tokens_out,
     }
-
-
-def batch_page(batches: list[dict[str, Any]], has_more: bool) -> dict[str, Any]:
-    """A page of the list of batches."""
-    return page(batches, has_more)

@@ -113,8 +113,13 @@ class Files:
         self._store.delete_file(file_id)
         self._folders.file(file_id).unlink(missing_ok=True)
 
-    def list(self, owner: str, query: Mapping[str, str]) -> dict[str, Any]:
-        """Return a page of files; `query` has limit, after, order and purpose."""
+    def list(
+        self, owner: str, query: Mapping[str, str], *, until: float | None = None
+    ) -> dict[str, Any]:
+        """Return a page of files; `query` has limit, after, order and purpose.
+
+        `until` leaves out what was created after that time.
+        """
         self.drop_expired()
         order = query.get("order", "desc")
         if order not in ("asc", "desc"):
@@ -127,6 +132,7 @@ class Files:
             after=after,
             limit=limit + 1,
             descending=order == "desc",
+            until=until,
         )
         return page([file_object(record) for record in records[:limit]], len(records) > limit)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from .lines import numbered_lines, parse_line
+from .mangle import concerns, mangle
 from .run import Run
 from .settings import DAY, Clock, Folders
 from .store import BatchRecord, Store
@@ -16,6 +18,10 @@ from .work import request_id
 EXPIRED = {
     "code": "batch_expired",
     "message": "This request could not be executed before the completion window expired.",
+}
+CANCELLED = {
+    "code": "batch_cancelled",
+    "message": "This request was not run, because its batch was cancelled.",
 }
 ENDS = {
     "finalizing": ("completed", "completed_at"),
@@ -33,66 +39,76 @@ class Finisher:
         self._folders = folders
         self._clock = clock
 
-    async def finish(self, run: Run) -> None:
+    def finish(self, run: Run) -> None:
         """Bring a batch to its end: completed, cancelled or expired."""
         batch = run.batch
+        faults = batch.bound_faults
         output, errors = self._folders.output(batch.id), self._folders.errors(batch.id)
         if batch.status == "in_progress":
-            self._expire_the_rest(batch, errors)
+            self._write_unrun(batch, output, errors, EXPIRED)
+        elif batch.status == "cancelling" and "cancelled-lines" in faults:
+            self._write_unrun(batch, output, errors, CANCELLED)
         lines = (
-            self._place(output, batch.output_file_id),
-            self._place(errors, batch.error_file_id),
+            self._place(output, batch.output_file_id, faults, is_output=True),
+            self._place(errors, batch.error_file_id, faults, is_output=False),
         )
         self._end(batch, lines)
 
-    def _expire_the_rest(self, batch: BatchRecord, errors: Path) -> None:
+    def _write_unrun(
+        self, batch: BatchRecord, output: Path, errors: Path, error: dict[str, str]
+    ) -> None:
         """Write a line for each request that wasn't run."""
-        answered = {
-            int(line["id"][-8:], 16)
-            for path in (self._folders.output(batch.id), errors)
-            for line in _results(path)
-        }
+        answered = {_number(data) for path in (output, errors) for data in _lines(path)}
         with errors.open("ab") as file:
-            for number, data in numbered_lines(self._folders.file(batch.input_file_id)):
+            for number, data in _numbered(self._folders.file(batch.input_file_id)):
                 if number not in answered:
-                    file.write(unrun_line(batch.id, number, data, EXPIRED))
+                    file.write(unrun_line(batch.id, number, data, error))
 
-    def _place(self, path: Path, file_id: str) -> int:
+    def _place(
+        self, path: Path, file_id: str, faults: Mapping[str, Any], *, is_output: bool
+    ) -> int:
         """Move a work file to the files; returns the number of its lines, 0 for no file."""
         target = self._folders.file(file_id)
-        if path.exists():
+        if path.exists() and concerns(faults):
+            mangle(path, target, faults, is_output=is_output)
+            path.unlink()
+        elif path.exists():
             path.replace(target)
-        lines = _count_lines(target)
-        if not lines:
+        lines = sum(1 for _ in _lines(target))
+        if not lines and ("empty-error-file" not in faults or is_output):
             target.unlink(missing_ok=True)
         return lines
 
     def _end(self, batch: BatchRecord, lines: tuple[int, int]) -> None:
         status, time_column = ENDS[batch.status]
+        faults = batch.bound_faults
+        if status == "cancelled" and "cancel-race" in faults:
+            status, time_column = ENDS["finalizing"]
         now = self._clock.now()
-        expired = lines[1] - batch.failed if status == "expired" else 0
+        late = faults.get("late-ids")
+        ended: dict[str, Any] = {"status": status, time_column: now}
         with self._store.transaction():
-            for file_id, kind, count in zip(
-                (batch.output_file_id, batch.error_file_id), ("output", "error"), lines, strict=True
-            ):
-                if count:
-                    self._add_file(batch, file_id, kind, now)
-            ended: dict[str, Any] = {"status": status, time_column: now}
+            self._add_file(batch, batch.output_file_id, "output", now)
+            self._add_file(batch, batch.error_file_id, "error", now)
             self._store.update_batch(
                 batch.id,
                 output_lines=lines[0],
                 error_lines=lines[1],
-                failed=batch.failed + expired,
+                failed=lines[1],
+                visible_at=None if late is None else self._clock.time() + late,
                 **ended,
             )
 
     def _add_file(self, batch: BatchRecord, file_id: str, kind: str, now: int) -> None:
+        path = self._folders.file(file_id)
+        if not path.exists():
+            return
         self._store.add_file(
             id=file_id,
             owner=batch.owner,
             filename=f"{batch.id}_{kind}.jsonl",
             purpose="batch_output",
-            bytes=self._folders.file(file_id).stat().st_size,
+            bytes=path.stat().st_size,
             created_at=now,
             expires_at=now + (batch.output_expires_after or 30 * DAY),
         )
@@ -110,13 +126,14 @@ def unrun_line(batch_id: str, number: int, data: bytes, error: dict[str, str]) -
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _results(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [line for _, data in numbered_lines(path) if (line := parse_line(data))]
+def _numbered(path: Path) -> Iterable[tuple[int, bytes]]:
+    return numbered_lines(path) if path.exists() else ()
 
 
-def _count_lines(path: Path) -> int:
-    if not path.exists():
-        return 0
-    return sum(1 for _ in numbered_lines(path))
+def _lines(path: Path) -> Iterator[bytes]:
+    return (data for _, data in _numbered(path))
+
+
+def _number(data: bytes) -> int:
+    """The number of the input line that an output line answers."""
+    return int(str((parse_line(data) or {})["id"])[-8:], 16)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 
+from .faults import Faults
 from .settings import Clock
 from .store import BatchRecord, Store
 from .work import Counts
@@ -16,11 +17,13 @@ TICK = 0.05
 class Run:
     """One batch on its way; `wake` is set when its status was changed from outside."""
 
-    def __init__(self, batch_id: str, store: Store, clock: Clock) -> None:
+    def __init__(self, batch_id: str, store: Store, clock: Clock, faults: Faults) -> None:
         self.id = batch_id
         self.wake = asyncio.Event()
         self._store = store
         self._clock = clock
+        self._faults = faults
+        self.bound_faults = self.batch.bound_faults
 
     @property
     def batch(self) -> BatchRecord:
@@ -39,17 +42,38 @@ class Run:
     @property
     def stopped(self) -> bool:
         """Tell whether no further line is to be answered."""
-        return self.batch.status != "in_progress" or self.expired
+        batch = self.batch
+        if batch.status == "cancelling" and "cancel-race" in self.bound_faults:
+            return False
+        late = batch.deadline is not None and self._clock.time() >= batch.deadline
+        return batch.status != "in_progress" or late
+
+    def expire(self) -> None:
+        """End the batch's time now."""
+        self._store.update_batch(self.id, deadline=self._clock.time())
 
     async def sleep(self, seconds: float) -> None:
         """Wait, but not beyond the moment when the batch is stopped."""
         until = self._clock.time() + seconds
         while (left := until - self._clock.time()) > 0 and not self.stopped:
-            try:
-                await asyncio.wait_for(self.wake.wait(), min(left, TICK))
-            except asyncio.TimeoutError:
-                continue
-            self.wake.clear()
+            await self._tick(left)
+
+    async def hold(self, status: str) -> None:
+        """Stay in a status as long as the fault `stuck` wants it so."""
+        while (
+            self.bound_faults.get("stuck") == status
+            and self._faults.is_on("stuck")
+            and self.batch.status == status
+            and not self.expired
+        ):
+            await self._tick(TICK)
+
+    async def _tick(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.wake.wait(), min(seconds, TICK))
+        except asyncio.TimeoutError:
+            return
+        self.wake.clear()
 
     def record(self, counts: Counts) -> None:
         """Record how far the batch is."""

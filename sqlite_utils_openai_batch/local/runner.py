@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from .answering import answer_lines
 from .answers import Answerer
+from .faults import Faults
 from .finish import Finisher
 from .lines import numbered_lines
 from .run import Run
 from .settings import Clock, Folders, ServerLimits
 from .store import BatchRecord, Store
-from .validate import Validator, batch_error
+from .validate import Validator, batch_error, no_input_file, queue_error
 from .work import Work
 
 logger = logging.getLogger(__name__)
@@ -40,12 +42,16 @@ class Runner:
         clock: Clock,
         limits: ServerLimits,
         answerer: Answerer,
+        faults: Faults,
+        ended: Callable[[BatchRecord], None],
     ) -> None:
         self._store = store
         self._folders = folders
         self._clock = clock
         self._limits = limits
         self._answerer = answerer
+        self._faults = faults
+        self._ended = ended
         self._finisher = Finisher(store, folders, clock)
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -58,7 +64,7 @@ class Runner:
 
     def submit(self, batch_id: str) -> None:
         """Begin to run a batch."""
-        self._runs[batch_id] = Run(batch_id, self._store, self._clock)
+        self._runs[batch_id] = Run(batch_id, self._store, self._clock, self._faults)
         self._spawn(self._guarded(batch_id))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -88,26 +94,30 @@ class Runner:
             self._runs.pop(batch_id, None)
 
     async def _run(self, run: Run) -> None:
-        if run.batch.status == "validating" and not await self._validate(run):
-            return
-        if run.batch.status == "in_progress":
+        if run.batch.status == "validating":
+            await run.hold("validating")
+            await self._validate(run)
+        if run.batch.status in ("in_progress", "cancelling"):
             await self._answer(run)
-        await self._finisher.finish(run)
+        for status in ("finalizing", "cancelling"):
+            await run.hold(status)
+        if run.batch.is_open:
+            self._finisher.finish(run)
+        self._ended(run.batch)
 
     # validating
 
-    async def _validate(self, run: Run) -> bool:
+    async def _validate(self, run: Run) -> None:
         batch = run.batch
         if self._store.file(batch.input_file_id, batch.owner) is None:
-            self._fail(batch.id, [self._no_file(batch)])
-            return False
+            self._fail(batch.id, [no_input_file(batch.input_file_id)])
+            return
         validator = await self._read(run)
         if run.batch.status == "cancelling":
-            return True
-        errors = validator.errors or self._queue_errors(batch, validator)
-        if errors:
+            return
+        if errors := validator.errors or self._queue_errors(run, validator):
             self._fail(batch.id, errors)
-            return False
+            return
         self._store.update_batch(
             batch.id,
             status="in_progress",
@@ -116,7 +126,6 @@ class Runner:
             model=validator.model,
             enqueued_tokens=validator.tokens,
         )
-        return True
 
     async def _read(self, run: Run) -> Validator:
         batch = run.batch
@@ -129,17 +138,11 @@ class Runner:
         validator.finish()
         return validator
 
-    @staticmethod
-    def _no_file(batch: BatchRecord) -> dict[str, Any]:
-        message = (
-            f"Cannot find file {batch.input_file_id}, or organization local does not have"
-            " access to it."
-        )
-        return batch_error("invalid_request", message, param="file_id")
-
-    def _queue_errors(self, batch: BatchRecord, validator: Validator) -> list[dict[str, Any]]:
+    def _queue_errors(self, run: Run, validator: Validator) -> list[dict[str, Any]]:
+        batch, model = run.batch, validator.model or ""
+        if forced := run.bound_faults.get("token-limit"):
+            return [queue_error(model, forced)]
         limit = self._limits.enqueued_tokens
-        model = validator.model or ""
         if limit is None:
             return []
         if self._store.enqueued_tokens(batch.owner, model) + validator.tokens <= limit:
@@ -160,8 +163,7 @@ class Runner:
         batch = run.batch
         work = Work(self._folders.output(batch.id), self._folders.errors(batch.id))
         try:
-            lines = numbered_lines(self._folders.file(batch.input_file_id))
-            await answer_lines(run, lines, work, self._answerer, self._slots)
+            await self._answer_all(run, work)
         finally:
             run.record(work.counts)
             work.close()
@@ -169,11 +171,15 @@ class Runner:
             now = self._clock.now()
             self._store.update_batch(batch.id, status="finalizing", finalizing_at=now)
 
-
-def queue_error(model: str, limit: int) -> dict[str, Any]:
-    """The validation error of an account whose queue is full."""
-    message = (
-        f"Enqueued token limit reached for {model} in organization local. Limit: {limit:,}"
-        " enqueued tokens. Please try again once some in_progress batches have been completed."
-    )
-    return batch_error("token_limit_exceeded", message)
+    async def _answer_all(self, run: Run, work: Work) -> None:
+        batch, faults = run.batch, run.bound_faults
+        lines = numbered_lines(self._folders.file(batch.input_file_id))
+        if "expire" in faults:
+            some = islice(lines, faults["expire"] or batch.total // 2)
+            await answer_lines(run, some, work, self._answerer, self._slots)
+            run.expire()
+        elif faults.get("stuck") == "in_progress":
+            some = islice(lines, batch.total // 2)
+            await answer_lines(run, some, work, self._answerer, self._slots)
+            await run.hold("in_progress")
+        await answer_lines(run, lines, work, self._answerer, self._slots)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from .answers import Answerer
+from .faults import Faults
 from .lock import StateLock
 from .settings import Clock, Folders, ServerLimits
 from .simulate import SimulatedAnswerer
@@ -21,6 +22,7 @@ from .simulate import SimulatedAnswerer
 if TYPE_CHECKING:
     from .serving import Serving
     from .store import Store
+    from .webhooks import Webhook
 
 
 class LocalServer:
@@ -29,7 +31,9 @@ class LocalServer:
     `state_dir` holds all of its state; None is a temporary directory that `stop` removes.
     `answerer` is who answers (`SimulatedAnswerer` by default), `port` 0 a free one. With `key`
     only that key is accepted, else any that isn't empty. `faults` are `NAME` or `NAME:ARG` (see
-    `faults.py`). `window` is the seconds after which batches expire, None for never.
+    `faults.py`; the attribute `faults` switches them while the server runs). `window` is the
+    seconds after which batches expire, None for never. `clock` can be moved forward. A `webhook`
+    is called when a batch has ended.
 
     Raises ConfigurationError when the port is taken, when `host` isn't loopback and no key is
     given, and its subclass StateInUse, with the `base_url` of the running server, when another
@@ -47,6 +51,7 @@ class LocalServer:
         faults: Sequence[str] = (),
         window: float | None = None,
         limits: ServerLimits | None = None,
+        webhook: Webhook | None = None,
     ) -> None:
         if not is_loopback(host) and not key:
             raise ConfigurationError(
@@ -61,7 +66,8 @@ class LocalServer:
         self._key_fixed = bool(key)
         self._state_dir = state_dir
         self._address = (host, port)
-        self._faults = tuple(faults)
+        self.faults = Faults(faults)
+        self._webhook = webhook
         self._window = window
         self._temporary: Path | None = None
         self._lock: StateLock | None = None
@@ -111,8 +117,10 @@ class LocalServer:
             clock=self.clock,
             limits=self.limits,
             window=self._window,
+            faults=self.faults,
+            webhook=self._webhook,
             key=self.key,
-            key_fixed=self._key_fixed,
+            required_key=self.key if self._key_fixed else None,
         )
         listener = listen(*self._address)
         self.base_url = "http://{}:{}/v1".format(*url_parts(listener))

@@ -1,17 +1,23 @@
-"""All parts of one server, put together; HTTP is in `app`, the socket in `server`."""
+"""All parts of one server, put together; HTTP is in `app`, the socket in `serving`."""
 
 from __future__ import annotations
 
 from .answers import Answerer
 from .batches import Batches
+from .connections import Connections
+from .faults import Faults
 from .files import Files
 from .runner import Runner
 from .settings import Clock, Folders, ServerLimits
 from .store import Store
+from .webhooks import Webhook, Webhooks
 
 
 class Service:
-    """The state of one server and what works on it."""
+    """The state of one server and what works on it.
+
+    `key` is the server's own key. `required_key` is the only one accepted, None for any.
+    """
 
     def __init__(
         self,
@@ -22,19 +28,24 @@ class Service:
         clock: Clock,
         limits: ServerLimits,
         window: float | None,
+        faults: Faults,
+        webhook: Webhook | None,
         key: str,
-        key_fixed: bool,
+        required_key: str | None,
     ) -> None:
         self.store = store
         self.folders = folders
         self.answerer = answerer
         self.clock = clock
         self.limits = limits
+        self.faults = faults
         self.key = key
-        self.key_fixed = key_fixed
+        self.required_key = required_key
+        self.connections = Connections()
+        self.webhooks = Webhooks(webhook, clock, faults)
         self.files = Files(store, folders, clock, limits)
         self.batches = Batches(store, clock, limits, window)
-        self.runner = Runner(store, folders, clock, limits, answerer)
+        self.runner = Runner(store, folders, clock, limits, answerer, faults, self.webhooks.ended)
 
     async def start(self) -> None:
         """Go on with what the last server left; call it on the server's event loop."""
@@ -43,4 +54,5 @@ class Service:
     async def stop(self) -> None:
         """Stop where things are and give everything back."""
         await self.runner.stop()
+        await self.webhooks.stop()
         await self.answerer.close()

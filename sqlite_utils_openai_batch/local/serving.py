@@ -28,6 +28,7 @@ class _Uvicorn(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        self._service.connections.watch(self.server_state.connections)
         await self._service.start()
         await super().startup(sockets=sockets)
         self.ready.set()

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DAY = 86_400
+ORGANIZATION = "org-local"
+"""The organisation that all keys belong to."""
+
 ENDPOINTS = (
     "/v1/responses",
     "/v1/chat/completions",

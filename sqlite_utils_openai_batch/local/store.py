@@ -100,6 +100,11 @@ class BatchRecord(msgspec.Struct, kw_only=True):
     faults: str
 
     @property
+    def bound_faults(self) -> dict[str, Any]:
+        """The faults that this batch was created with: name → argument."""
+        return dict(orjson.loads(self.faults))
+
+    @property
     def is_open(self) -> bool:
         """Tell whether the batch is still on its way."""
         return self.status in OPEN_STATUSES
@@ -160,14 +165,22 @@ class Store:
         return FileRecord(**dict(rows[0])) if rows else None
 
     def list_files(
-        self, owner: str, *, purpose: str | None, after: int | None, limit: int, descending: bool
+        self,
+        owner: str,
+        *,
+        purpose: str | None,
+        after: int | None,
+        limit: int,
+        descending: bool,
+        until: float | None = None,
     ) -> list[FileRecord]:
-        """Return files in order of their creation; `after` is a `seq`."""
+        """Return files in order of their creation; `after` is a `seq`, `until` a time."""
         compare, order = ("<", "desc") if descending else (">", "asc")
         rows = self._all(
             f"select * from files where owner = ?1 and (?2 is null or purpose = ?2)"
-            f" and (?3 is null or seq {compare} ?3) order by seq {order} limit ?4",
-            owner, purpose, after, limit,
+            f" and (?3 is null or seq {compare} ?3) and (?5 is null or created_at <= ?5)"
+            f" order by seq {order} limit ?4",
+            owner, purpose, after, limit, until,
         )  # fmt: skip
         return [FileRecord(**dict(row)) for row in rows]
 
@@ -201,12 +214,12 @@ class Store:
         return BatchRecord(**dict(rows[0])) if rows else None
 
     def list_batches(
-        self, owner: str, *, after: int | None, limit: int, until: int | None = None
+        self, owner: str, *, after: int | None, limit: int, until: float | None = None
     ) -> list[BatchRecord]:
         """Return batches, newest first; `until` leaves out what was created after that time."""
         rows = self._all(
             "select * from batches where owner = ?1 and (?2 is null or seq < ?2)"
-            " and (?3 is null or created_at < ?3) order by seq desc limit ?4",
+            " and (?3 is null or created_at <= ?3) order by seq desc limit ?4",
             owner, after, until, limit,
         )  # fmt: skip
         return [BatchRecord(**dict(row)) for row in rows]
@@ -249,6 +262,10 @@ class Store:
         """Record what became of a request; `status` None when the reply was withheld."""
         sql = "update journal set status = ?, detail = ? where id = ?"
         self._all(sql, status, orjson.dumps(detail).decode(), entry)
+
+    def clear_journal(self) -> None:
+        """Forget all requests."""
+        self._all("delete from journal")
 
     def journal(self) -> list[dict[str, Any]]:
         """Return the requests that arrived, oldest first, flat."""

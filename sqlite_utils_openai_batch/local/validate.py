@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from .lines import batch_url, parse_line
-from .settings import ServerLimits
+from .settings import ORGANIZATION, ServerLimits
 from .shapes import inputs_of
 
 CHARACTERS_PER_TOKEN = 4
@@ -36,6 +36,23 @@ def batch_error(
 ) -> dict[str, Any]:
     """Build one entry of a batch's `errors.data`."""
     return {"code": code, "line": line, "message": message, "param": param}
+
+
+def no_input_file(file_id: str) -> dict[str, Any]:
+    """The validation error of a batch whose input file isn't there, or is another key's."""
+    message = (
+        f"Cannot find file {file_id}, or organization {ORGANIZATION} does not have access to it."
+    )
+    return batch_error("invalid_request", message, param="file_id")
+
+
+def queue_error(model: str, limit: int) -> dict[str, Any]:
+    """The validation error of an account whose queue is full."""
+    message = (
+        f"Enqueued token limit reached for {model} in organization {ORGANIZATION}. Limit: {limit:,}"
+        " enqueued tokens. Please try again once some in_progress batches have been completed."
+    )
+    return batch_error("token_limit_exceeded", message)
 
 
 class Validator:

@@ -24,6 +24,12 @@ OWN_OPTIONS = {
     "json_schema": "--schema",
 }
 
+#: JSON mode: ``-o json_object 1``.
+JSON_MODE: dict[str, dict[str, Any]] = {
+    CHAT: {"response_format": {"type": "json_object"}},
+    RESPONSES: {"text": {"format": {"type": "json_object"}}},
+}
+
 
 def parse_option(name: str, text: str) -> Any:
     """Return the value of ``-o name text``: JSON where it is JSON, else the text itself.
@@ -57,7 +63,11 @@ def parse_body(text: str) -> dict[str, Any]:
             raise TemplateError(f"The template is neither JSON nor YAML: {reason}.") from error
     if not isinstance(body, dict):
         raise TemplateError("The template must be an object: the body of a request.")
-    return body
+    try:
+        # YAML knows numbers as keys, dates and .nan; a request body doesn't
+        return json.loads(json.dumps(body, default=str, allow_nan=False))  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise TemplateError(f"The template can't be JSON: {error}.") from error
 
 
 def build_body(
@@ -84,10 +94,11 @@ def build_body(
     if endpoint == EMBEDDINGS:
         _check_embeddings(system, schema, options)
     given = {name: value for name, value in options.items() if name != "json_object"}
-    if options.get("json_object"):
-        given["response_format"] = {"type": "json_object"}
     body = {"model": model, **_ASKED[endpoint](prompt, system)}
-    _merge(body, schema.response_format(endpoint) if schema is not None else {})
+    if schema is not None:
+        _merge(body, schema.response_format(endpoint))
+    if options.get("json_object"):
+        _merge(body, JSON_MODE[endpoint])
     _merge(body, adapt(endpoint, model, given))
     return body
 

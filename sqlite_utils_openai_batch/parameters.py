@@ -2,8 +2,8 @@
 
 Sources: OpenAI's API reference (max_tokens is deprecated in favour of max_completion_tokens
 and not compatible with o-series models; /v1/responses has max_output_tokens), its guides to
-reasoning models and to GPT-5 (temperature and its kin are refused while a model reasons), and
-the batch guide (no streaming).
+reasoning models and to GPT-5 (temperature and its kin are refused while a model reasons; from
+GPT-5.1 on, most models can be told not to), and the batch guide (no streaming).
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ RESPONSES = "/v1/responses"
 EMBEDDINGS = "/v1/embeddings"
 
 #: Models that always reason, by the last part of their name ("openai/o3" is o3), also tuned.
-REASONING = r"(ft:)?(o[1-9]|gpt-5(-mini|-nano|-pro|-codex)?(?![\w.-]*chat)(?!\.))([-:].*)?"
+REASONING = r"(ft:)?(o[1-9]|gpt-5(?!\.|.*chat)|gpt-5\.\d+-(codex|pro)).*"
 
-#: Models that reason only if asked: their default effort is none.
-REASONING_IF_ASKED = r"(ft:)?gpt-5\.\d+(?![\w.-]*chat).*"
+#: Models that reason only if asked: their efforts include none.
+REASONING_IF_ASKED = r"(ft:)?gpt-5\.\d+(?!.*(chat|codex|pro)).*"
 
 #: Models that never reason.
-PLAIN = r"(ft:)?(gpt-3|gpt-4|chatgpt-4o|gpt-5[\w.]*-chat).*"
+PLAIN = r"(ft:)?(gpt-3|gpt-4|chatgpt-4o|gpt-5-chat).*"
 
-SAMPLING = (
-    "temperature",
-    "top_p",
-    "presence_penalty",
-    "frequency_penalty",
-    "logprobs",
-    "top_logprobs",
-    "logit_bias",
-)
+#: Parameters of sampling, with the values that a reasoning model puts up with: its own.
+SAMPLING: Mapping[str, tuple[Any, ...]] = {
+    "temperature": (1,),
+    "top_p": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,37 +55,30 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Parameters that these models refuse, at any endpoint."""
+    """Parameters that these models refuse at any endpoint, and the values that do no harm."""
 
-    parameters: tuple[str, ...]
+    parameters: Mapping[str, tuple[Any, ...]]
+    why: str
     models: str = ".*"
-    accepted: tuple[Any, ...] = ()
-    """Values that do no harm: the ones the model would use anyway."""
     only_with_effort: bool = False
-    why: str = ""
+    """Whether they are refused only beside a reasoning effort other than none."""
 
 
 RENAMES = (
-    Rename("max_tokens", "max_completion_tokens", CHAT, REASONING),
-    Rename("max_tokens", "max_completion_tokens", CHAT, REASONING_IF_ASKED),
+    Rename("max_tokens", "max_completion_tokens", CHAT, r"(ft:)?(o[1-9]|gpt-5).*"),
     Rename("max_output_tokens", "max_completion_tokens", CHAT),
     Rename("max_tokens", "max_output_tokens", RESPONSES),
     Rename("max_completion_tokens", "max_output_tokens", RESPONSES),
     Rename("reasoning_effort", "reasoning.effort", RESPONSES),
     Rename("verbosity", "text.verbosity", RESPONSES),
-    Rename("response_format", "text.format", RESPONSES),
 )
 
 REFUSALS = (
-    Refusal(("temperature",), REASONING, accepted=(1,), why="it reasons"),
-    Refusal(SAMPLING[1:], REASONING, why="it reasons"),
-    Refusal(
-        ("temperature",), REASONING_IF_ASKED, accepted=(1,), only_with_effort=True, why="it reasons"
-    ),
-    Refusal(SAMPLING[1:], REASONING_IF_ASKED, only_with_effort=True, why="it reasons"),
-    Refusal(("reasoning_effort", "reasoning", "verbosity"), PLAIN, why="it doesn't reason"),
-    Refusal(("stream",), accepted=(False,), why="a batch doesn't stream"),
-    Refusal(("background",), accepted=(False,), why="a batch is in the background already"),
+    Refusal(SAMPLING, "it reasons", REASONING),
+    Refusal(SAMPLING, "it reasons", REASONING_IF_ASKED, only_with_effort=True),
+    Refusal({"reasoning_effort": (), "reasoning": (), "verbosity": ()}, "it doesn't reason", PLAIN),
+    Refusal({"stream": (False,)}, "a batch doesn't stream"),
+    Refusal({"background": (False,)}, "a batch runs in the background anyway"),
 )
 
 
@@ -118,11 +112,13 @@ def _refuse(
     for rule in REFUSALS:
         if (
             parameter in rule.parameters
-            and value not in rule.accepted
+            and value not in (None, *rule.parameters[parameter])
             and (not rule.only_with_effort or _effort(parameters) not in (None, "none"))
             and re.fullmatch(rule.models, name)
         ):
-            raise TemplateError(f"{model} takes no {parameter}: {rule.why}. Leave it out.")
+            raise TemplateError(
+                f"{model} takes no {parameter}: {rule.why}. Leave out -o {parameter}."
+            )
 
 
 def _effort(parameters: Mapping[str, Any]) -> Any:

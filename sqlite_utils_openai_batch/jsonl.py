@@ -31,7 +31,7 @@ class CutLine(bytes):
     """
 
     size: int
-    """Bytes of the whole line, without its newline."""
+    """Bytes of the whole line, without its end."""
 
     def __new__(cls, head: bytes, size: int) -> CutLine:
         """Keep `head`, the first bytes of a line of `size` bytes."""
@@ -54,20 +54,26 @@ def iter_lines(file: ByteLines, *, max_line: int = MAX_LINE) -> Iterator[tuple[i
         whole = line.endswith(b"\n") or len(line) < limit
         if number == 1:
             line = line.removeprefix(BOM)
-        line = line.removesuffix(b"\n").removesuffix(b"\r")
         if not whole:
-            yield number, CutLine(line[:HEAD], len(line) + _skip_line(file))
-        elif len(line) > max_line:
+            yield number, CutLine(line[:HEAD], _whole_size(file, line))
+            continue
+        line = _without_end(line)
+        if len(line) > max_line:
             yield number, CutLine(line[:HEAD], len(line))
         elif line.strip():
             yield number, line
 
 
-def _skip_line(file: ByteLines) -> int:
-    """Read to the end of the line; return its bytes without the newline."""
-    size = 0
+def _without_end(line: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _whole_size(file: ByteLines, start: bytes) -> int:
+    """Read to the end of the line that begins with `start`; return its bytes without the end."""
+    size, tail = len(start), start[-2:]
     while rest := file.readline(_SKIP):
         size += len(rest)
+        tail = (tail + rest)[-2:]
         if rest.endswith(b"\n"):
-            return size - 1
-    return size
+            break
+    return size - len(tail) + len(_without_end(tail))

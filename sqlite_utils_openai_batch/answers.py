@@ -119,9 +119,10 @@ def _response(body: Response) -> list[Found]:
             refusals.append(refusal or "")
         elif item.type in ("function_call", "custom_tool_call"):
             calls.append(item)
-    if body.status in ("failed", "cancelled"):
-        status = "api_error" if body.status == "failed" else "cancelled"
-        return [Found(status, None, f"the response {body.status}", body.status)]
+    if body.status == "failed":
+        return [Found("api_error", None, "the response failed", body.status)]
+    if body.status == "cancelled":
+        return [Found("cancelled", None, "the response was cancelled", body.status)]
     reason = body.incomplete_details.reason if body.incomplete_details is not None else None
     text = "".join(texts) or (msgspec.json.encode(calls).decode() if calls else None)
     cut = body.status == "incomplete"

@@ -209,8 +209,8 @@ def _check_keywords(node: Schema, at: str) -> None:
         raise SchemaError(
             f"{_named(at)} uses {key}, which OpenAI's structured outputs don't know. {instead}"
         )
-    if node.get("enum") == []:
-        raise SchemaError(f"{_named(at)} has an empty enum. List the values to choose from.")
+    if "enum" in node and not (isinstance(node["enum"], list) and node["enum"]):
+        raise SchemaError(f"{_named(at)} has an enum without values. List those to choose from.")
     if node.get("format", "date") not in _FORMATS:
         raise SchemaError(
             f"{_named(at)} has the format {node['format']!r}. Structured outputs know "

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch import schema_limits
 from sqlite_utils_openai_batch.errors import SchemaError
 from sqlite_utils_openai_batch.schema import AnswerSchema, read_json
 from sqlite_utils_openai_batch.strict import make_strict
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 TEXT, WHOLE, REAL = {"type": "string"}, {"type": "integer"}, {"type": "number"}
 
@@ -250,7 +255,8 @@ def test_recursive_schemas() -> None:
         (of(a={"type": "array", "items": of(b={})}), '"a[].b" has no type.'),
         (of(a={"type": "text"}), "\"a\" has the unknown type 'text'."),
         (of(a=True), '"a" is True where a schema is needed'),
-        (of(a={"type": "string", "enum": []}), '"a" has an empty enum.'),
+        (of(a={"type": "string", "enum": []}), '"a" has an enum without values.'),
+        (of(a={"enum": True}), '"a" has an enum without values.'),
         (
             of(a={"oneOf": [TEXT]}),
             '"a" uses oneOf, which OpenAI\'s structured outputs don\'t know. Write "anyOf"',
@@ -661,3 +667,30 @@ def test_read_json_notes_a_fence_only() -> None:
     assert read_json("```\n[1]\n```") == ([1], "the JSON was taken out of a code fence")
     with pytest.raises(ValueError, match="nested too deeply"):
         read_json("[" * 202 + "]" * 202)
+
+
+# --- the documentation ----------------------------------------------------------------------------
+
+DOCS = (Path(__file__).parent.parent / "docs" / "schemas.md").read_text(encoding="utf-8")
+
+
+def test_the_documented_short_forms_fill_the_documented_columns() -> None:
+    rows = re.findall(r"^\| `(.+)` \| .+ \| (TEXT|INTEGER|REAL) \|$", DOCS, re.MULTILINE)
+    assert len(rows) == 11
+    for field, sqlite_type in rows:
+        (column,) = AnswerSchema.parse(field.replace("\\|", "|")).columns
+        assert (field, column.sqlite_type) == (field, sqlite_type)
+
+
+def test_the_documented_examples() -> None:
+    films = AnswerSchema.parse(re.findall(r"--schema '(.+)'", DOCS)[0])
+    assert f"\nschema  {films.describe()}\n" in DOCS
+    answer = re.findall(r"^(\{.+\})$", DOCS, re.MULTILINE)[0]
+    expected = ('["crime","drama"]', "dark", 0.1, "A mafia saga.")
+    assert films.check(answer).values == expected
+    director = AnswerSchema.parse(re.findall(r"```json\n(.+?)\n```\n", DOCS, re.DOTALL)[0])
+    answer = re.findall(r"^`(\{.+\})` becomes$", DOCS, re.MULTILINE)[0]
+    expected = (1974, '{"name":"F. F. Coppola","born":1939}', None)
+    assert director.check(answer).values == expected
+    lines = re.findall(r"  ```\n(.+?)\n  ```", DOCS, re.DOTALL)[0]
+    assert AnswerSchema.parse(lines).describe() == "mood (3 labels), why"

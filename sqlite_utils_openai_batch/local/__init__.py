@@ -17,7 +17,7 @@ from .model import MODEL_NAME, ModelAnswerer
 from .server import LocalServer
 from .settings import Clock, ServerLimits
 from .simulate import SimulatedAnswerer
-from .upstream import UpstreamAnswerer
+from .upstream import UpstreamAnswerer, upstream_models
 from .webhooks import Webhook
 from .weights import ensure_weights, weights_path
 
@@ -38,5 +38,6 @@ __all__ = [
     "UpstreamAnswerer",
     "Webhook",
     "ensure_weights",
+    "upstream_models",
     "weights_path",
 ]

@@ -35,6 +35,11 @@ class Fault:
     times: int
     doc: str
 
+    @property
+    def written(self) -> str:
+        """How the fault is written, with the name of its argument."""
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
 
 FAULTS: dict[str, Fault] = {
     fault.name: fault

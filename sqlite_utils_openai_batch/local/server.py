@@ -7,12 +7,13 @@ import secrets
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, JobError
 from .answers import Answerer
 from .faults import Faults
 from .lock import StateLock
@@ -149,10 +150,24 @@ class LocalServer:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
 
-    def wait(self) -> None:
-        """Wait until the server is stopped by another thread or fails."""
+    def join(self) -> None:
+        """Wait until the server is stopped by another thread; raises what it failed with."""
         if self._serving is not None:
             self._serving.join()
+
+    def wait_for(self, batch_id: str, timeout: float = 30.0) -> str:
+        """Wait until a batch has ended, and return its status.
+
+        Raises JobError for an unknown batch, and when it hasn't ended after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while (batch := self._store.batch(batch_id) if self._store else None) is not None:
+            if not batch.is_open:
+                return batch.status
+            if time.monotonic() > deadline:
+                raise JobError(f"{batch_id} is {batch.status}, still after {timeout:g} seconds.")
+            time.sleep(0.002)
+        raise JobError(f"This server has no batch {batch_id}.")
 
     def journal(self) -> list[dict[str, Any]]:
         """Return the requests that arrived, oldest first, while the server runs.

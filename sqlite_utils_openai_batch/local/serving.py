@@ -97,5 +97,8 @@ class Serving:
         self._thread.join()
 
     def join(self) -> None:
-        """Wait for the thread's end."""
-        self._thread.join()
+        """Wait for the thread's end; raises what it failed with."""
+        while self._thread.is_alive():
+            self._thread.join(1.0)  # without a limit, Windows would not see Ctrl-C
+        if self._error is not None:
+            raise self._error

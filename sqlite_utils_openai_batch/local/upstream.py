@@ -132,6 +132,18 @@ class UpstreamAnswerer:
             self._client = None
 
 
+def upstream_models(url: str, key: str | None = None) -> list[str]:
+    """Return what an upstream lists, from outside of any event loop. Raises Unreachable."""
+    return asyncio.run(_models_once(UpstreamAnswerer(url, key, timeout=10.0)))
+
+
+async def _models_once(answerer: UpstreamAnswerer) -> list[str]:
+    try:
+        return await answerer.models()
+    finally:
+        await answerer.close()
+
+
 def _again(answer: Answer | NoAnswer) -> bool:
     """Tell whether the same request may succeed later."""
     if isinstance(answer, NoAnswer):

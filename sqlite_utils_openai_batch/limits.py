@@ -51,6 +51,16 @@ class Limits:
     """Estimated input tokens of a part; None for no limit. One request may exceed it alone."""
 
 
+def known_provider(provider: str) -> str:
+    """The row of `CAPS` for a provider: OpenAI's where it has none, since they imitate its API."""
+    return provider if provider in CAPS else "openai"
+
+
+def cap_for(provider: str) -> Cap:
+    """What a provider takes in one batch at most."""
+    return CAPS[known_provider(provider)]
+
+
 def limits_for(
     provider: str,
     endpoint: str,
@@ -65,7 +75,7 @@ def limits_for(
     A provider that isn't in the table is held to OpenAI's limits, which its API imitates.
     Raises UsageError for a value below 1 or above the provider's cap.
     """
-    known = provider if provider in CAPS else "openai"
+    known = known_provider(provider)
     cap = CAPS[known]
     _check("--part-tokens", tokens, None, known)
     return Limits(

@@ -104,6 +104,7 @@ class Source:
         self.uses_rowid = choice.key_columns == (relation.rowid,)
         self._choice = choice
         self._title = relation.title
+        self._subject = relation.name or "The query"
         # what SQLite can look up by the key is read where it is, the rest from a copy
         has_index = self.uses_rowid or choice.key_columns == relation.own_key
         self._direct = has_index and not relation.virtual
@@ -147,15 +148,21 @@ class Source:
         """Return the number of rows chosen (--where and --limit applied)."""
         if not self._direct:
             return self._snapshot().count()
-        with sentences(self._title):
+        with sentences(self._subject):
             return one_value(self.conn, self._choice.count(), self.params)
 
     def total(self) -> int:
         """Return the number of rows in the source, nothing applied."""
         if not self._direct and self._choice.everything:
             return self._snapshot().count()
-        with sentences(self._title):
+        with sentences(self._subject):
             return one_value(self.conn, self._choice.total(), self.params)
+
+    def filled(self, column: str) -> int:
+        """Return how many of the chosen rows hold a value in `column`, any column of the table."""
+        chosen = self._chosen(f"{quote(column)} AS filled")
+        with sentences(self._title):
+            return one_value(self.conn, f"SELECT count(filled) FROM ({chosen})", self.params)
 
     def check_keys(self) -> None:
         """Raise SourceError naming the column and the value for a NULL or duplicate key."""
@@ -167,7 +174,7 @@ class Source:
         elif self._choice.relation.nullable_key:
             named = zip(self.key_columns, keys, strict=True)
             rows = self._choice.rows(", ".join(f"{quote(key)} AS {c}" for key, c in named))
-            with sentences(self._title):
+            with sentences(self._subject):
                 self._check_nulls(self.conn, f"({rows})", keys, self.params)
 
     def pages(
@@ -204,7 +211,7 @@ class Source:
         if not self._direct:
             found = self._snapshot().fetch(self._positions(columns), keys)
         else:
-            with sentences(self._title):
+            with sentences(self._subject):
                 found = self._find(columns, keys)
         return {row_keys[n]: row for n, row in found}
 
@@ -241,7 +248,7 @@ class Source:
         params: dict[str, SQLiteValue] = {**self.params}
         params |= dict.fromkeys(self._choice.key_params(), 0)
         plan = "EXPLAIN QUERY PLAN " + self._choice.page((), after=True)
-        with sentences(self._title), select(self.conn, plan, params) as cursor:
+        with sentences(self._subject), select(self.conn, plan, params) as cursor:
             return len(cursor.fetchall()) == 1
 
     def _keyset_pages(self, columns: Sequence[str], page_bytes: int) -> Iterator[list[Row]]:
@@ -249,7 +256,7 @@ class Source:
         params: dict[str, SQLiteValue] = dict(self.params)
         after = False
         while left is None or left > 0:
-            with sentences(self._title):
+            with sentences(self._subject):
                 rows = self._page(self._choice.page(columns, after=after), params, page_bytes, left)
             if not rows:
                 return
@@ -284,7 +291,7 @@ class Source:
         chosen = [*self.key_columns, *columns]
         sql = self._choice.rows(names(chosen))
         keys = len(self.key_columns)
-        with sentences(self._title):
+        with sentences(self._subject):
             return Snapshot(self.conn, sql, self.params, width=len(chosen), keys=keys)
 
     def _positions(self, columns: Sequence[str]) -> list[int]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import click
 
 
-@hookimpl  # type: ignore[untyped-decorator]
+@hookimpl
 def register_commands(cli: click.Group) -> None:
     """Add the group `openai-batch` to sqlite-utils."""
     from .cli import openai_batch

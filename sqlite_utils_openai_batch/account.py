@@ -6,11 +6,13 @@ import hashlib
 import hmac
 import json
 import os
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from .api import OPENAI_URL, host_of
-from .errors import ConfigurationError
+from . import store
+from .api import OPENAI_URL, Provider, host_of
+from .errors import ConfigurationError, NeedsAttention, NotFound
 
 # For servers that want no key: the client insists on sending one.
 NO_KEY = "none"
@@ -72,3 +74,33 @@ def stored_key(name: str) -> str | None:
         raise ConfigurationError(f"llm's file of keys can't be read: {error}") from error
     found = keys.get(name) if isinstance(keys, dict) else None
     return str(found) if found else None
+
+
+def check_account(conn: sqlite3.Connection, provider: Provider, job: store.Job) -> None:
+    """See that a job goes on with the account that it began with.
+
+    A key may be rotated: where it isn't the one that the job began with, one read of the job's
+    newest batch decides. Readable: the same account, recorded. Else, or where there is no batch
+    yet: raises NeedsAttention.
+    """
+    if job.account is None or provider.account in (None, job.account):
+        return
+    newest = max(
+        (part for part in store.list_parts(conn, job.id) if part.batch_id),
+        key=lambda part: part.submitted_at or "",
+        default=None,
+    )
+    if newest is not None and newest.batch_id is not None:
+        try:
+            provider.retrieve(newest.batch_id)
+        except NotFound:
+            pass
+        else:
+            store.update_job(conn, job.id, account=provider.account)
+            store.log(conn, "key changed", job_id=job.id, account=provider.account)
+            return
+    raise NeedsAttention(
+        f"Job {job.id} began with another account ({job.account}); this key is of "
+        f"{provider.account}. Give the key it began with, or send the rest from this account "
+        "with submit --accept-account."
+    )

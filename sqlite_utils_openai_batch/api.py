@@ -115,10 +115,22 @@ def read_batch(batch: Batch) -> BatchState:
 class Provider:
     """Where batches go. One client, closed by `close` or at the end of a `with`."""
 
-    def __init__(self, base_url: str, key: str, *, max_retries: int = 3, timeout: float = 120):
-        """`base_url` ends where `/files` and `/batches` begin; `timeout` in seconds."""
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        *,
+        account: str | None = None,
+        max_retries: int = 3,
+        timeout: float = 120,
+    ):
+        """`base_url` ends where `/files` and `/batches` begin; `timeout` in seconds.
+
+        `account` tells whose key it is, without giving it away.
+        """
         import openai
 
+        self.account = account
         self.base_url = base_url.rstrip("/")
         self._client = openai.OpenAI(
             base_url=self.base_url,

@@ -57,16 +57,55 @@ class Collected:
 
 
 def collect(
-    conn: sqlite3.Connection, provider: Provider, job: store.Job, part: store.Part, state: BatchState
+    conn: sqlite3.Connection,
+    provider: Provider,
+    job: store.Job,
+    part: store.Part,
+    state: BatchState,
 ) -> Collected:
     """Take in both files of an ended batch, then settle what it left unanswered.
 
     Raises ProviderError where a file can't be had now: then the part is collected later.
     """
+    collected = take_files(conn, provider, job, part, state)
+    finish(conn, job, part, state, collected)
+    return collected
+
+
+def collect_surplus(
+    conn: sqlite3.Connection,
+    provider: Provider,
+    job: store.Job,
+    part: store.Part,
+    state: BatchState,
+) -> Collected:
+    """Take in the files of a batch beside the one that its part goes by, and settle nothing."""
+    collected = take_files(conn, provider, job, part, state)
+    with transaction(conn):
+        store.count_outcomes(conn, part.id)
+        count_earlier_parts(conn, job, part)
+        store.log(
+            conn,
+            "surplus collected",
+            job_id=job.id,
+            part_id=part.id,
+            batch=state.id,
+            lines=collected.lines,
+        )
+    return collected
+
+
+def take_files(
+    conn: sqlite3.Connection,
+    provider: Provider,
+    job: store.Job,
+    part: store.Part,
+    state: BatchState,
+) -> Collected:
+    """Download both files of a batch and store what they hold."""
     collected = Collected()
-    files = [file_id for file_id in (state.output_file_id, state.error_file_id) if file_id]
     with tempfile.TemporaryDirectory(prefix="openai-batch-") as folder:
-        for kind, file_id in zip(("output", "error"), (state.output_file_id, state.error_file_id)):
+        for kind, file_id in (("output", state.output_file_id), ("error", state.error_file_id)):
             if not file_id:
                 continue
             path = Path(folder) / kind
@@ -76,11 +115,15 @@ def collect(
                 # Deleted or expired at the provider: what it held can't come any more.
                 with transaction(conn):
                     store.log(
-                        conn, "file gone", job_id=job.id, part_id=part.id, file=file_id, why=str(error)
+                        conn,
+                        "file gone",
+                        job_id=job.id,
+                        part_id=part.id,
+                        file=file_id,
+                        why=str(error),
                     )
                 continue
             take_file(conn, job, part, kind, file_id, path, collected)
-    finish(conn, job, part, state, files, collected)
     return collected
 
 
@@ -200,7 +243,6 @@ def finish(
     job: store.Job,
     part: store.Part,
     state: BatchState,
-    files: list[str],
     collected: Collected,
 ) -> None:
     """Give what is still pending its outcome, bring the sums up to date, mark the part collected."""
@@ -224,7 +266,6 @@ def finish(
             lines=collected.lines,
             unanswered=left,
             unknown_ids=collected.unknown,
-            files=len(files),
         )
 
 

@@ -53,7 +53,9 @@ class Places:
     def remote(self, where: Destination) -> Provider:
         """A client for a server elsewhere."""
         if where.base_url not in self.providers:
-            self.providers[where.base_url] = Provider(where.base_url, where.key)
+            self.providers[where.base_url] = Provider(
+                where.base_url, where.key, account=where.account
+            )
         return self.providers[where.base_url]
 
     def local(self, uid: str, upstream: str | None, settings: dict[str, Any]) -> Provider:
@@ -78,6 +80,8 @@ class Places:
             server.start()
         except StateInUse as running:
             # Another process of the same job has it: its server serves us too.
+            if running.base_url is None:
+                raise
             return running.base_url, local_key(uid)
         self.servers[uid] = server
         return server.base_url, server.key

@@ -110,9 +110,7 @@ def settle(conn: sqlite3.Connection, ask: Ask, *, default_model: str = DEFAULT_M
         raise
 
 
-def settle_source(
-    conn: sqlite3.Connection, ask: Ask, source: Source, default_model: str
-) -> Plan:
+def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_model: str) -> Plan:
     """The rest of `settle`, once there is a source."""
     model = ask.model or default_model
     schema = AnswerSchema.load(ask.schema) if ask.schema else None

@@ -86,13 +86,13 @@ def rendered_rows(
                 line = render(f"{uid}-{first_id + position}", values)
             except UnrenderableRow as error:
                 tally.unrenderable += 1
-                tally.first_problem = tally.first_problem or f"row {row_key}: {error}"
+                tally.first_problem = tally.first_problem or f"row {row_key!r}: {error}"
                 yield Rendered(position, row_key, digest, "unrenderable", message=str(error))
                 continue
             if planner.too_large(len(line)):
                 tally.too_large += 1
                 message = f"one line of {len(line):,} bytes; the limit is {plan.limits.bytes:,}"
-                tally.first_problem = tally.first_problem or f"row {row_key}: {message}"
+                tally.first_problem = tally.first_problem or f"row {row_key!r}: {message}"
                 yield Rendered(position, row_key, digest, "too_large", message=message)
                 continue
             starts = planner.add(len(line))
@@ -155,7 +155,15 @@ class _Writer:
             part.bytes += len(row.line)
         part.outcomes[row.status] = part.outcomes.get(row.status, 0) + 1
         self.waiting.append(
-            (request_id, self.job_id, part.id, row.row_key, row.source_hash, row.status, row.message)
+            (
+                request_id,
+                self.job_id,
+                part.id,
+                row.row_key,
+                row.source_hash,
+                row.status,
+                row.message,
+            )
         )
         if len(self.waiting) >= COMMIT_ROWS or time.monotonic() - self.last_commit > COMMIT_SECONDS:
             self.commit()

@@ -7,25 +7,21 @@ knows what may have happened and looks before it sends again.
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from . import clock, store
+from . import capacity, clock, store
 from .api import BatchState, Provider
 from .database import transaction
 from .errors import UnrenderableRow
-from .limits import limits_for
+from .limits import cap_for
 from .output import Output
 from .plan import hashed_columns
 from .source import Source, reopen
 from .template import Renderer, Template, source_hash
-
-# How long after an intent a batch may still turn up in the provider's lists.
-GRACE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class RenderedPart:
 
     path: Path
     sha256: bytes
-    bytes: int
+    size: int
     lines: int
     hashes: list[tuple[bytes, int]]
     gone: list[tuple[str, str | None, str | None, int]]
@@ -55,8 +51,8 @@ class Sender:
         if self.source is not None:
             self.source.close()
 
-    def open(self) -> tuple[Source, Renderer, tuple[int, ...]]:
-        """The source, the renderer, and which rendered columns a row's hash covers."""
+    def open(self) -> tuple[Source, tuple[int, ...]]:
+        """The source, and which of the rendered columns a row's hash covers."""
         job = self.job
         if self.source is None:
             self.source = reopen(
@@ -66,16 +62,22 @@ class Sender:
                 params=job.params,
                 key_columns=job.keys,
             )
-            self.renderer = Template.from_json(job.template, job.endpoint).bind(
-                self.source.columns
-            )
-            self.hashed = hashed_columns(self.renderer, Output.from_json(job.output))
-        return self.source, self.renderer, self.hashed
+            self.hashed = hashed_columns(self.renderer(None), Output.from_json(job.output))
+        return self.source, self.hashed
+
+    def renderer(self, overrides: str | None) -> Renderer:
+        """The renderer of the job's template, with a retry's changes to the body."""
+        assert self.source is not None
+        template = Template.from_json(self.job.template, self.job.endpoint)
+        if overrides:
+            template = Template({**template.body, **json.loads(overrides)}, self.job.endpoint)
+        return template.bind(self.source.columns)
 
     def render(self, part: store.Part, folder: Path) -> RenderedPart:
         """Write a part's file from the rows as they are now, a page at a time."""
-        source, renderer, hashed = self.open()
-        limits = limits_for(self.job.provider, self.job.endpoint)
+        source, hashed = self.open()
+        renderer = self.renderer(part.overrides)
+        most = cap_for(self.job.provider).bytes
         path = folder / f"part-{part.number}.jsonl"
         digest = hashlib.sha256()
         hashes: list[tuple[bytes, int]] = []
@@ -96,12 +98,12 @@ class Sender:
                     except UnrenderableRow as error:
                         gone.append(("unrenderable", None, str(error), request_id))
                         continue
-                    if len(line) > limits.bytes:
-                        message = f"one line of {len(line):,} bytes; the limit is {limits.bytes:,}"
+                    if len(line) > most:
+                        message = f"one line of {len(line):,} bytes; the limit is {most:,}"
                         gone.append(("too_large", None, message, request_id))
                         continue
                     # Rows can have grown since they were planned: the rest is another part's.
-                    if overflow or size + len(line) > limits.bytes:
+                    if overflow or size + len(line) > most:
                         overflow.append(request_id)
                         continue
                     is_now = source_hash([values[index] for index in hashed])
@@ -129,10 +131,15 @@ class Sender:
         return self.create(store.get_part(self.conn, part.id))
 
     def intend(self, part: store.Part, rendered: RenderedPart) -> str | None:
-        """Record what is about to be sent, before it is. None where nothing is, or it isn't ours."""
+        """Record what is about to be sent, before it is. None where it may not go out now.
+
+        Approval, lease, queue and the step itself are one transaction.
+        """
         send = part.sends + 1
         token = f"{self.job.uid}-{part.number}-{send}"
         with transaction(self.conn):
+            if not self.allowed(part):
+                return None
             store.set_outcome(self.conn, rendered.gone)
             store.set_hashes(self.conn, rendered.hashes)
             self.split_off(part, rendered.overflow)
@@ -151,16 +158,29 @@ class Sender:
                 token=token,
                 sha256=rendered.sha256,
                 intent_at=clock.now(),
-                bytes=rendered.bytes,
+                next_try_at=None,
+                bytes=rendered.size,
                 requests=rendered.lines,
                 input_file_id=None,
                 batch_id=None,
+                in_progress_at=None,
+                ended_at=None,
+                errors=None,
             )
             if not mine:
                 return None
             store.insert_send(self.conn, part, send, token, rendered.sha256)
             store.log(self.conn, "intent", job_id=self.job.id, part_id=part.id, token=token)
         return token
+
+    def allowed(self, part: store.Part) -> bool:
+        """Whether the job still runs, the part is still ours, and the queue has room for it."""
+        job = store.get_job(self.conn, self.job.id)
+        if job.status != "running" or job.approved_at is None:
+            return False
+        return (
+            store.renew(self.conn, part) and capacity.reason_to_wait(self.conn, job, part) is None
+        )
 
     def split_off(self, part: store.Part, overflow: list[int]) -> None:
         """Put requests that don't fit any more into a part of their own."""
@@ -186,8 +206,8 @@ class Sender:
 
     def create(self, part: store.Part) -> BatchState | None:
         """Create the batch over an uploaded file. None where the part isn't ours any more."""
-        assert part.input_file_id is not None
-        assert part.token is not None
+        if part.status != "uploaded" or not part.input_file_id or not part.token:
+            return None
         assert part.sha256 is not None
         with transaction(self.conn):
             mine = store.renew(self.conn, part) and store.move_part(self.conn, part, "creating")
@@ -207,57 +227,55 @@ class Sender:
         return state
 
     def adopt(self, part: store.Part, state: BatchState, event: str) -> None:
-        """Record that this batch is the part's: the one just made, or one found at the provider."""
-        now = clock.now()
-        send = max(part.sends, 1)
-        token = part.token or state.metadata.get("token", "")
-        sha256 = part.sha256 or bytes.fromhex(state.metadata.get("sha256", ""))
+        """Record that this batch is the part's: the one just made, or one found at the provider.
+
+        Where the lease was lost meanwhile, the batch is recorded beside the part only: whatever
+        it answers is still collected.
+        """
+        token, sha256 = sent_as(part, state)
         with transaction(self.conn):
-            if part.sends == 0:
-                store.insert_send(self.conn, part, send, token, sha256)
-            store.update_part(
+            mine = store.move_part(
                 self.conn,
-                part.id,
-                status=state.status,
-                sends=send,
+                part,
+                "validating",
+                sends=max(part.sends, 1),
                 token=token,
                 sha256=sha256,
                 batch_id=state.id,
                 input_file_id=state.input_file_id or part.input_file_id,
-                submitted_at=clock.from_unix(state.created_at) or now,
+                submitted_at=clock.from_unix(state.created_at) or clock.now(),
                 expires_at=state.expires_at,
                 next_try_at=None,
                 errors=None,
             )
-            store.update_send(self.conn, part.id, send, batch_id=state.id, status=state.said)
-            store.begin_attempt(self.conn, part.id)
+            self.record(part, state)
             if self.job.submitted_at is None:
-                store.update_job(self.conn, self.job.id, submitted_at=now)
+                store.update_job(self.conn, self.job.id, submitted_at=clock.now())
             store.log(
-                self.conn, event, job_id=self.job.id, part_id=part.id, batch=state.id, token=token
+                self.conn,
+                event if mine else f"{event}, lease lost",
+                job_id=self.job.id,
+                part_id=part.id,
+                batch=state.id,
+                token=token,
             )
 
-    def look(self) -> dict[int, BatchState]:
-        """Batches of this job that the provider knows, by part number: before anything is sent.
-
-        Batches that ended `failed` ran nothing, and those recorded here as ended are done with.
-        Of two for one part the older is kept.
-        """
-        since = clock.parse(self.job.created_at).timestamp() - 300
-        ended = store.ended_batches(self.conn, self.job.id)
-        found: dict[int, BatchState] = {}
-        for state in self.provider.list_since(since):
-            number = part_number(self.job.uid, state.metadata)
-            if number is None or state.status == "failed" or state.id in ended:
-                continue
-            if number not in found or state.created_at <= found[number].created_at:
-                found[number] = state
-        return found
+    def record(self, part: store.Part, state: BatchState) -> None:
+        """Keep a batch of this part, in the transaction that the caller holds."""
+        token, sha256 = sent_as(part, state)
+        store.record_batch(
+            self.conn,
+            part,
+            batch_id=state.id,
+            said=state.said,
+            input_file_id=state.input_file_id,
+            token=token,
+            sha256=sha256,
+        )
 
 
-def part_number(uid: str, metadata: Mapping[str, Any]) -> int | None:
-    """The part that a batch's token names, where it is one of this job's."""
-    pieces = str(metadata.get("token", "")).split("-")
-    if len(pieces) != 3 or pieces[0] != uid or not pieces[1].isdecimal():
-        return None
-    return int(pieces[1])
+def sent_as(part: store.Part, state: BatchState) -> tuple[str, bytes]:
+    """Token and sha256 of a send: this database's, or in a restored one the batch's own."""
+    if part.token and part.sha256:
+        return part.token, part.sha256
+    return state.metadata.get("token", ""), bytes.fromhex(state.metadata.get("sha256", ""))

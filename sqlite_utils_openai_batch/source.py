@@ -160,8 +160,8 @@ class Source:
 
     def filled(self, column: str) -> int:
         """Return how many of the chosen rows hold a value in `column`, any column of the table."""
-        chosen = self._chosen(f"{quote(column)} AS filled")
-        with sentences(self._title):
+        chosen = self._choice.rows(f"{quote(column)} AS filled")
+        with sentences(self._subject):
             return one_value(self.conn, f"SELECT count(filled) FROM ({chosen})", self.params)
 
     def check_keys(self) -> None:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from . import store
-from .sync import AT_PROVIDER, OpenProvider, Report, one_pass
+from .states import AT_PROVIDER
+from .sync import OpenProvider, Report, one_pass
 
 REMOTE_POLL = 30.0
 LOCAL_POLL = 0.5
@@ -45,6 +46,7 @@ def watch(
         total.ended += report.ended
         total.paused = report.paused
         total.waiting = report.waiting
+        total.unreachable = report.unreachable
         total.written |= report.written
         jobs = [store.get_job(conn, job_id) for job_id in job_ids]
         if told:

@@ -164,9 +164,7 @@ class Writer:
         finally:
             target.close()
 
-    def judge(
-        self, row: tuple[Any, ...] | None, digest: bytes, old: tuple[Any, ...]
-    ) -> str:
+    def judge(self, row: tuple[Any, ...] | None, digest: bytes, old: tuple[Any, ...]) -> str:
         """What becomes of one answer: a `write_status`."""
         if row is None:
             return "row_gone"

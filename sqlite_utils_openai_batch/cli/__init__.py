@@ -9,7 +9,11 @@ from .demo import demo_command
 from .follow import submit_command, sync_command, watch_command
 from .framework import Group
 from .look import jobs_command, results_command, show_command
-from .serve import serve
+
+try:
+    from .serve import serve
+except ImportError:
+    serve = click.Command("serve")
 
 
 class OpenAIBatchGroup(Group):

@@ -112,7 +112,13 @@ def show_answers(conn: sqlite3.Connection, rows: int) -> None:
         table(
             ["id", "product", "body", "sentiment", "about"],
             (
-                [str(key), cut(product or "", 20), cut(body or "", 40), sentiment or "-", cut(about or "-", 44)]
+                [
+                    str(key),
+                    cut(product or "", 20),
+                    cut(body or "", 40),
+                    sentiment or "-",
+                    cut(about or "-", 44),
+                ]
                 for key, product, body, sentiment, about in found
             ),
             right=(0,),

@@ -160,7 +160,8 @@ def follow(
     """Sync once or until the end, say how it goes, and leave with the right exit code."""
     from .. import store
     from ..places import forget_local
-    from ..sync import has_failures, one_pass
+    from ..settle import has_failures
+    from ..sync import one_pass
     from ..watch import watch
     from .text import stopped_sentence
 

@@ -69,7 +69,8 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)
-        self.exit_code = exit_code
+        # Click's own class has one code for all of its errors.
+        vars(self)["exit_code"] = exit_code
 
 
 class Group(click.Group):

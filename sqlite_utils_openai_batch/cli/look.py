@@ -16,7 +16,7 @@ from .options import db_argument, job_argument
 
 @click.command("jobs", cls=Command)
 @db_argument
-@output_options
+@output_options  # type: ignore[untyped-decorator]
 def jobs_command(db: str, **formats: Any) -> None:
     """List the jobs, newest first.
 
@@ -32,7 +32,9 @@ def jobs_command(db: str, **formats: Any) -> None:
 
     with closing(connect(db)) as conn:
         store.check_version(conn)
-        found = [(job, store.outcomes(store.list_parts(conn, job.id))) for job in store.list_jobs(conn)]
+        found = [
+            (job, store.outcomes(store.list_parts(conn, job.id))) for job in store.list_jobs(conn)
+        ]
     if any_format(formats):
         headers = ["id", "name", "source", "model", "status", "requests", "done", "failed",
                    "cost_usd", "created_at", "finished_at", "message"]  # fmt: skip
@@ -89,7 +91,9 @@ def show_command(db: str, job: str | None, log: bool) -> None:
         if log:
             for line in store.log_lines(conn, found.id):
                 part = f"part {line['number']}" if line["number"] else ""
-                click.echo(f"{line['at']}  {part:<8}  {line['event']:<12}  {line['detail'] or ''}".rstrip())
+                click.echo(
+                    f"{line['at']}  {part:<8}  {line['event']:<12}  {line['detail'] or ''}".rstrip()
+                )
             return
         parts = store.list_parts(conn, found.id)
         click.echo(
@@ -110,7 +114,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
 @job_argument
 @option("--status", multiple=True, metavar="STATUS", help="Only this outcome, repeatable")
 @option("-c", "--column", "columns", multiple=True, help="Only this column, repeatable")
-@output_options
+@output_options  # type: ignore[untyped-decorator]
 def results_command(
     db: str, job: str | None, status: Sequence[str], columns: Sequence[str], **formats: Any
 ) -> None:
@@ -140,7 +144,9 @@ def results_command(
 
 def any_format(formats: dict[str, Any]) -> bool:
     """Whether one of sqlite-utils' output options was given."""
-    return any(formats[name] for name in ("nl", "arrays", "csv", "tsv", "table", "fmt", "json_cols"))
+    return any(
+        formats[name] for name in ("nl", "arrays", "csv", "tsv", "table", "fmt", "json_cols")
+    )
 
 
 def write_rows(
@@ -164,9 +170,9 @@ def write_rows(
         writer.writerows(rows)
     else:
         # Defined in sqlite_utils.cli below the place where it loads plugins.
-        from sqlite_utils.cli import output_rows
+        from sqlite_utils.cli import output_rows as lines_of
 
-        lines = output_rows(
+        lines = lines_of(  # type: ignore[no-untyped-call]
             iter(rows),
             list(headers),
             formats["nl"],

@@ -106,9 +106,7 @@ place_options = together(
            help="Ask even if an unfinished job asks the same"),
 )  # fmt: skip
 
-ask_options = together(
-    row_options, request_options, answer_options, limit_options, place_options
-)
+ask_options = together(row_options, request_options, answer_options, limit_options, place_options)
 
 
 @dataclass(frozen=True)
@@ -134,8 +132,10 @@ def read_place(options: dict[str, Any]) -> Place:
     local, concurrency = options.pop("local"), options.pop("concurrency")
     key = options.get("key")
     if base_url and (local or upstream):
-        raise UsageError("--base-url is a server with batches, --local and --upstream make one: "
-                         "give only one of them.")
+        raise UsageError(
+            "--base-url is a server with batches, --local and --upstream make one: "
+            "give only one of them."
+        )
     if local or upstream:
         if upstream and not options.get("model"):
             raise UsageError(f"Which model of {upstream} is to answer? Name it with -m.")

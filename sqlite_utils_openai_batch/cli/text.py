@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 COMMAND = "sqlite-utils openai-batch"
 LABEL = 10
-DEMO_MODEL = "Answered by a very small demonstration model: its answers show the way, not the quality."
+DEMO_MODEL = (
+    "Answered by a very small demonstration model: its answers show the way, not the quality."
+)
 
 
 def row(label: str, text: str) -> str:
@@ -235,8 +237,12 @@ def time_line(job: Job) -> str:
 
 def part_lines(parts: Sequence[Part]) -> list[str]:
     """One line a part; of many the first few and those that are still under way."""
-    shown = list(parts) if len(parts) <= 12 else [*parts[:5], *(p for p in parts[5:] if not p.collected_at)][:12]
-    lines = []
+    shown = (
+        list(parts)
+        if len(parts) <= 12
+        else [*parts[:5], *(p for p in parts[5:] if not p.collected_at)][:12]
+    )
+    lines: list[str] = []
     for part in shown:
         took = clock.seconds_between(part.submitted_at, part.ended_at)
         spent = f"  {duration(took)}" if took is not None else ""
@@ -325,7 +331,9 @@ def writes_words(plan: Plan) -> str:
 
 def confirmation(job: Job, plan: Plan, place: Place, asked: int, path: str) -> str:
     """The question before anything is sent."""
-    lines = [f"Ask {plan.model} about {counted(asked, 'row')} of {plan.source.name or 'the query'}?"]
+    lines = [
+        f"Ask {plan.model} about {counted(asked, 'row')} of {plan.source.name or 'the query'}?"
+    ]
     lines.append(f"Data goes to {place.host}.")
     if plan.output.write:
         lines.append(f"Columns: {', '.join(plan.output.names)}.")
@@ -355,7 +363,10 @@ def ended_screen(job: Job, counts: dict[str, int], written: dict[str, int], path
         cost = "" if cost_words(job) in ("-", "none") else f" Cost {cost_words(job)}."
         lines.append(f"Written to {names}.{cost}")
     for status, sentence in (
-        ("stale", "changed after they were asked about: their answers are kept in the job, not written"),
+        (
+            "stale",
+            "changed after they were asked about: their answers are kept in the job, not written",
+        ),
         ("kept_existing", "held a value by then, which was left as it is"),
         ("row_gone", "are gone: their answers are kept in the job"),
     ):
@@ -375,5 +386,9 @@ def stopped_sentence(job: Job, parts: Sequence[Part], path: str) -> str:
     words = f"{counted(going, 'batch', 'batches')} {'goes' if going == 1 else 'go'} on at {host_words(job)}"
     if job.provider == "local":
         words = f"{counted(going, 'batch', 'batches')} on this machine {'waits' if going == 1 else 'wait'}"
-    rest = f", {counted(unsent, 'part')} {'is' if unsent == 1 else 'are'} not sent yet" if unsent else ""
+    rest = (
+        f", {counted(unsent, 'part')} {'is' if unsent == 1 else 'are'} not sent yet"
+        if unsent
+        else ""
+    )
     return f"Stopped watching. {words}{rest}. Go on with: {COMMAND} watch {db} {job.id}"

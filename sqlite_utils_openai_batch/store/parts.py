@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import clock
 from ..database import transaction
+from ..states import may_become
 from .jobs import rows
 from .records import Part, read
 
@@ -39,15 +40,17 @@ def update_part(conn: sqlite3.Connection, part_id: int, **values: Any) -> None:
 
 
 def move_part(conn: sqlite3.Connection, part: Part, to: str, **values: Any) -> bool:
-    """Change a part's status, only if it is still what `part` says and nobody else holds it.
+    """Change the status of a part that this process holds and that is still as `part` says.
 
-    False where another process was quicker: then nothing was changed.
+    False where another process was quicker, or the lease was lost: then nothing was changed.
     """
+    if not may_become(part.status, to):
+        raise ValueError(f"a part can't become {to} after {part.status}")
     sets = ", ".join(["status = ?", *(f"{name} = ?" for name in values)])
     cursor = conn.execute(
         f"UPDATE openai_batch_parts SET {sets} WHERE id = ? AND status = ? AND sends = ? "
-        "AND (lease_owner IS NULL OR lease_owner = ? OR lease_until < ?)",
-        [to, *values.values(), part.id, part.status, part.sends, OWNER, clock.now()],
+        "AND lease_owner = ?",
+        [to, *values.values(), part.id, part.status, part.sends, OWNER],
     )
     return cursor.rowcount == 1
 
@@ -63,6 +66,11 @@ def list_parts(conn: sqlite3.Connection, job_id: int) -> list[Part]:
         conn, "SELECT * FROM openai_batch_parts WHERE job_id = ? ORDER BY number", [job_id]
     )
     return [read(Part, row) for row in found]
+
+
+def read_part(row: sqlite3.Row) -> Part:
+    """A part from a row with all columns of its table."""
+    return read(Part, row)
 
 
 def next_number(conn: sqlite3.Connection, job_id: int) -> int:
@@ -118,6 +126,57 @@ def update_send(conn: sqlite3.Connection, part_id: int, send: int, **values: Any
     conn.execute(
         f"UPDATE openai_batch_batches SET {sets} WHERE part_id = ? AND send = ?",
         [*values.values(), part_id, send],
+    )
+
+
+def record_batch(
+    conn: sqlite3.Connection,
+    part: Part,
+    *,
+    batch_id: str,
+    said: str,
+    input_file_id: str | None,
+    token: str,
+    sha256: bytes,
+) -> None:
+    """Keep a batch that exists at the provider: in its send's row, or in one of its own."""
+    send = max(part.sends, 1)
+    known = conn.execute(
+        "SELECT 1 FROM openai_batch_batches WHERE batch_id = ?", [batch_id]
+    ).fetchone()
+    if known:
+        return
+    cursor = conn.execute(
+        "UPDATE openai_batch_batches SET batch_id = ?, status = ?, input_file_id = ? "
+        "WHERE part_id = ? AND send = ? AND batch_id IS NULL",
+        [batch_id, said, input_file_id, part.id, send],
+    )
+    if cursor.rowcount == 0:
+        conn.execute(
+            "INSERT INTO openai_batch_batches "
+            "(part_id, send, token, sha256, input_file_id, batch_id, status, created_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [part.id, send, token, sha256, input_file_id, batch_id, said, clock.now()],
+        )
+
+
+def strays(conn: sqlite3.Connection, job_id: int) -> list[sqlite3.Row]:
+    """Batches beside the one that their part goes by, not ended yet: (batch_id, part_id)."""
+    return rows(
+        conn,
+        "SELECT batches.batch_id, batches.part_id FROM openai_batch_batches AS batches "
+        "JOIN openai_batch_parts AS parts ON parts.id = batches.part_id "
+        "WHERE parts.job_id = ? AND batches.batch_id IS NOT NULL AND batches.ended_at IS NULL "
+        "AND batches.batch_id IS NOT parts.batch_id",
+        [job_id],
+    )
+
+
+def update_batch(conn: sqlite3.Connection, batch_id: str, **values: Any) -> None:
+    """Change columns of a batch, whichever send made it."""
+    sets = ", ".join(f"{name} = ?" for name in values)
+    conn.execute(
+        f"UPDATE openai_batch_batches SET {sets} WHERE batch_id = ?", [*values.values(), batch_id]
     )
 
 

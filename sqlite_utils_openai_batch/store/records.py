@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+# In a class with a column of that name the builtin is hidden.
+Bytes = bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Part:
     cost_nanousd: int | None
     sends: int
     overrides: str | None
-    sha256: bytes | None
+    sha256: Bytes | None
     token: str | None
     intent_at: str | None
     next_try_at: str | None

@@ -62,6 +62,15 @@ def pending_page(
     ).fetchall()
 
 
+def pending_ids(conn: sqlite3.Connection, part_id: int) -> list[int]:
+    """All requests of a part that wait for an answer, in the order of its lines."""
+    found = conn.execute(
+        "SELECT id FROM openai_batch_requests WHERE part_id = ? AND status = 'pending' ORDER BY id",
+        [part_id],
+    ).fetchall()
+    return [request_id for (request_id,) in found]
+
+
 def set_hashes(conn: sqlite3.Connection, changed: Iterable[tuple[bytes, int]]) -> None:
     """Bring `source_hash` up to what was rendered: (hash, request id)."""
     conn.executemany("UPDATE openai_batch_requests SET source_hash = ? WHERE id = ?", changed)

@@ -1,0 +1,48 @@
+"""Look before sending: what the provider has of a job already.
+
+A crash, a lost reply, a restored backup and a copied database all leave a batch at the provider
+that this database doesn't know. Each batch carries its part's token in its metadata, so one look
+through the list answers for all of them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from . import clock, store
+from .api import BatchState, Provider
+
+# How long after an intent a batch may still turn up in the provider's lists.
+GRACE_SECONDS = 60
+# Clocks differ: look a little further back than the job's creation.
+SKEW_SECONDS = 300
+
+
+def look(
+    conn: sqlite3.Connection, provider: Provider, job: store.Job
+) -> dict[int, list[BatchState]]:
+    """Batches of a job that the provider lists, by part number, the oldest first.
+
+    Batches that ended `failed` ran nothing, and those that this database knows to have ended are
+    done with: neither is a match.
+    """
+    since = clock.parse(job.created_at).timestamp() - SKEW_SECONDS
+    ended = store.ended_batches(conn, job.id)
+    found: dict[int, list[BatchState]] = {}
+    for state in provider.list_since(since):
+        number = part_number(job.uid, state.metadata)
+        if number is not None and state.status != "failed" and state.id not in ended:
+            found.setdefault(number, []).append(state)
+    for states in found.values():
+        states.sort(key=lambda state: (state.created_at, state.id))
+    return found
+
+
+def part_number(uid: str, metadata: Mapping[str, Any]) -> int | None:
+    """The part that a batch's token names, where it is one of this job's."""
+    pieces = str(metadata.get("token", "")).split("-")
+    if len(pieces) != 3 or pieces[0] != uid or not pieces[1].isdecimal():
+        return None
+    return int(pieces[1])

@@ -1,0 +1,129 @@
+"""What becomes of requests and jobs once a batch has ended."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from . import clock, store
+from .api import BatchState
+from .database import transaction
+from .outcome import is_providers_fault
+
+DEFAULT_ATTEMPTS = 3
+NOTHING_RAN = {"rejected", "unrenderable", "too_large"}
+
+
+def reject_lines(conn: sqlite3.Connection, part: store.Part, state: BatchState) -> int:
+    """Give the rows of lines that validation named the provider's words. Returns how many.
+
+    Line n of a part is its n-th pending request: that is how its file was written.
+    """
+    ids = store.pending_ids(conn, part.id)
+    found: dict[int, tuple[str, str | None, str | None, int]] = {}
+    for error in state.errors:
+        line = error.get("line")
+        if isinstance(line, int) and 1 <= line <= len(ids):
+            code, message = error.get("code"), error.get("message")
+            found[ids[line - 1]] = (
+                "rejected",
+                str(code) if code else None,
+                str(message) if message else None,
+                ids[line - 1],
+            )
+    with transaction(conn):
+        store.set_outcome(conn, found.values())
+    return len(found)
+
+
+def ask_again(conn: sqlite3.Connection, job: store.Job, part: store.Part) -> None:
+    """What never ran, or failed by the provider's fault, goes out again as a new part."""
+    attempts = int(job.settings.get("attempts", DEFAULT_ATTEMPTS))
+    again = [
+        row["id"]
+        for row in store.rows(
+            conn,
+            "SELECT id, status, error_code FROM openai_batch_requests "
+            "WHERE part_id = ? AND status NOT IN ('ok', 'pending') AND attempts < ? ORDER BY id",
+            [part.id, attempts],
+        )
+        if is_providers_fault(row["status"], row["error_code"])
+    ]
+    if again:
+        with transaction(conn):
+            new_part(conn, job, part, again, part.overrides)
+
+
+def new_part(
+    conn: sqlite3.Connection, job: store.Job, old: store.Part, ids: list[int], overrides: str | None
+) -> int:
+    """Put requests of an old part into a new one, in the caller's transaction. Returns its id."""
+
+    def share(value: int | None) -> int | None:
+        return None if value is None else -(-value * len(ids) // max(old.requests, 1))
+
+    new = store.insert_part(
+        conn,
+        job_id=job.id,
+        number=store.next_number(conn, job.id),
+        status="prepared",
+        requests=len(ids),
+        bytes=share(old.bytes) or 0,
+        estimated_tokens=share(old.estimated_tokens),
+        upper_cost_nanousd=share(old.upper_cost_nanousd),
+        overrides=overrides,
+    )
+    store.move_requests(conn, ids, new)
+    store.count_outcomes(conn, new)
+    store.count_outcomes(conn, old.id)
+    store.log(conn, "asked again", job_id=job.id, part_id=new, requests=len(ids))
+    return new
+
+
+def settle_job(
+    conn: sqlite3.Connection, job_id: int, ended: list[store.Job], paused: list[store.Job]
+) -> None:
+    """Bring a job's own status up to date with its parts; tell it where it ended or is paused."""
+    job = store.get_job(conn, job_id)
+    parts = store.list_parts(conn, job_id)
+    stopping = job.status == "cancelling"
+    left = [part for part in parts if not (part.collected_at and part.written_at)]
+    if left and not (stopping and all(part.status == "prepared" for part in left)):
+        if job.status == "paused":
+            paused.append(job)
+        return
+    with transaction(conn):
+        for part in left:
+            store.end_pending(conn, part.id, "cancelled", None, "never sent")
+            store.count_outcomes(conn, part.id)
+        status = end_status(conn, job_id, stopping)
+        store.update_job(
+            conn,
+            job_id,
+            status=status,
+            finished_at=clock.now(),
+            message=first_message(conn, job_id) if status == "failed" else None,
+        )
+        store.log(conn, status, job_id=job_id)
+    ended.append(store.get_job(conn, job_id))
+
+
+def end_status(conn: sqlite3.Connection, job_id: int, stopping: bool) -> str:
+    """What a job with nothing left to do has become."""
+    if stopping:
+        return "cancelled"
+    counts = store.outcomes(store.list_parts(conn, job_id))
+    return "failed" if counts and set(counts) <= NOTHING_RAN else "completed"
+
+
+def first_message(conn: sqlite3.Connection, job_id: int) -> str:
+    """Why nothing of a job could be run: the commonest message of its requests."""
+    for message, _ in store.examples(conn, job_id).values():
+        if message:
+            return message
+    return "no row could be asked"
+
+
+def has_failures(conn: sqlite3.Connection, job: store.Job) -> bool:
+    """Whether an ended job has requests without an answer."""
+    counts = store.outcomes(store.list_parts(conn, job.id))
+    return any(status not in ("ok", "pending") for status in counts)

@@ -77,7 +77,7 @@ def line(datasette: Any, db: Any, job: Job, parts: Sequence[Part]) -> Line:
         message=job.message,
         done=f"{done:,} of {total:,}",
         bar=charts.bar(outcomes, total),
-        cost=words.money(job.cost_nanousd) if job.cost_nanousd is not None else "",
+        cost="" if job.cost_nanousd is None else words.money(job.cost_nanousd),
         started=words.moment(job.submitted_at or job.created_at),
         ended=words.moment(job.finished_at),
     )

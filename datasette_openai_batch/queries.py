@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from datasette.utils import detect_primary_keys
+
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.errors import DatabaseError
 from sqlite_utils_openai_batch.store.records import Job, Part, read
@@ -121,6 +123,21 @@ def _tables_of_query(conn: sqlite3.Connection, sql: str, params: str | None) -> 
     if virtual:
         return None
     return {row["tbl_name"] for row in schema if row["rootpage"] in roots}
+
+
+def has_row_pages(conn: sqlite3.Connection, job: Job) -> bool:
+    """Whether a job's row keys are the keys by which Datasette finds rows."""
+    if not job.source or job.source_sql:
+        return False
+    found = store.rows(
+        conn,
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE",
+        [job.source],
+    )
+    if not found:
+        return False
+    own = tuple(detect_primary_keys(conn, job.source))
+    return job.keys == own or (not own and job.keys[0] in ("rowid", "_rowid_", "oid"))
 
 
 def jobs(conn: sqlite3.Connection, ids: Iterable[int]) -> list[Job]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .views import all_jobs_page, jobs_page
+from .views import all_jobs_page, job_image, job_json, job_page, job_report, jobs_page
 
 DATABASE = r"(?P<database>[^/]+)"
+JOB = rf"^/{DATABASE}/-/openai-batch/(?P<job>[0-9]{{1,18}})"
 
 ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (r"^/-/openai-batch$", all_jobs_page),
     (rf"^/{DATABASE}/-/openai-batch$", jobs_page),
+    (rf"{JOB}$", job_page),
+    (rf"{JOB}\.json$", job_json),
+    (rf"{JOB}/report$", job_report),
+    (rf"{JOB}/image$", job_image),
 ]

@@ -7,8 +7,11 @@ from typing import Any
 from datasette import Forbidden, NotFound, Response
 from datasette.utils import tilde_decode
 
-from . import compat, urls
+from . import compat, images, jobpage, queries, rows, samples, twin, urls, words
+from .jobs import Opened, open_job
 from .lists import listing
+from .report import report
+from .samples import Mark
 
 
 async def database_of(datasette: Any, request: Any) -> Any:
@@ -72,4 +75,94 @@ async def jobs_page(datasette: Any, request: Any) -> Response:
         status=status,
         table=table,
         chosen=bool(status or table or before),
+    )
+
+
+async def opened_job(datasette: Any, request: Any) -> Opened:
+    """The job that the address names, where the actor may see it."""
+    db = await database_of(datasette, request)
+    return await open_job(datasette, db, request.actor, int(request.url_vars["job"]))
+
+
+async def job_page(datasette: Any, request: Any) -> Response:
+    """Everything about one job."""
+    db = await database_of(datasette, request)
+    if await db.execute_fn(queries.trouble):
+        return await jobs_page(datasette, request)
+    opened = await opened_job(datasette, request)
+    status = request.args.get("_status")
+    if status not in words.OUTCOMES:
+        status = "ok" if opened.outcomes.get("ok") else next(iter(opened.outcomes), "pending")
+    choice = jobpage.Choice(
+        status=status,
+        mark=Mark.read(request.args.get("_after")),
+        request=number(request, "_request"),
+        row=request.args.get("_row") or None,
+    )
+    context = await db.execute_fn(jobpage.sections(opened, choice))
+    return await render(
+        datasette,
+        request,
+        "job.html",
+        database=db.name,
+        job=opened.job,
+        opened=opened,
+        choice=choice,
+        files=jobpage.files(opened),
+        jobs_href=urls.jobs(datasette, db),
+        facets_href=jobpage.facets(opened),
+        table_href=urls.table(datasette, db, opened.table) if opened.table else None,
+        source_href=urls.table(datasette, db, opened.job.source) if opened.job.source else None,
+        progress_js=urls.static(datasette, "progress.js") if opened.job.unfinished else None,
+        **context,
+    )
+
+
+async def job_json(datasette: Any, request: Any) -> Response:
+    """The job as JSON."""
+    opened = await opened_job(datasette, request)
+    return Response.json(twin.twin(opened))
+
+
+async def job_report(datasette: Any, request: Any) -> Response:
+    """The job as Markdown, for a methods section."""
+    opened = await opened_job(datasette, request)
+    models = await opened.db.execute_fn(lambda conn: samples.models(conn, opened.parts))
+    return Response(
+        report(opened, models),
+        content_type="text/markdown; charset=utf-8",
+        headers={
+            "content-disposition": f'inline; filename="job-{opened.job.id}-report.md"',
+            "x-content-type-options": "nosniff",
+        },
+    )
+
+
+async def job_image(datasette: Any, request: Any) -> Response:
+    """One picture of a source row, for the thumbnails of a job's page."""
+    opened = await opened_job(datasette, request)
+    wanted = number(request, "_request")
+    column = request.args.get("_column")
+
+    def read(conn: Any) -> Any:
+        row = samples.request(conn, wanted) if wanted is not None else None
+        source = rows.open_rows(conn, opened.job)
+        if row is None or row["job_id"] != opened.job.id:
+            return None
+        if source is None or column not in source.columns:
+            return None
+        found = rows.fetch(conn, source, [column], [row["row_key"]])
+        return next(iter(found.get(row["row_key"], ())), None)
+
+    value = await opened.db.execute_fn(read)
+    kind = images.kind(value) if isinstance(value, bytes) else None
+    if kind is None:
+        raise NotFound("No picture there.")
+    return Response(
+        value,
+        content_type=kind,
+        headers={
+            "x-content-type-options": "nosniff",
+            "content-security-policy": "default-src 'none'; sandbox",
+        },
     )

@@ -20,6 +20,7 @@ WITH_PROVIDER = {
     "finalizing",
     "cancelling",
 }
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # A file that a running job left alone for so long is a copy, or nobody syncs it.
 LEFT_ALONE_SECONDS = 30 * 60
 
@@ -119,12 +120,31 @@ def ago(text: str, *, now: datetime | None = None) -> str:
     return f"{round(seconds / 86_400)} days ago"
 
 
+def host(job: Job) -> str:
+    """The host that a job's requests go to; empty where that is this machine by `--local`."""
+    return (urlsplit(job.base_url).hostname or job.base_url) if job.base_url else ""
+
+
 def provider(job: Job) -> str:
-    """Who answers: `OpenAI`, `Azure`, `the local server`, or a host."""
-    if job.base_url:
-        host = urlsplit(job.base_url).hostname or job.base_url
-        return "the local server" if host in ("127.0.0.1", "localhost", "::1") else host
-    return {"openai": "OpenAI", "azure": "Azure"}.get(job.provider, job.provider)
+    """Who answers: `OpenAI`, `Azure`, `this machine`, or a host."""
+    where = host(job)
+    if job.provider == "local":
+        return where or "this machine"
+    if where in ("", "api.openai.com"):
+        return {"azure": "Azure"}.get(job.provider, "OpenAI")
+    return "this machine" if where in LOOPBACK else where
+
+
+def is_own_server(job: Job) -> bool:
+    """Whether the answers come from this machine, and so cost nothing."""
+    return job.provider == "local" or host(job) in LOOPBACK
+
+
+def cost(job: Job) -> str:
+    """What a job has cost so far, as far as that is known."""
+    if job.cost_nanousd is not None:
+        return money(job.cost_nanousd)
+    return "none (own server)" if is_own_server(job) else "unknown"
 
 
 def failures(outcomes: Mapping[str, int]) -> int:
@@ -135,6 +155,8 @@ def failures(outcomes: Mapping[str, int]) -> int:
 def status(job: Job, parts: Sequence[Part], outcomes: Mapping[str, int]) -> str:
     """A job's status in words, for a list: `waiting for OpenAI`, `done, 131 failed`."""
     failed = failures(outcomes)
+    if job.requests is None:
+        return "being prepared"
     if job.status == "completed":
         return f"done, {failed:,} failed" if failed else "done"
     if job.status == "prepared":

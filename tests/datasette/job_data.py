@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlite_utils_openai_batch import clock, store
+from sqlite_utils_openai_batch.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.output import Output
+from sqlite_utils_openai_batch.plan import hashed_columns
+from sqlite_utils_openai_batch.source import reopen
+from sqlite_utils_openai_batch.template import Template, source_hash
 
 SCRIPT = "<script>alert('x')</script>"
 SCHEMA = {
@@ -113,6 +118,7 @@ def add_job(
             **values,
         },
     )
+    hashes = asked_hashes(conn, job_id, keys)
     first = store.reserve_ids(conn, job_id, len(keys))
     size = -(-len(keys) // parts)
     for number in range(1, parts + 1):
@@ -138,7 +144,7 @@ def add_job(
             written_at="2026-11-20T15:41:00.000Z",
         )
         add_requests(
-            conn, job_id, part_id, first, keys, chosen, outcomes, columns, answers, messages
+            conn, job_id, part_id, first, keys, hashes, chosen, outcomes, columns, answers, messages
         )
         store.count_outcomes(conn, part_id)
     store.drop_placeholder(conn, job_id)
@@ -149,12 +155,32 @@ def add_job(
     return job_id
 
 
+def asked_hashes(conn: sqlite3.Connection, job_id: int, keys: list[Any]) -> dict[Any, bytes]:
+    """What the rows held that the template reads; nothing where they don't fit each other."""
+    job = store.get_job(conn, job_id)
+    try:
+        source = reopen(
+            conn, name=job.source, sql=job.source_sql, params=job.params, key_columns=job.keys
+        )
+    except OpenAIBatchError:
+        return {}
+    try:
+        renderer = Template.from_json(job.template, job.endpoint).bind(source.columns)
+        read = [renderer.columns[n] for n in hashed_columns(renderer, Output.from_json(job.output))]
+        return {key: source_hash(row) for key, row in source.fetch(read, keys).items()}
+    except OpenAIBatchError:
+        return {}
+    finally:
+        source.close()
+
+
 def add_requests(
     conn: sqlite3.Connection,
     job_id: int,
     part_id: int,
     first: int,
     keys: list[Any],
+    hashes: dict[Any, bytes],
     chosen: range,
     outcomes: dict[int, str],
     columns: list[dict[str, Any]],
@@ -162,7 +188,11 @@ def add_requests(
     messages: dict[str, str] | None,
 ) -> None:
     store.insert_requests(
-        conn, [(first + n, job_id, part_id, keys[n], b"h" * 16, "pending", None) for n in chosen]
+        conn,
+        [
+            (first + n, job_id, part_id, keys[n], hashes.get(keys[n]), "pending", None)
+            for n in chosen
+        ],
     )
     lines = []
     for n in chosen:

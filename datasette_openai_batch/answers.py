@@ -1,0 +1,120 @@
+"""Ten requests of one outcome, beside what was asked."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import images, rows, samples, urls
+from .distribution import cells
+from .jobs import Opened
+from .keys import Key, key_of
+from .rows import Row
+from .samples import Mark
+from .words import cut, size
+
+TEN = 10
+# Columns of the prompt that are shown, and how much of each.
+COLUMNS = 4
+WIDTH = 140
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One value: text that was cut, or the address of a picture."""
+
+    text: str
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One request: its row's key, what the prompt took from the row, and what came of it."""
+
+    key: Key
+    asked: list[Cell]
+    answer: list[Cell]
+    error: str | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Ten requests and the way to the next ten."""
+
+    status: str
+    asked_columns: list[str]
+    answer_columns: list[str]
+    requests: list[Shown]
+    next_href: str | None
+    gone: bool
+
+
+NOTES = {
+    "stale": "not written: the row changed after it was asked about",
+    "kept_existing": "not written: the cell held a value",
+    "row_gone": "not written: the row is gone",
+}
+
+
+def page(conn: sqlite3.Connection, opened: Opened, status: str, mark: Mark) -> Page:
+    """The next ten requests with this outcome after `mark`."""
+    found = samples.some(conn, opened.job.id, opened.parts, status, mark, TEN + 1)
+    source = rows.open_rows(conn, opened.job)
+    renderer = rows.bind(opened.job, source)
+    asked = list(renderer.prompt_columns[:COLUMNS]) if renderer else []
+    shown = found[:TEN]
+    now: Mapping[Any, Row] = {}
+    if source is not None and asked:
+        now = rows.fetch(conn, source, asked, [row["row_key"] for row in shown])
+    answers = cells(opened, [row["answer"] for row in shown])
+    return Page(
+        status=status,
+        asked_columns=asked,
+        answer_columns=list(opened.output.names) if status == "ok" else [],
+        requests=[
+            _shown(opened, row, asked, now.get(row["row_key"]), values)
+            for row, values in zip(shown, answers, strict=True)
+        ],
+        next_href=_next(opened, status, shown) if len(found) > TEN else None,
+        gone=source is None,
+    )
+
+
+def _shown(
+    opened: Opened, row: sqlite3.Row, asked: Sequence[str], now: Row | None, values: Row
+) -> Shown:
+    ok = row["status"] == "ok"
+    return Shown(
+        key=key_of(opened, row["id"], row["row_key"]),
+        asked=[
+            cell(value, images.href(opened, row["id"], name, value))
+            for name, value in zip(asked, now, strict=True)
+        ]
+        if now
+        else [Cell("") for _ in asked],
+        answer=[cell(value) for value in values] if ok else [],
+        error=None if ok else cut(str(row["error_message"] or row["error_code"] or ""), 300),
+        note=NOTES.get(row["write_status"] or ""),
+    )
+
+
+def cell(value: Any, image: str | None = None) -> Cell:
+    """A value as a cell of a table."""
+    if value is None:
+        return Cell("")
+    if isinstance(value, bytes):
+        return Cell(f"{images.kind(value) or 'BLOB'}, {size(len(value))}", image)
+    return Cell(cut(str(value), WIDTH))
+
+
+def _next(opened: Opened, status: str, shown: Sequence[sqlite3.Row]) -> str:
+    numbers = {part.id: part.number for part in opened.parts}
+    last = shown[-1]
+    mark = Mark(numbers.get(last["part_id"], 0), last["id"])
+    query: dict[str, Any] = {"_after": str(mark)}
+    if status != "ok":
+        query = {"_status": status, **query}
+    return urls.job(opened.datasette, opened.db, opened.job.id, **query) + "#rows"

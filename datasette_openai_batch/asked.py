@@ -1,0 +1,233 @@
+"""What a job asked: the template with its placeholders marked, parameters, schema, command."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from sqlite_utils_openai_batch.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.schema import AnswerSchema
+from sqlite_utils_openai_batch.store import Job
+
+from .headline import COMMAND
+from .jobs import Opened
+
+_PLACEHOLDER = re.compile(r"(\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\})", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One text of the template: who says it, and the text with its placeholders marked."""
+
+    role: str
+    text: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaColumn:
+    """One property of the answer schema, as a column."""
+
+    name: str
+    type: str
+    allowed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Everything that every row was asked with."""
+
+    said: list[Said]
+    parameters: list[tuple[str, str]]
+    schema: list[SchemaColumn]
+    source: str
+    source_sql: str | None
+    chosen: list[tuple[str, str]]
+    writes: str
+    command: str
+
+
+def asked(opened: Opened) -> Asked:
+    """What the job asked, for its page."""
+    job = opened.job
+    body: dict[str, Any] = json.loads(job.template)
+    return Asked(
+        said=[Said(role, marked(text)) for role, text in texts(body)],
+        parameters=[(name, shown(value)) for name, value in parameters(body)],
+        schema=schema_columns(job),
+        source=job.source or "a query",
+        source_sql=job.source_sql,
+        chosen=[
+            (name, str(value))
+            for name, value in job.settings.items()
+            if name in ("where", "order", "limit", "blanks") and value is not None
+        ],
+        writes=writes(opened),
+        command=command(opened, body),
+    )
+
+
+def marked(text: str) -> Markup:
+    """Text with its placeholders inside `<mark>`; everything is escaped."""
+    pieces = _PLACEHOLDER.split(text)
+    return Markup("").join(
+        Markup("<mark>{}</mark>").format(piece) if n % 2 else escape(piece)
+        for n, piece in enumerate(pieces)
+    )
+
+
+def shown(value: Any) -> str:
+    """A value of the body as text: strings as they are, the rest as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def texts(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Who says what: messages, instructions, input, prompt."""
+    for name in ("instructions", "prompt"):
+        if isinstance(body.get(name), str):
+            yield name, body[name]
+    for name in ("messages", "input"):
+        value = body.get(name)
+        if isinstance(value, list):
+            for one in value:
+                yield from _message(name, one)
+        elif value is not None:
+            yield name, shown(value)
+
+
+def _message(name: str, message: Any) -> Iterator[tuple[str, str]]:
+    if not isinstance(message, dict):
+        yield name, shown(message)
+        return
+    role = str(message.get("role", name))
+    content = message.get("content")
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, dict) and isinstance(part.get("text"), str):
+            yield role, part["text"]
+        else:
+            yield role, shown(part)
+
+
+def parameters(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What else the body holds; a schema that is shown as columns is left out."""
+    for name, value in body.items():
+        if name in ("messages", "input", "instructions", "prompt", "model"):
+            continue
+        if _is_schema(name, value):
+            continue
+        yield name, value
+
+
+def _is_schema(name: str, value: Any) -> bool:
+    if name == "response_format":
+        return isinstance(value, dict) and value.get("type") == "json_schema"
+    return name == "text" and isinstance(value, dict) and "format" in value
+
+
+def schema_columns(job: Job) -> list[SchemaColumn]:
+    """The answer schema as a list of columns; none where there is no schema."""
+    if not job.answer_schema:
+        return []
+    try:
+        schema = AnswerSchema.from_json(job.answer_schema)
+    except OpenAIBatchError:
+        return []
+    nodes = schema.json.get("properties", {})
+    return [
+        SchemaColumn(column.name, column.sqlite_type, _allowed(nodes.get(column.name, {})))
+        for column in schema.columns
+    ]
+
+
+def _allowed(node: Mapping[str, Any]) -> str:
+    """What a property may be, in a few words: its labels, its range, its note."""
+    found = []
+    if isinstance(node.get("enum"), list):
+        found.append(" | ".join(str(label) for label in node["enum"]))
+    low, high = node.get("minimum"), node.get("maximum")
+    if low is not None or high is not None:
+        found.append(f"{'' if low is None else low}..{'' if high is None else high}")
+    if node.get("description"):
+        found.append(str(node["description"]))
+    return "; ".join(found)
+
+
+def writes(opened: Opened) -> str:
+    """Where the answers go, as `table.column`."""
+    if opened.table is None:
+        return "nowhere: the answers stay in the job"
+    return ", ".join(f"{opened.table}.{name}" for name in opened.output.names)
+
+
+def command(opened: Opened, body: Mapping[str, Any]) -> str:
+    """The command line that asks the same again."""
+    job = opened.job
+    words = [*_source_options(opened.file, job)]
+    plain = _plain(body)
+    if plain is None:
+        # A whole body of somebody's own making: the job itself is its best record.
+        return f"{COMMAND} run {shlex.join([*words, '--like', str(job.id), '--new'])}"
+    system, prompt, options = plain
+    words += ["--model", job.model] if job.model else []
+    words += ["--system", system] if system else []
+    words += ["--prompt", prompt]
+    for name, value in options.items():
+        words += ["--option", name, value if isinstance(value, str) else json.dumps(value)]
+    words += ["--schema", job.answer_schema] if job.answer_schema else []
+    words += _output_options(opened)
+    return f"{COMMAND} run {shlex.join(words)}"
+
+
+def _source_options(file: str, job: Job) -> Iterator[str]:
+    yield file
+    if job.source_sql:
+        yield from ("--sql", job.source_sql)
+    elif job.source:
+        yield job.source
+    if job.source_sql:
+        for name in job.keys:
+            yield from ("--pk", name)
+    for name, value in job.params.items():
+        yield from ("--param", name, value)
+    for name in ("where", "order", "limit"):
+        if job.settings.get(name) is not None:
+            yield from (f"--{name}", str(job.settings[name]))
+    if job.settings.get("blanks", "skip") != "skip":
+        yield from ("--blanks", job.settings["blanks"])
+    if job.provider == "local":
+        yield "--local"
+
+
+def _plain(body: Mapping[str, Any]) -> tuple[str | None, str, dict[str, Any]] | None:
+    """System text, prompt and options of a body that the options alone make; else None."""
+    options = dict(parameters(body))
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return None
+    said: list[tuple[Any, str]] = []
+    for one in messages:
+        if not isinstance(one, dict) or not isinstance(one.get("content"), str):
+            return None
+        said.append((one.get("role"), one["content"]))
+    roles = [role for role, _ in said]
+    if roles == ["system", "user"]:
+        return said[0][1], said[1][1], options
+    return (None, said[0][1], options) if roles == ["user"] else None
+
+
+def _output_options(opened: Opened) -> Iterator[str]:
+    output = opened.output
+    if output.table:
+        yield from ("--output-table", output.table)
+    first = output.columns[0] if output.columns else None
+    if first and first.property is None and first.name != "answer":
+        yield from ("--output", first.name)
+    elif first and first.property and first.name != first.property:
+        yield from ("--prefix", first.name.removesuffix(first.property))
+    if not output.write:
+        yield "--no-write"

@@ -1,0 +1,99 @@
+"""How often each answer was given: labels counted, numbers in a histogram."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from sqlite_utils_openai_batch.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.schema import AnswerSchema
+
+from . import charts, urls
+from .jobs import Opened
+
+# A column with more different values than this isn't one of labels.
+LABELS = 20
+BINS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """One answer column: its drawing, and its facet over the whole table."""
+
+    column: str
+    drawing: Markup
+    note: str
+    facet_href: str | None
+
+
+def cells(opened: Opened, answers: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Answers as the values of the output columns; None where one can't be read."""
+    empty = (None,) * len(opened.output.columns)
+    if not opened.job.answer_schema:
+        return [(answer,) for answer in answers]
+    try:
+        schema = AnswerSchema.from_json(opened.job.answer_schema)
+    except OpenAIBatchError:
+        return [empty for _ in answers]
+    return [
+        (schema.check(answer).values or empty) if isinstance(answer, str) else empty
+        for answer in answers
+    ]
+
+
+def distributions(opened: Opened, answers: Sequence[Any]) -> list[Distribution]:
+    """The output columns that hold labels or numbers; text that differs in each row is left out."""
+    rows = cells(opened, answers)
+    found = []
+    for index, column in enumerate(opened.output.columns):
+        values = [row[index] for row in rows if row[index] is not None]
+        drawn = draw(column.name, values)
+        if drawn is not None:
+            found.append(Distribution(column.name, *drawn, facet(opened, column.name)))
+    return found
+
+
+def facet(opened: Opened, column: str) -> str | None:
+    """The table's own page with this column counted over all rows."""
+    if opened.table is None:
+        return None
+    return urls.table(opened.datasette, opened.db, opened.table, ("_facet", column))
+
+
+def draw(name: str, values: Sequence[Any]) -> tuple[Markup, str] | None:
+    """The drawing of a column's values and a note; None where there is nothing to draw."""
+    if not values or any(isinstance(value, bytes) for value in values):
+        return None
+    numbers = all(isinstance(value, (int, float)) for value in values)
+    counts = Counter(values)
+    if len(counts) <= LABELS and (len(counts) < len(values) or len(values) == 1):
+        # Numbers keep their order, labels come by frequency.
+        ordered = sorted(counts.items()) if numbers else counts.most_common()
+        return charts.bars(name, [(str(value), n) for value, n in ordered], len(values)), ""
+    return histogram(name, values) if numbers else None
+
+
+def histogram(name: str, values: Sequence[float]) -> tuple[Markup, str]:
+    """Numbers in `BINS` bins of one width, and their smallest, middle and largest."""
+    ordered = sorted(values)
+    low, high = ordered[0], ordered[-1]
+    width = (high - low) / BINS or 1.0
+    counts = [0] * BINS
+    for value in ordered:
+        counts[min(int((value - low) / width), BINS - 1)] += 1
+    labelled = [
+        (f"{figure(low + n * width)} to {figure(low + (n + 1) * width)}", count)
+        for n, count in enumerate(counts)
+    ]
+    middle = ordered[len(ordered) // 2]
+    note = f"smallest {figure(low)}, middle {figure(middle)}, largest {figure(high)}"
+    return charts.bars(name, labelled, len(values)), note
+
+
+def figure(value: float) -> str:
+    """A number in at most four significant digits."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

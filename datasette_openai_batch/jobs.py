@@ -1,0 +1,93 @@
+"""One job, opened for an actor who may see it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from datasette import Forbidden, NotFound
+
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.output import Output
+from sqlite_utils_openai_batch.store import Job, Part
+
+from . import queries, words
+from .lists import file_name, ordered
+from .permissions import access
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A job with its parts, as they were at one moment."""
+
+    datasette: Any
+    db: Any
+    job: Job
+    parts: Sequence[Part]
+    has_row_pages: bool
+    """Whether a row key leads to a page of Datasette: not for views, nor for keys of one's own."""
+
+    @cached_property
+    def outcomes(self) -> dict[str, int]:
+        """Requests by outcome: the sums of the parts."""
+        return ordered(store.outcomes(list(self.parts)))
+
+    @cached_property
+    def total(self) -> int:
+        """All requests; outcomes add up to it."""
+        return sum(self.outcomes.values())
+
+    @cached_property
+    def failures(self) -> int:
+        """Requests that ended without an answer."""
+        return words.failures(self.outcomes)
+
+    @cached_property
+    def output(self) -> Output:
+        """Where the answers go."""
+        return Output.from_json(self.job.output)
+
+    @property
+    def file(self) -> str:
+        """The database file, as a command would name it."""
+        return file_name(self.db)
+
+    @property
+    def table(self) -> str | None:
+        """The table that answers were written to; None where they weren't written."""
+        if not self.output.write:
+            return None
+        return self.output.table or self.job.source
+
+    def parts_with(self, status: str) -> list[Part]:
+        """The parts that hold requests with this outcome."""
+        return [part for part in self.parts if part.counts.get(status)]
+
+
+async def open_job(datasette: Any, db: Any, actor: Any, job_id: int) -> Opened:
+    """The job of that id.
+
+    Raises NotFound where there is none or its tables can't be read, Forbidden where the actor
+    may not see a table that it reads or writes.
+    """
+    if trouble := await db.execute_fn(queries.trouble):
+        raise NotFound(trouble.sentence)
+    heads = {head.id: head for head in await db.execute_fn(queries.heads)}
+    if job_id not in heads:
+        raise NotFound(f"No job {job_id} in {db.name}.")
+    seen = await access(datasette, db, actor)
+    if not seen.sees(heads[job_id]):
+        raise Forbidden("view-table")
+
+    def load(conn: sqlite3.Connection) -> Opened:
+        found = queries.jobs(conn, [job_id])
+        if not found:
+            raise NotFound(f"No job {job_id} in {db.name}.")
+        parts = queries.parts_of(conn, [job_id]).get(job_id, [])
+        return Opened(datasette, db, found[0], parts, queries.has_row_pages(conn, found[0]))
+
+    opened: Opened = await db.execute_fn(load)
+    return opened

@@ -1,0 +1,90 @@
+// Keeps the headline and outcomes of an unfinished job current. The page is complete without it.
+const live = document.getElementById("ob-live");
+const said = document.getElementById("ob-said");
+const FIRST = 2000;
+const SLOWEST = 60000;
+const ENDED = new Set(["completed", "cancelled", "failed"]);
+
+let wait = FIRST;
+let timer = null;
+let busy = false;
+let seen = null;
+let announced = null;
+
+// What a reader would notice; a poll that finds the same costs the page nothing.
+function sight(job) {
+  return JSON.stringify([
+    job.status, job.message, job.outcomes, job.cost_usd, job.checked_at,
+    job.parts.map((part) => part.status),
+  ]);
+}
+
+async function load(url, options) {
+  const response = await fetch(url, { credentials: "same-origin", ...options });
+  if (!response.ok) throw new Error(`${response.status}`);
+  return response;
+}
+
+async function redraw() {
+  const html = await (await load(location.href)).text();
+  const fresh = new DOMParser().parseFromString(html, "text/html").getElementById("ob-live");
+  if (!fresh) throw new Error("no headline");
+  const focused = live.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  live.replaceChildren(...fresh.childNodes);
+  if (focused) {
+    for (const link of live.querySelectorAll("a")) {
+      if (link.getAttribute("href") === focused) link.focus();
+    }
+  }
+  return fresh.hasAttribute("data-json");
+}
+
+// Said aloud when the status changes or another tenth is done, not at each poll.
+function announce(job) {
+  const done = job.requests - (job.outcomes.pending || 0);
+  const tenth = job.requests ? Math.floor((10 * done) / job.requests) : 0;
+  const now = `${job.status} ${tenth}`;
+  if (announced !== null && now !== announced) {
+    said.textContent = `${job.status_words}: ${done} of ${job.requests} requests`;
+  }
+  announced = now;
+}
+
+async function poll() {
+  timer = null;
+  busy = true;
+  let goesOn = true;
+  try {
+    const job = await (await load(live.dataset.json, { cache: "no-store" })).json();
+    const now = sight(job);
+    if (seen === null) {
+      goesOn = !ENDED.has(job.status);
+    } else if (now !== seen) {
+      goesOn = await redraw();
+      wait = FIRST;
+    } else {
+      wait = Math.min(wait * 1.5, SLOWEST);
+    }
+    seen = now;
+    announce(job);
+  } catch {
+    // The server may be restarting or the network gone: try again, more and more rarely.
+    wait = Math.min(wait * 2, SLOWEST);
+  }
+  busy = false;
+  // The rest of the page (answers, errors, files) is complete once the job has ended.
+  if (goesOn) plan();
+  else location.reload();
+}
+
+function plan(delay = wait) {
+  if (timer === null && !busy && !document.hidden) timer = setTimeout(poll, delay);
+}
+
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(timer);
+  timer = null;
+  plan(0);
+});
+
+if (live?.dataset.json) plan(0);

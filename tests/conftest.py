@@ -1,0 +1,373 @@
+"""What the tests share: a batch server on a real socket, database files, the real commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
+
+# Section 5 of the design: every request is in exactly one of these.
+OUTCOMES = {
+    "pending", "ok", "http_error", "api_error", "expired", "cancelled", "missing", "rejected",
+    "unrenderable", "too_large", "invalid_json", "schema_violation", "truncated", "refused",
+    "content_filter", "empty",
+}  # fmt: skip
+PATIENCE = 30.0
+SETTINGS = (
+    "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID",
+    "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT",
+)  # fmt: skip
+
+
+# The answers
+
+
+class Scripted(SimulatedAnswerer):
+    """Echoes each prompt, except for prompts that hold one of the words below."""
+
+    def __init__(self) -> None:
+        super().__init__(echo=True)
+
+    def answer_now(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer:
+        """Answer one request at once."""
+        answer = super().answer_now(url, body, custom_id)
+        text = json.dumps(body, ensure_ascii=False)
+        if "[http 400]" in text:
+            error = {"message": "Bad luck.", "type": "invalid_request_error", "code": "bad_luck"}
+            return Answer(400, {"error": error})
+        choice = (answer.body.get("choices") or [{}])[0]
+        if "[refuse]" in text:
+            choice["message"] |= {"content": None, "refusal": "I can't help with that."}
+        if "[cut]" in text:
+            choice["finish_reason"] = "length"
+        if "[empty]" in text:
+            choice["message"]["content"] = ""
+        return answer
+
+
+class Held:
+    """Answers nothing until it is released, then as Scripted does."""
+
+    label = "held answers"
+    concurrency = 100
+
+    def __init__(self) -> None:
+        self.released = False
+        self.then = Scripted()
+
+    def release(self) -> None:
+        """Answer from now on."""
+        self.released = True
+
+    async def answer(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer:
+        """Answer one request, when the time has come."""
+        while not self.released:
+            await asyncio.sleep(0.005)
+        return self.then.answer_now(url, body, custom_id)
+
+    async def models(self) -> list[str]:
+        """Names for the list of models."""
+        return await self.then.models()
+
+    async def allowed_models(self) -> list[str] | None:
+        """Any model may be asked for."""
+        return None
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LocalServer]:
+    """A batch server whose answers repeat their prompts."""
+    with LocalServer(answerer=Scripted()) as running:
+        yield running
+
+
+@pytest.fixture
+def held() -> Iterator[tuple[LocalServer, Held]]:
+    """A batch server that answers nothing before it is told to."""
+    answerer = Held()
+    with LocalServer(answerer=answerer) as running:
+        yield running, answerer
+
+
+# The commands
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Commands:
+    """Runs `sqlite-utils openai-batch …` in a folder, in this process or in one of its own."""
+
+    folder: Path
+    base_url: str
+    running: list[subprocess.Popen[Any]] = field(default_factory=list)
+
+    @property
+    def there(self) -> tuple[str, ...]:
+        """Options that send to the test server, at once and without asking."""
+        return ("--base-url", self.base_url, "-y", "--poll", "0.05")
+
+    def __call__(self, *args: str | Path, code: int = 0) -> Said:
+        """Run a command in this process; fails unless it exits with `code`."""
+        from sqlite_utils.cli import cli
+
+        arguments = ["openai-batch", *map(str, args)]
+        result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+        said = Said(result.exit_code, result.stdout, result.stderr)
+        assert said.code == code, said
+        return said
+
+    def process(self, *args: str | Path, code: int = 0, **options: Any) -> Said:
+        """Run a command as a process of its own; fails unless it exits with `code`."""
+        options = {"cwd": self.folder, "stdin": subprocess.DEVNULL, **options}
+        done = subprocess.run(
+            [*self.script(), *map(str, args)],
+            capture_output=True, text=True, timeout=PATIENCE, check=False, **options,
+        )  # fmt: skip
+        assert done.returncode == code, done
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *args: str | Path, **options: Any) -> subprocess.Popen[Any]:
+        """Start a command as a process and don't wait for it."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        options = {"cwd": self.folder, "text": True, **pipes, **options}
+        begun = subprocess.Popen([*self.script(), *map(str, args)], **options)
+        self.running.append(begun)
+        return begun
+
+    def script(self) -> list[str]:
+        """The command as it was installed beside this Python."""
+        return [str(Path(sys.executable).with_name("sqlite-utils")), "openai-batch"]
+
+    def close(self) -> None:
+        """End what still runs."""
+        for process in self.running:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Commands]:
+    """The commands, in an empty folder, with a home of their own and no keys."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LLM_USER_PATH", str(tmp_path / "home"))
+    commands = Commands(tmp_path, server.base_url)
+    yield commands
+    commands.close()
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the keys and addresses of whoever runs the tests out of them."""
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+
+class Terminal:
+    """A command at a terminal, and what somebody types there."""
+
+    def __init__(self, process: subprocess.Popen[Any], master: int) -> None:
+        self.process = process
+        self.master = master
+        self.screen = ""
+
+    def wait_for(self, text: str) -> None:
+        """Read until the screen shows a text."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.screen:
+            assert time.monotonic() < deadline, self.screen
+            if not self.read():
+                break
+        assert text in self.screen, self.screen
+
+    def read(self) -> bool:
+        """Read what there is; False at the end."""
+        if not select.select([self.master], [], [], 0.1)[0]:
+            return True
+        try:
+            data = os.read(self.master, 65_536)
+        except OSError:  # Linux's way to say that the other end is closed
+            return False
+        self.screen += data.decode().replace("\r\n", "\n")
+        return bool(data)
+
+    def type(self, text: str) -> None:
+        """Type something."""
+        os.write(self.master, text.encode())
+
+    def end(self, code: int) -> str:
+        """Read to the end; fails unless the command exits with `code`. Returns the screen."""
+        deadline = time.monotonic() + PATIENCE
+        while self.read():
+            assert time.monotonic() < deadline, self.screen
+        assert self.process.wait(PATIENCE) == code, self.screen
+        return self.screen
+
+
+@pytest.fixture
+def terminal(run: Commands) -> Iterator[Callable[..., Terminal]]:
+    """Start a command at a terminal of its own."""
+    masters: list[int] = []
+
+    def begin(*args: str | Path) -> Terminal:
+        master, slave = pty.openpty()
+        masters.append(master)
+        process = run.start(
+            *args, stdin=slave, stdout=slave, stderr=slave, text=False, start_new_session=True
+        )
+        os.close(slave)
+        return Terminal(process, master)
+
+    yield begin
+    for master in masters:
+        os.close(master)
+
+
+# The databases
+
+
+@pytest.fixture(params=["delete", "wal"])
+def journal(request: pytest.FixtureRequest) -> str:
+    """SQLite's journal mode: tests that write run in both."""
+    return str(request.param)
+
+
+MakeDatabase = Callable[..., Path]
+
+
+@pytest.fixture
+def database(tmp_path: Path, journal: str) -> MakeDatabase:
+    """Make a database file by a script of SQL; returns its name in the test's folder."""
+
+    def make(script: str, name: str = "data.db") -> Path:
+        with closing(sqlite3.connect(tmp_path / name)) as conn:
+            assert conn.execute(f"PRAGMA journal_mode = {journal}").fetchone() == (journal,)
+            conn.executescript(script)
+        return Path(name)
+
+    return make
+
+
+NOTES = "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT, mark INTEGER);" + "".join(
+    f"INSERT INTO notes VALUES ({n}, 'note {n}', {n % 3});" for n in range(1, 13)
+)
+
+
+@pytest.fixture
+def notes(database: MakeDatabase) -> Path:
+    """`data.db` with a table `notes`: id 1 to 12, text 'note 1' …, mark 0 to 2."""
+    return database(NOTES)
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Callable[..., list[tuple[Any, ...]]]:
+    """Rows of a statement over a database of the test's folder."""
+
+    def read(path: str | Path, sql: str, params: Any = ()) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(f"file:{tmp_path / path}?mode=ro", uri=True)) as conn:
+            return conn.execute(sql, params).fetchall()
+
+    return read
+
+
+@pytest.fixture
+def unchanged(tmp_path: Path) -> Callable[[str | Path], Callable[[], None]]:
+    """Remember a database; the function returned fails if anything of it has changed since."""
+
+    def remember(path: str | Path) -> Callable[[], None]:
+        file = tmp_path / path
+        before = (file.read_bytes(), sorted(file.parent.iterdir()), dump(file))
+
+        def check() -> None:
+            assert dump(file) == before[2]
+            assert file.read_bytes() == before[0]
+            assert sorted(file.parent.iterdir()) == before[1]
+
+        return check
+
+    return remember
+
+
+def dump(path: Path) -> list[str]:
+    """A whole database as SQL; empty for what is no database."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as conn:
+            return list(conn.iterdump())
+    except sqlite3.DatabaseError:
+        return []
+
+
+@pytest.fixture(autouse=True)
+def sums_hold(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test: in every database that it left, outcomes add up to each job's requests."""
+    folder: Path | None = None
+    if "tmp_path" in request.fixturenames:
+        folder = request.getfixturevalue("tmp_path")
+    yield
+    for path in sorted(folder.rglob("*.db")) if folder else ():
+        if path.is_file() and path.read_bytes()[:16] == b"SQLite format 3\0":
+            check_sums(path)
+
+
+def check_sums(path: Path) -> None:
+    """Each request has one known outcome, and parts, requests and job agree on how many."""
+    with closing(sqlite3.connect(path)) as conn:
+        tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master")}
+        if "openai_batch_jobs" not in tables:
+            return
+        jobs = conn.execute("SELECT id, requests FROM openai_batch_jobs").fetchall()
+        for job_id, requests in jobs:
+            if requests is None:
+                continue
+            counted: dict[str, int] = {}
+            for (outcomes,) in conn.execute(
+                "SELECT outcomes FROM openai_batch_parts WHERE job_id = ?", [job_id]
+            ):
+                for status, count in json.loads(outcomes).items():
+                    counted[status] = counted.get(status, 0) + count
+            there = dict(
+                conn.execute(
+                    "SELECT status, count(*) FROM openai_batch_requests "
+                    "WHERE job_id = ? GROUP BY status",
+                    [job_id],
+                ).fetchall()
+            )
+            assert set(there) <= OUTCOMES
+            assert {status: n for status, n in counted.items() if n} == there, path
+            assert sum(there.values()) == requests, path
+
+
+def interrupt(process: subprocess.Popen[Any]) -> None:
+    """What Ctrl-C does."""
+    process.send_signal(signal.SIGINT)

@@ -95,6 +95,10 @@ def settle_job(
         for part in left:
             store.end_pending(conn, part.id, "cancelled", None, "never sent")
             store.count_outcomes(conn, part.id)
+            now = clock.now()
+            store.update_part(
+                conn, part.id, status="cancelled", ended_at=now, collected_at=now, written_at=now
+            )
         status = end_status(conn, job_id, stopping)
         store.update_job(
             conn,

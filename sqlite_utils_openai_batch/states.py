@@ -22,8 +22,8 @@ class State(NamedTuple):
 
 
 STATES: dict[str, State] = {
-    # Nothing left to send, all of it answered or impossible: completed without a batch.
-    "prepared": State("send", ("uploading", "completed", "validating")),
+    # Nothing left to send: completed without a batch. Never to be sent: cancelled.
+    "prepared": State("send", ("uploading", "completed", "validating", "cancelled")),
     "uploading": State("reconcile", ("uploaded", "prepared", "validating")),
     "uploaded": State("reconcile", ("creating", "prepared", "validating")),
     "creating": State("reconcile", ("uploaded", "prepared", "validating")),

@@ -9,11 +9,8 @@ from .demo import demo_command
 from .follow import submit_command, sync_command, watch_command
 from .framework import Group
 from .look import jobs_command, results_command, show_command
-
-try:
-    from .serve import serve
-except ImportError:
-    serve = click.Command("serve")
+from .manage import cancel_command, delete_command, pause_command, retry_command
+from .serve import serve
 
 
 class OpenAIBatchGroup(Group):
@@ -21,8 +18,9 @@ class OpenAIBatchGroup(Group):
 
     sections = (
         ("Ask", ("run", "preview", "prepare", "submit")),
-        ("Follow", ("sync", "watch", "jobs", "show")),
+        ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
         ("Take away", ("results",)),
+        ("Mend", ("retry", "delete")),
         ("Local", ("serve", "demo")),
     )
 
@@ -51,7 +49,11 @@ for command in (
     watch_command,
     jobs_command,
     show_command,
+    pause_command,
+    cancel_command,
     results_command,
+    retry_command,
+    delete_command,
     serve,
     demo_command,
 ):

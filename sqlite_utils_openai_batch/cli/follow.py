@@ -29,9 +29,13 @@ if TYPE_CHECKING:
 @click.command("submit", cls=Command)
 @db_argument
 @job_argument
+@option("--accept-account", is_flag=True, section="Where it runs",
+        help="Go on with this key's account where the job began with another")  # fmt: skip
 @key_option
 @yes_option
-def submit_command(db: str, job: str | None, key: str | None, yes: bool) -> None:
+def submit_command(
+    db: str, job: str | None, accept_account: bool, key: str | None, yes: bool
+) -> None:
     """Send a prepared job, or go on with a paused one.
 
     \b
@@ -40,6 +44,7 @@ def submit_command(db: str, job: str | None, key: str | None, yes: bool) -> None
     """
     from contextlib import closing
 
+    from .. import store
     from ..database import connect
     from ..errors import UsageError
     from ..places import Places
@@ -47,6 +52,7 @@ def submit_command(db: str, job: str | None, key: str | None, yes: bool) -> None
     from .text import title
 
     with closing(connect(db)) as conn, Places(key=key) as places:
+        store.check_version(conn)
         found = job_to_submit(conn, db, job)
         if not yes:
             if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -58,6 +64,9 @@ def submit_command(db: str, job: str | None, key: str | None, yes: bool) -> None
             if not click.confirm("Send?", default=False, err=True):
                 talk("Nothing was sent.")
                 return
+        if accept_account:
+            store.update_job(conn, found.id, account=places.of_job(found).account)
+            found = store.get_job(conn, found.id)
         follow(conn, db, [approve(conn, found)], places, poll=None, once=True)
 
 
@@ -186,6 +195,8 @@ def follow(
         forget_local(job.uid)
     if report.paused:
         raise click.exceptions.Exit(NEEDS_YOU)
+    if report.unreachable:
+        raise click.exceptions.Exit(1)
     if any(has_failures(conn, job) for job in report.ended):
         raise click.exceptions.Exit(FAILED_REQUESTS)
 
@@ -224,8 +235,10 @@ def tell_result(
             talk(f"Job {job.id}: {progress(job, counts)} answered · {status_words(job, counts)}")
             if job.status == "running":
                 talk(f"  Go on with    sqlite-utils openai-batch watch {db} {job.id}")
-    if once and not silent:
-        for sentence in report.waiting:
+    if not silent:
+        for sentence in report.waiting if once else ():
+            talk(sentence)
+        for sentence in report.unreachable:
             talk(sentence)
 
 

@@ -1,0 +1,189 @@
+"""What people do with a job that was sent: retry, pause, cancel, delete."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import clock, store
+from .api import Provider
+from .database import transaction
+from .errors import JobError, NotFound
+from .limits import limits_for
+from .parameters import adapt
+from .settle import new_part
+from .states import CUT
+from .sync import open_batches
+
+#: What `retry` asks again unless told otherwise: everything that has no answer.
+FAILED = (
+    "http_error",
+    "api_error",
+    "expired",
+    "cancelled",
+    "missing",
+    "rejected",
+    "unrenderable",
+    "too_large",
+    "invalid_json",
+    "schema_violation",
+    "truncated",
+    "refused",
+    "content_filter",
+    "empty",
+)
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Which requests of a job would be asked again, by the part that they are in now."""
+
+    by_part: dict[int, list[int]]
+
+    @property
+    def requests(self) -> int:
+        """How many there are."""
+        return sum(len(ids) for ids in self.by_part.values())
+
+
+def plan_retry(conn: sqlite3.Connection, job: store.Job, statuses: Sequence[str]) -> Retry:
+    """Find the failed requests with one of these outcomes (none given: all). Raises JobError."""
+    if job.status == "prepared":
+        raise JobError(f"Job {job.id} was never sent: submit it instead.")
+    wanted = list(statuses) or list(FAILED)
+    marks = ", ".join("?" for _ in wanted)
+    found = store.rows(
+        conn,
+        "SELECT requests.id, requests.part_id FROM openai_batch_requests AS requests "
+        "JOIN openai_batch_parts AS parts ON parts.id = requests.part_id "
+        f"WHERE requests.job_id = ? AND requests.status IN ({marks}) "
+        "AND requests.status NOT IN ('pending', 'ok') AND parts.collected_at IS NOT NULL "
+        "ORDER BY requests.id",
+        [job.id, *wanted],
+    )
+    by_part: dict[int, list[int]] = {}
+    for row in found:
+        by_part.setdefault(row["part_id"], []).append(row["id"])
+    return Retry(by_part)
+
+
+def retry(
+    conn: sqlite3.Connection, job: store.Job, plan: Retry, changes: Mapping[str, Any]
+) -> None:
+    """Put failed requests into new parts, with changes to their body. Sends nothing.
+
+    `changes` are top-level parameters of the body; what the model calls otherwise is renamed.
+    Raises TemplateError for a parameter that the model refuses.
+    """
+    changes = dict(changes)
+    model = str(changes.get("model", job.model or ""))
+    body = adapt(job.endpoint, model, changes) if changes else {}
+    most = limits_for(
+        job.provider, job.endpoint, requests=job.settings.get("part_requests")
+    ).requests
+    for part_id, ids in plan.by_part.items():
+        old = store.get_part(conn, part_id)
+        overrides = {**json.loads(old.overrides or "{}"), **body}
+        for start in range(0, len(ids), most):
+            with transaction(conn):
+                new_part(
+                    conn,
+                    job,
+                    old,
+                    ids[start : start + most],
+                    json.dumps(overrides) if overrides else None,
+                )
+
+
+def pause_job(conn: sqlite3.Connection, job: store.Job) -> None:
+    """No new sends of a job until `submit`. Raises JobError."""
+    if job.status not in ("running", "prepared"):
+        raise JobError(f"Job {job.id} is {job.status}: only a running job can be paused.")
+    with transaction(conn):
+        store.update_job(conn, job.id, status="paused", message="paused by you")
+        store.log(conn, "paused", job_id=job.id, why="by hand")
+
+
+def cancel_job(conn: sqlite3.Connection, job: store.Job) -> None:
+    """Have a job's open batches cancelled by the next pass; nothing more is sent.
+
+    Raises JobError where it has ended.
+    """
+    if not job.unfinished:
+        raise JobError(f"Job {job.id} is {job.status} already: there is nothing to cancel.")
+    with transaction(conn):
+        store.update_job(
+            conn,
+            job.id,
+            status="cancelling",
+            message=None,
+            approved_at=job.approved_at or clock.now(),
+        )
+        store.log(conn, "cancel asked", job_id=job.id)
+
+
+def check_deletable(conn: sqlite3.Connection, job: store.Job) -> None:
+    """Raise JobError while batches of a job may still bring answers that were paid for."""
+    cut = sum(1 for part in store.list_parts(conn, job.id) if part.status in CUT)
+    going = open_batches(conn, job.id) + cut + len(store.strays(conn, job.id))
+    uncollected = sum(
+        1
+        for part in store.list_parts(conn, job.id)
+        if part.batch_id and not part.collected_at and part.status != "prepared"
+    )
+    if going or uncollected:
+        raise JobError(
+            f"Job {job.id} has batches that aren't collected yet: their answers would be lost. "
+            "Wait for them with watch, or stop them with cancel."
+        )
+
+
+def delete_responses(conn: sqlite3.Connection, job: store.Job) -> int:
+    """Delete the raw response lines of a job; answers stay. Returns how many were deleted."""
+    with transaction(conn):
+        cursor = conn.execute(
+            "DELETE FROM openai_batch_responses WHERE part_id IN "
+            "(SELECT id FROM openai_batch_parts WHERE job_id = ?)",
+            [job.id],
+        )
+        store.log(conn, "responses deleted", job_id=job.id, lines=cursor.rowcount)
+    return cursor.rowcount
+
+
+def delete_remote(conn: sqlite3.Connection, provider: Provider, job: store.Job) -> int:
+    """Delete a job's files at the provider. Returns how many were there."""
+    check_deletable(conn, job)
+    deleted = 0
+    for file_id in remote_files(conn, job):
+        try:
+            provider.delete_file(file_id)
+            deleted += 1
+        except NotFound:
+            # Gone already: expired, or deleted by an earlier call that was cut.
+            continue
+    with transaction(conn):
+        store.log(conn, "files deleted", job_id=job.id, files=deleted)
+    return deleted
+
+
+def remote_files(conn: sqlite3.Connection, job: store.Job) -> list[str]:
+    """Ids of all files that a job's sends left at the provider."""
+    found = store.rows(
+        conn,
+        "SELECT batches.input_file_id AS sent, parts.input_file_id, parts.output_file_id, "
+        "parts.error_file_id FROM openai_batch_parts AS parts "
+        "LEFT JOIN openai_batch_batches AS batches ON batches.part_id = parts.id "
+        "WHERE parts.job_id = ?",
+        [job.id],
+    )
+    return sorted({file_id for row in found for file_id in row if file_id})
+
+
+def delete_job(conn: sqlite3.Connection, job: store.Job) -> None:
+    """Delete the record of a job; the columns that it wrote stay. Raises JobError."""
+    check_deletable(conn, job)
+    with transaction(conn):
+        store.drop_job(conn, job.id)

@@ -1,0 +1,275 @@
+"""What a model's tokens cost in a batch, and what used tokens did cost.
+
+Prices come from the package `genai-prices`, asked for batch processing. It falls back to the
+full price without a word where it knows no batch price, so what it answers is only taken where
+the model has a batch variant that holds today; everything else is unknown, which is never zero
+and never a guess of half.
+
+Money is counted in nano-dollars. A price in USD per million tokens is a thousand times as many
+nano-dollars per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo, ModelPrice, PriceCalculation, PriceVariant
+
+BATCH = {"processing": "batch"}
+PER_TOKEN = 1_000
+"""Nano-dollars a token for each USD per million tokens."""
+
+#: What a request over text can use. Searches are tools: they cost nothing unless called.
+TEXT_UNITS = {"input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok"}
+TOOL_UNITS = {"web_searches_kcount", "storage_searches_kcount"}
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Prices in USD per million tokens, for requests of more than `above` input tokens."""
+
+    above: int
+    input: Decimal
+    cached: Decimal
+    output: Decimal
+    dearest: Decimal
+    """The most that an input token can cost: some models charge more for filling their cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Batch prices of one model. Build them by `find_prices` or `stated_prices`."""
+
+    model: str
+    bands: tuple[Band, ...]
+    """Ascending by `above`; the first holds from no tokens on."""
+    source: str
+    """The package and version, or the option that stated them."""
+    since: str | None = None
+    """The date (YYYY-MM-DD) from which they hold, where that is known."""
+
+    def band(self, prompt_tokens: int) -> Band:
+        """The prices of a request with that many input tokens: all of it pays the band's."""
+        chosen = self.bands[0]
+        for band in self.bands[1:]:
+            if prompt_tokens > band.above:
+                chosen = band
+        return chosen
+
+    def request(self, prompt: int, cached: int, completion: int) -> Decimal:
+        """Nano-dollars of one request; `cached` of its `prompt` tokens were read from a cache."""
+        return _cost(self.band(prompt), prompt, cached, completion)
+
+    def most(self, prompt: int, completion: int) -> int:
+        """Nano-dollars that requests cost at most, by any band that one of them may be in.
+
+        `prompt` and `completion` are sums over requests, or bounds of such sums.
+        """
+        input_ = max(max(band.dearest, band.cached) for band in self.bands)
+        output = max(band.output for band in self.bands)
+        return rounded_up((input_ * prompt + output * completion) * PER_TOKEN)
+
+    def to_data(self) -> dict[str, Any]:
+        """As kept in a job's options: JSON values, decimals as text."""
+        data: dict[str, Any] = msgspec.to_builtins(self)
+        return data
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Prices:
+        """From a job's options."""
+        return msgspec.convert(data, cls)
+
+
+@dataclass(slots=True)
+class Spent:
+    """Tokens that response lines report, and what they cost: each request by its own band.
+
+    `unpriced` counts answers that report no tokens: their cost can't be known.
+    """
+
+    prices: Prices | None
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    reasoning: int = 0
+    requests: int = 0
+    unpriced: int = 0
+    _sums: dict[int, list[int]] = field(default_factory=dict)
+
+    def add(
+        self,
+        prompt: int | None,
+        cached: int | None,
+        completion: int | None,
+        reasoning: int | None,
+        *,
+        answered: bool,
+    ) -> None:
+        """Count one line; `answered` tells that a model ran, so that it was paid for."""
+        if prompt is None and completion is None:
+            self.unpriced += answered
+            return
+        prompt, cached, completion = prompt or 0, cached or 0, completion or 0
+        self.requests += 1
+        self.prompt += prompt
+        self.cached += cached
+        self.completion += completion
+        self.reasoning += reasoning or 0
+        if self.prices is not None:
+            sums = self._sums.setdefault(self.prices.band(prompt).above, [0, 0, 0])
+            sums[0] += prompt
+            sums[1] += cached
+            sums[2] += completion
+
+    @property
+    def nanousd(self) -> int | None:
+        """What all of it cost; None where prices, or some of the tokens, aren't known."""
+        if self.prices is None or self.unpriced:
+            return None
+        by_band = {band.above: band for band in self.prices.bands}
+        total = sum(
+            (_cost(by_band[above], *sums) for above, sums in self._sums.items()), Decimal(0)
+        )
+        return rounded(total)
+
+
+def _cost(band: Band, prompt: int, cached: int, completion: int) -> Decimal:
+    """Nano-dollars of tokens that all pay one band's prices."""
+    # More cached than asked would be a provider's mistake: it must not lower the bill.
+    cached = min(cached, prompt)
+    usd = band.input * (prompt - cached) + band.cached * cached + band.output * completion
+    return usd * PER_TOKEN
+
+
+def rounded(nanousd: Decimal) -> int:
+    """Whole nano-dollars."""
+    return int(nanousd.to_integral_value(rounding=ROUND_HALF_EVEN))
+
+
+def rounded_up(nanousd: Decimal) -> int:
+    """Whole nano-dollars, never fewer than asked: for bounds."""
+    return int(nanousd.to_integral_value(rounding=ROUND_CEILING))
+
+
+def stated_prices(input_usd: Decimal, output_usd: Decimal) -> Prices:
+    """Prices that somebody stated, in USD per million tokens; cached tokens pay the full one."""
+    band = Band(0, input_usd, input_usd, output_usd, input_usd)
+    return Prices("", (band,), "--price-input and --price-output")
+
+
+def find_prices(model: str, base_url: str, at: datetime | None = None) -> Prices | None:
+    """The batch prices of a model at the provider behind `base_url`; None where unknown.
+
+    `at` is the moment that they are wanted for, by default now.
+    """
+    found = _look_up(model, base_url, at or datetime.now(timezone.utc))
+    return None if found is None else _read(model, *found)
+
+
+def context_window(model: str, base_url: str) -> int | None:
+    """Tokens that a model can hold, question and answer together; None where unknown."""
+    found = _calculation(model, base_url, datetime.now(timezone.utc))
+    return found.model.context_window if found else None
+
+
+def prices_version() -> str:
+    """The package that prices come from, with its version."""
+    return f"genai-prices {version('genai-prices')}"
+
+
+def _look_up(
+    model: str, base_url: str, at: datetime
+) -> tuple[ModelInfo, ModelPrice, list[PriceVariant]] | None:
+    """A model with its batch variants that hold at that moment; None where there is none."""
+    found = _calculation(model, base_url, at)
+    if found is None or not any(found.model is one for one in found.provider.models):
+        # A model lent by another provider is priced without looking at the processing.
+        return None
+    holding = [
+        variant
+        for variant in found.model.price_variants or ()
+        if variant.when == BATCH and (variant.constraint is None or variant.constraint.active(at))
+    ]
+    return (found.model, found.model_price, holding) if holding else None
+
+
+def _calculation(model: str, base_url: str, at: datetime) -> PriceCalculation | None:
+    from genai_prices import Usage, calc_price
+
+    try:
+        return calc_price(
+            Usage(input_tokens=0, output_tokens=0),
+            model,
+            provider_api_url=base_url,
+            genai_request_timestamp=at,
+            price_context=BATCH,
+        )
+    except LookupError:
+        return None
+
+
+def _read(
+    model: str, info: ModelInfo, price: ModelPrice, holding: list[PriceVariant]
+) -> Prices | None:
+    """Make Prices of what the package says; None where text tokens aren't all there is to pay."""
+    units = {name: value for name, value in vars(price).items() if value is not None}
+    if set(units) - TEXT_UNITS - TOOL_UNITS or "input_mtok" not in units:
+        return None
+    starts = {0} | {
+        tier.start for name in TEXT_UNITS & set(units) for tier in getattr(units[name], "tiers", ())
+    }
+    bands = tuple(_band(units, above) for above in sorted(starts))
+    constraint = holding[0].constraint
+    since = getattr(constraint, "start_date", None)
+    return Prices(model, bands, prices_version(), since.isoformat() if since else None)
+
+
+def _band(units: dict[str, Any], above: int) -> Band:
+    input_ = _tier(units["input_mtok"], above)
+    cached = _tier(units.get("cache_read_mtok", units["input_mtok"]), above)
+    written = _tier(units.get("cache_write_mtok", units["input_mtok"]), above)
+    output = _tier(units.get("output_mtok", Decimal(0)), above)
+    return Band(above, input_, cached, output, max(input_, written))
+
+
+def _tier(price: Any, above: int) -> Decimal:
+    """The price of a request with just more than `above` input tokens."""
+    chosen: Decimal = getattr(price, "base", price)
+    for tier in getattr(price, "tiers", ()):
+        if above >= tier.start:
+            chosen = tier.price
+    return chosen
+
+
+def parse_usd(option: str, text: str) -> Decimal:
+    """An amount in USD as somebody typed it, with or without a dollar sign. Raises UsageError."""
+    cleaned = text.strip().removeprefix("$").replace(",", "")
+    try:
+        amount = Decimal(cleaned)
+    except ArithmeticError:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise UsageError(f"{option} '{text}': not an amount in USD. Write it like 2.50.")
+    return amount
+
+
+def total(amounts: Iterable[int | None]) -> int | None:
+    """The sum of amounts in nano-dollars; unknown as soon as one of them is."""
+    known = list(amounts)
+    return None if None in known else sum(amount for amount in known if amount is not None)
+
+
+def stored_prices(options: Mapping[str, Any]) -> Prices | None:
+    """The prices that a job was planned with; None where they were unknown or nothing is paid."""
+    data = options.get("prices")
+    return Prices.from_data(data) if data else None

@@ -1,0 +1,258 @@
+"""How many tokens a request has: counted by the model's own tokenizer where it is to be had.
+
+The tokenizer is `toktok-rs`: OpenAI's vocabularies compiled in, so that nothing is fetched. It
+counts text that spells a special token, like `<|endoftext|>`, as the text it is. Where it can't
+be had, or a model's tokenizer isn't known, tokens are estimated from bytes, and said to be.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from .image_tokens import Image, image_tokens, read_image
+from .parameters import CHAT, EMBEDDINGS, RESPONSES
+
+#: Which vocabulary a model has, by the last part of its name ("openai/gpt-4o" is gpt-4o), also
+#: tuned (ft:...). Source: `MODEL_TO_ENCODING` and `MODEL_PREFIX_TO_ENCODING` of OpenAI's tiktoken.
+ENCODINGS = (
+    (r"(gpt-5|gpt-4o|gpt-4\.1|gpt-4\.5|chatgpt-4o|o1|o3|o4-mini)(?![0-9]).*", "o200k_base"),
+    (r"gpt-oss-.*", "o200k_harmony"),
+    (r"(gpt-4|gpt-3\.5|gpt-35)(?![0-9]).*", "cl100k_base"),
+    (r"(text-embedding-(ada-002|3-small|3-large)|davinci-002|babbage-002).*", "cl100k_base"),
+)
+
+#: Newer models of the same maker: counted with the last vocabulary that it published, and said so.
+PROBABLY = (r"(gpt|o)-?[1-9].*", "o200k_base")
+
+#: Around each message and before each reply. Source: OpenAI's cookbook, "How to count tokens
+#: with tiktoken", section on chat completions.
+TOKENS_PER_MESSAGE = 3
+TOKENS_PER_NAME = 1
+TOKENS_PER_REPLY = 3
+
+#: Bytes of text to a token where there is no tokenizer: about, and the range that text in other
+#: languages and other data falls in. A token is never less than a byte.
+BYTES_PER_TOKEN = 4.0
+FEWEST_BYTES, MOST_BYTES = 2.0, 6.0
+
+
+def plain_name(model: str) -> str:
+    """A model's name without its vendor and without the mark of tuning."""
+    return model.rpartition("/")[2].lower().removeprefix("ft:")
+
+
+def encoding_of(model: str) -> str | None:
+    """The vocabulary of a model by its name; None where it isn't published."""
+    name = plain_name(model)
+    for pattern, encoding in ENCODINGS:
+        if re.fullmatch(pattern, name):
+            return encoding
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Counts the tokens of texts for one model, by a vocabulary or from bytes where it has none.
+
+    `exact` tells whether the vocabulary is the model's own.
+    """
+
+    model: str
+    encoding: str | None = None
+    exact: bool = False
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text."""
+        if self.encoding is None:
+            return [round(len(utf8(text)) / BYTES_PER_TOKEN) for text in texts]
+        from toktok import batch_count
+
+        try:
+            counts: list[int] = batch_count(texts, self.encoding)
+        except UnicodeEncodeError:
+            # Half of a surrogate pair: no text has one, but JSON can spell it.
+            counts = batch_count([utf8(text).decode() for text in texts], self.encoding)
+        return counts
+
+
+def utf8(text: str) -> bytes:
+    """The bytes of a text; what can't be encoded becomes a question mark."""
+    return text.encode("utf-8", "replace")
+
+
+def counter_for(*models: str) -> Counter:
+    """A counter for the first model; the other names are tried where it isn't known."""
+    if has_tokenizer():
+        for model in models:
+            encoding = encoding_of(model)
+            if encoding is not None:
+                return Counter(model, encoding, exact=True)
+        pattern, encoding = PROBABLY
+        if re.fullmatch(pattern, plain_name(models[0])):
+            return Counter(models[0], encoding)
+    return Counter(models[0])
+
+
+def has_tokenizer() -> bool:
+    """Whether `toktok-rs` is installed: it has no wheel for every system."""
+    try:
+        import toktok  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class Content:
+    """What in a request costs tokens: texts, images, and what stands around messages."""
+
+    texts: list[str] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
+    overhead: int = 0
+
+
+def content_of(body: Mapping[str, Any], endpoint: str) -> Content:
+    """Find what costs tokens in a request body, by the published rules.
+
+    A schema is counted as its JSON text: OpenAI publishes no rule for it.
+    """
+    content = Content()
+    if endpoint == EMBEDDINGS:
+        _inputs(content, body.get("input"))
+    elif endpoint in (CHAT, RESPONSES):
+        _messages(content, body)
+        content.texts += [
+            orjson.dumps(body[name]).decode()
+            for name in ("response_format", "tools", "text")
+            if isinstance(body.get(name), dict | list)
+        ]
+    else:
+        content.texts += _strings(body)
+    return content
+
+
+def _inputs(content: Content, given: Any) -> None:
+    """The inputs of an embeddings request: texts, or lists of tokens."""
+    for one in given if isinstance(given, list) else [given]:
+        if isinstance(one, str):
+            content.texts.append(one)
+        elif isinstance(one, int):
+            content.overhead += 1
+        elif isinstance(one, list):
+            content.overhead += len(one)
+
+
+def _messages(content: Content, body: Mapping[str, Any]) -> None:
+    given = body.get("messages", body.get("input"))
+    messages = [{"role": "user", "content": given}] if isinstance(given, str) else given or []
+    if body.get("instructions"):
+        messages = [{"role": "system", "content": body["instructions"]}, *messages]
+    content.overhead += TOKENS_PER_REPLY
+    for message in messages:
+        content.overhead += TOKENS_PER_MESSAGE
+        for name, value in message.items() if isinstance(message, dict) else ():
+            content.overhead += TOKENS_PER_NAME * (name == "name")
+            _value(content, value)
+
+
+def _value(content: Content, value: Any) -> None:
+    """A value of a message: text, or parts that are text or images."""
+    if isinstance(value, str):
+        content.texts.append(value)
+    elif isinstance(value, dict):
+        image = read_image(value)
+        if image is not None:
+            content.images.append(image)
+        else:
+            for name, inner in value.items():
+                if name != "type":
+                    _value(content, inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _value(content, inner)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _strings(inner)
+
+
+@dataclass(slots=True)
+class Counted:
+    """Input tokens of one request: as counted, and the bound that they stay below.
+
+    Both are None where an image's tokens can't be known.
+    """
+
+    tokens: int | None
+    most: int | None
+
+
+def count_requests(
+    counter: Counter, bodies: Sequence[Mapping[str, Any]], endpoint: str
+) -> list[Counted]:
+    """Input tokens of rendered request bodies."""
+    contents = [content_of(body, endpoint) for body in bodies]
+    texts = [text for content in contents for text in content.texts]
+    counts = iter(counter.count(texts))
+    found = []
+    for content in contents:
+        tokens = content.overhead + sum(next(counts) for _ in content.texts)
+        # A tokenizer of bytes makes a token of one byte at the least, so bytes are a bound.
+        most = (
+            tokens
+            if counter.exact
+            else content.overhead + sum(len(utf8(text)) for text in content.texts)
+        )
+        pixels = [image_tokens(counter.model, image) for image in content.images]
+        if any(one is None for one in pixels):
+            found.append(Counted(None, None))
+        else:
+            extra = sum(one for one in pixels if one is not None)
+            found.append(Counted(tokens + extra, most + extra))
+    return found
+
+
+def output_cap(body: Mapping[str, Any]) -> int | None:
+    """The most tokens that the answers to one request may have; None where it isn't capped."""
+    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+        value = body.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value * answers_asked(body)
+    return None
+
+
+def answers_asked(body: Mapping[str, Any]) -> int:
+    """How many answers a request asks for."""
+    value = body.get("n")
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 1 else 1
+
+
+#: The most tokens that a model writes when a request sets no cap, by its name.
+#: Source: the pages of OpenAI's model reference ("max output tokens").
+MODEL_CAPS = (
+    (r"(gpt-5-chat|gpt-5\.\d+-chat|gpt-4o|chatgpt-4o).*", 16_384),
+    (r"gpt-[56].*", 128_000),
+    (r"gpt-4\.1.*", 32_768),
+    (r"(o1|o3|o4-mini)(?!-mini-|-preview).*", 100_000),
+    (r"(gpt-4-turbo|gpt-4-\d{4}-preview|gpt-4-vision|gpt-3\.5).*", 4_096),
+    (r"gpt-4(-\d{4})?", 8_192),
+    (r"gpt-oss-.*", 131_072),
+)
+
+
+def model_cap(model: str) -> int | None:
+    """The most tokens that a model writes by itself; None where that isn't published."""
+    name = plain_name(model)
+    for pattern, cap in MODEL_CAPS:
+        if re.fullmatch(pattern, name):
+            return cap
+    return None

@@ -51,10 +51,12 @@ async def _answer_now(
     batch_id, faults = run.id, run.bound_faults
     rate = answerer.pace(run.batch.total)
     size = CHUNK if rate is None else max(1, min(CHUNK, int(rate / 20)))
+    due = run.now()
     shuffle = random.Random(batch_id)
     while not run.stopped and (chunk := list(islice(todo, size))):
         if rate is not None:
-            await run.sleep(len(chunk) / rate)
+            due += len(chunk) / rate
+            await run.until(due)
             if run.stopped:
                 return
         work.write(_shuffled([_now(batch_id, line, answerer, faults) for line in chunk], shuffle))

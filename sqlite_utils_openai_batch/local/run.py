@@ -52,11 +52,14 @@ class Run:
         """End the batch's time now."""
         self._store.update_batch(self.id, deadline=self._clock.time())
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait, but not beyond the moment when the batch is stopped."""
-        until = self._clock.time() + seconds
-        while (left := until - self._clock.time()) > 0 and not self.stopped:
+    async def until(self, time: float) -> None:
+        """Wait for a time of the server's clock, but not beyond the batch's being stopped."""
+        while (left := time - self._clock.time()) > 0 and not self.stopped:
             await self._tick(left)
+
+    def now(self) -> float:
+        """The time of the server's clock."""
+        return self._clock.time()
 
     async def hold(self, status: str) -> None:
         """Stay in a status as long as the fault `stuck` wants it so."""

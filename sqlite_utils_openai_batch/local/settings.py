@@ -65,7 +65,6 @@ class Folders:
 
     def create(self) -> Folders:
         """Make the folders, readable by their owner only, and clear what uploads left behind."""
-        self.root.mkdir(parents=True, exist_ok=True)
         for folder in (self.files, self.work, self.incoming):
             folder.mkdir(mode=0o700, exist_ok=True)
         for leftover in self.incoming.iterdir():

@@ -12,6 +12,11 @@ from typing import Any
 import msgspec
 import orjson
 
+from ..errors import ConfigurationError
+
+VERSION = 1
+"""Of the tables; a state directory of another version is refused."""
+
 SCHEMA = """
 create table if not exists files (
     seq integer primary key, id text not null unique, owner text not null, filename text not null,
@@ -119,7 +124,18 @@ class Store:
         self._conn.row_factory = sqlite3.Row
         self._conn.execute("pragma journal_mode = wal")
         self._conn.execute("pragma synchronous = normal")
+        self._create(path)
+
+    def _create(self, path: Path) -> None:
+        version = self._conn.execute("pragma user_version").fetchone()[0]
+        if version not in (0, VERSION):
+            self._conn.close()
+            raise ConfigurationError(
+                f"{path.parent} was written by another version of the local batch server."
+                " Use that version, or another directory."
+            )
         self._conn.executescript(SCHEMA)
+        self._conn.execute(f"pragma user_version = {VERSION}")
 
     def close(self) -> None:
         """Close the database."""

@@ -23,9 +23,11 @@ from .values import Blob, Null, finalize, from_json, json_text
 #: Name of the budget among a rendering's variables; the space keeps templates from naming it.
 BUDGET = "the budget"
 
-MAX_STEPS = 1_000_000
-MAX_TEXT = 200_000_000
-MAX_REPEAT = 1_000_000
+#: Filters that `slots` puts round loops, concatenations and blocks; no template can name them.
+EACH, CONCAT, BOUNDED = "each of", "joined up", "as text"
+
+MAX_STEPS = 5_000_000
+MAX_TEXT = 100_000_000
 MAX_BITS = 10_000
 
 
@@ -50,6 +52,26 @@ class Budget:
         if self.text < 0:
             raise OverflowError(f"it makes more than {MAX_TEXT:,} characters")
 
+    def take(self, value: Any, times: int) -> None:
+        """Spend what it takes to copy text or a list so many times."""
+        if isinstance(value, str):
+            self.grow(len(value) * times)
+        elif isinstance(value, (list, tuple)):
+            self.step(len(value) * times)
+
+    def measure(self, value: Any) -> None:
+        """Spend what it takes to walk through a value: lists may hold each other many times."""
+        if isinstance(value, str):
+            self.grow(len(value))
+        elif isinstance(value, (list, tuple)):
+            self.step(len(value))
+            for one in value:
+                self.measure(one)
+        elif isinstance(value, dict):
+            self.step(len(value))
+            for one in value.values():
+                self.measure(one)
+
 
 # filters
 
@@ -67,10 +89,18 @@ def _join(context: Context, value: Any, d: Any = "", attribute: Any = None) -> s
     budget: Budget = context[BUDGET]
     texts = []
     for item in items:
+        budget.measure(item)
         text = str(finalize(item))
         budget.grow(len(text) + len(d))
         texts.append(text)
     return str(d).join(texts)
+
+
+@pass_context
+def _finalize(context: Context, value: Any) -> Any:
+    if isinstance(value, (list, tuple, dict)):
+        context[BUDGET].measure(value)
+    return finalize(value)
 
 
 @pass_context
@@ -105,8 +135,7 @@ def _growth(name: str, value: Any, args: tuple[Any, ...]) -> int:
     numbers = [arg for arg in args if isinstance(arg, int)]
     texts = [len(arg) for arg in args if isinstance(arg, str)]
     if name == "format":
-        _check_format(str(value))
-        return len(str(value)) + sum(len(str(finalize(arg))) for arg in args)
+        return _format_growth(str(value), args)
     if name in ("indent", "wordwrap"):
         lines = str(value).count("\n") + 1
         if name == "wordwrap":
@@ -119,10 +148,14 @@ def _growth(name: str, value: Any, args: tuple[Any, ...]) -> int:
     return 0
 
 
-def _check_format(text: str) -> None:
-    """Refuse `%` formats that could print without measure."""
+def _format_growth(text: str, args: Any) -> int:
+    """Estimate from above what a `%` format makes; refuse widths without measure."""
     if re.search(r"%[^a-zA-Z%]*(\*|\d{5})", text):
         raise OverflowError("a format is too wide")
+    values = (
+        args.values() if isinstance(args, dict) else args if isinstance(args, tuple) else [args]
+    )
+    return len(text) + text.count("%") * max([20, *(len(str(value)) for value in values)])
 
 
 def _charged(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -134,12 +167,9 @@ def _charged(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function, assigned=("__name__", "__doc__"), updated=())
     def filter(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         budget: Budget = context[BUDGET]
-        growth = _growth(name, value, (*args, *kwargs.values()))
-        if growth > MAX_REPEAT and name not in ("format", "replace", "indent", "wordwrap"):
-            raise OverflowError(f"{name} is asked for {growth:,} characters")
-        budget.grow(growth)
-        if isinstance(value, (list, tuple, dict, range)):
-            budget.step(len(value))
+        for one in (value, *args, *kwargs.values()):
+            budget.measure(one)
+        budget.grow(_growth(name, value, (*args, *kwargs.values())))
         first = {
             None: (),
             "context": (context,),
@@ -169,7 +199,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "string": lambda value: str(finalize(value)),
 }
 
-#: Methods of text that can't make more text than there was.
+#: Methods of text that can't make more text than there was, or are charged for it.
 _TEXT_METHODS = """
     capitalize casefold count endswith find index isalnum isalpha isascii isdecimal
     isdigit islower isnumeric isspace istitle isupper join lower lstrip partition
@@ -186,15 +216,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(
             undefined=StrictUndefined,
-            finalize=finalize,
+            finalize=_finalize,
             keep_trailing_newline=True,
             autoescape=False,
             cache_size=0,
         )
         kept = {name: f for name, f in self.filters.items() if name not in _LEFT_OUT} | _OWN
         self.filters = {name: _charged(name, function) for name, function in kept.items()}
-        self.own_filters = frozenset(self.filters)
-        self.filters |= {"_each": _each, "_concat": _concat, "_bounded": _bounded}
+        self.named_filters = frozenset(self.filters)
+        self.text_methods = frozenset(_TEXT_METHODS.split())
+        self.filters |= {EACH: _each, CONCAT: _concat, BOUNDED: _bounded}
         del self.globals["lipsum"]
         self.globals["range"] = _range
         self.tests["none"] = lambda value: value is None or isinstance(value, Null)
@@ -202,7 +233,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Keep templates from Python's insides and from methods that make text without end."""
         if isinstance(obj, str):
-            return attr in _TEXT_METHODS.split()
+            return attr in self.text_methods
         if isinstance(obj, (int, float, Blob)):
             return False
         return super().is_safe_attribute(obj, attr, value)
@@ -224,31 +255,30 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute + * ** % where the result stays within measure."""
         budget: Budget = context[BUDGET]
-        if operator == "+" and _sized(left) and _sized(right):
-            budget.grow(len(left) + len(right))
+        if operator == "+":
+            budget.take(left, 1)
+            budget.take(right, 1)
         elif operator == "*":
-            _check_product(budget, left, right)
-        elif operator == "**" and _bits(left) * abs(int(right)) > MAX_BITS:
+            _take_product(budget, left, right)
+        elif operator == "**" and _bits(left) * _bits_of_power(right) > MAX_BITS:
             raise OverflowError("a power is too large")
         elif operator == "%" and isinstance(left, str):
-            _check_format(left)
+            budget.measure(right)
+            budget.grow(_format_growth(left, right))
         return super().call_binop(context, operator, left, right)
 
 
-def _sized(value: Any) -> bool:
-    return isinstance(value, (str, list, tuple))
+def _take_product(budget: Budget, left: Any, right: Any) -> None:
+    for many, times in ((left, right), (right, left)):
+        if isinstance(times, int):
+            budget.take(many, max(0, times))
+    if _bits(left) + _bits(right) > MAX_BITS:
+        raise OverflowError("a product is too large")
 
 
 def _bits(value: Any) -> int:
     return value.bit_length() if isinstance(value, int) else 64
 
 
-def _check_product(budget: Budget, left: Any, right: Any) -> None:
-    for many, times in ((left, right), (right, left)):
-        if _sized(many) and isinstance(times, int):
-            if len(many) * times > MAX_REPEAT:
-                raise OverflowError(f"it repeats {times:,} times")
-            budget.grow(max(0, len(many) * times))
-            return
-    if _bits(left) + _bits(right) > MAX_BITS:
-        raise OverflowError("a product is too large")
+def _bits_of_power(value: Any) -> int:
+    return abs(value) if isinstance(value, int) else 1

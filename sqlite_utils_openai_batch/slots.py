@@ -11,8 +11,9 @@ from jinja2.visitor import NodeTransformer
 from .compiled import ROW, SANDBOX, Slot, column_of, printed
 from .errors import TemplateError
 from .nearest import listed, meant, nearest_first
+from .sandbox import BOUNDED, CONCAT, EACH
 
-_ROW_METHODS = frozenset({"items", "keys", "values", "get"})
+_METHODS = frozenset({"items", "keys", "values", "get"})
 _STATEMENTS = (
     nodes.Output,
     nodes.For,
@@ -21,7 +22,9 @@ _STATEMENTS = (
     nodes.AssignBlock,
     nodes.With,
     nodes.FilterBlock,
+    nodes.Scope,
 )
+_WORDS = {nodes.ScopedEvalContextModifier: "autoescape", nodes.For: "a recursive loop"}
 
 
 def read_slot(text: str, place: str, columns: Sequence[str], source: str | None) -> Slot | None:
@@ -37,12 +40,15 @@ def read_slot(text: str, place: str, columns: Sequence[str], source: str | None)
         tree = SANDBOX.parse(text.replace("\r", guard))
         tree = cast(nodes.Template, _Restored(guard).visit(tree))
         _check_statements(tree, place)
+        tree = cast(nodes.Template, _RowNames().visit(tree))
         names = _check_names(tree, place, columns, source)
-        tree = cast(nodes.Template, _Measured(frozenset(columns)).visit(tree))
+        tree = cast(nodes.Template, _Measured().visit(tree))
         tree.set_environment(SANDBOX)
         SANDBOX.compile(tree)
     except TemplateSyntaxError as error:
         raise TemplateError(_syntax(error, place)) from error
+    except (RecursionError, MemoryError, SyntaxError) as error:  # Python's limits, not Jinja's
+        raise TemplateError(f"{place}: the template is nested too deep.") from error
     shown = list(printed(tree))
     only = shown[0] if len(shown) == 1 else None
     native = isinstance(only, nodes.Filter) and only.name in ("json", "tojson")
@@ -71,35 +77,46 @@ class _Restored(NodeTransformer):
 
 
 class _Measured(NodeTransformer):
-    """Sends loops and concatenations through the budget, `row.name` to the column."""
-
-    def __init__(self, columns: frozenset[str]) -> None:
-        self.columns = columns
+    """Sends loops and concatenations through the budget."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
-        node.iter = _filtered("_each", node.iter)
+        node.iter = _filtered(EACH, node.iter)
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
-        return _filtered("_concat", nodes.List(node.nodes, lineno=node.lineno))
+        return _filtered(CONCAT, nodes.List(node.nodes, lineno=node.lineno))
 
     def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:
         self.generic_visit(node)
-        node.filter = _filtered("_bounded", node.filter)
+        node.filter = _filtered(BOUNDED, node.filter)
+        return node
+
+
+class _RowNames(NodeTransformer):
+    """Reads `row.name` as `row["name"]`, so that a column may be called items or keys.
+
+    Methods stay methods where they are called: `row.items()`.
+    """
+
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:
+        called = node.node
+        self.generic_visit(node)
+        if isinstance(called, nodes.Getattr) and _is_row(called.node) and called.attr in _METHODS:
+            node.node = called
         return node
 
     def visit_Getattr(self, node: nodes.Getattr) -> nodes.Node:
         self.generic_visit(node)
-        if (
-            isinstance(node.node, nodes.Name)
-            and node.node.name == ROW
-            and node.attr in self.columns
-        ):
-            name = nodes.Const(node.attr, lineno=node.lineno)
-            return nodes.Getitem(node.node, name, "load", lineno=node.lineno)
-        return node
+        if not _is_row(node.node):
+            return node
+        name = nodes.Const(node.attr, lineno=node.lineno)
+        return nodes.Getitem(node.node, name, "load", lineno=node.lineno)
+
+
+def _is_row(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Name) and node.name == ROW
 
 
 def _filtered(name: str, node: Any) -> nodes.Filter:
@@ -111,12 +128,11 @@ def _check_statements(tree: nodes.Template, place: str) -> None:
     for statement in tree.find_all(nodes.Stmt):
         allowed = isinstance(statement, _STATEMENTS)
         if not allowed or (isinstance(statement, nodes.For) and statement.recursive):
-            what = type(statement).__name__.lower()
+            what = _WORDS.get(type(statement), type(statement).__name__.lower())
             raise TemplateError(f"{place}, line {statement.lineno}: {what} has no place here.")
     for node in _lookups(tree):
         name = node.attr if isinstance(node, nodes.Getattr) else _constant(node.arg)
-        own = isinstance(node, nodes.Getitem) and column_of(node) is not None
-        if name.startswith("__") and not own:
+        if name.startswith("__") and not _is_row(node.node):
             raise TemplateError(f"{place}, line {node.lineno}: {name} has no place here.")
 
 
@@ -138,9 +154,11 @@ def _check_names(
     known = {*columns, ROW, *SANDBOX.globals}
     for node in tree.find_all(nodes.Name):
         if node.name == ROW and node.ctx != "load":
-            raise TemplateError(f"{place}: row is the row itself, take another name for {ROW}.")
-        if node.name in free and node.name not in known:
-            raise unknowncolumn_of(node.name, columns, source)
+            raise TemplateError(f"{place}: row is the row itself; take another name.")
+        if node.name == "self" and "self" in columns:
+            raise TemplateError(f'{place}: write {{{{ row["self"] }}}} for the column self.')
+        if node.name == "self" or (node.name in free and node.name not in known):
+            raise unknown_column(node.name, columns, source)
     if ROW in free:
         read |= _row_columns(tree, columns, source)
     return frozenset(read)
@@ -148,24 +166,17 @@ def _check_names(
 
 def _row_columns(tree: nodes.Template, columns: Sequence[str], source: str | None) -> set[str]:
     """Return the columns read through `row`: those named, or all if it is used otherwise."""
-    named: set[str] = set()
-    counted = 0
-    for node in _lookups(tree):
-        if not (isinstance(node.node, nodes.Name) and node.node.name == ROW):
-            continue
-        column = node.attr if isinstance(node, nodes.Getattr) else column_of(node)
-        if column in columns:
-            named.add(str(column))
-            counted += 1
-        elif column is not None and not (
-            isinstance(node, nodes.Getattr) and column in _ROW_METHODS
-        ):
-            raise unknowncolumn_of(column, columns, source)
-    uses = sum(node.name == ROW for node in tree.find_all(nodes.Name))
-    return named if uses == counted else set(columns)
+    named = [column_of(node) for node in tree.find_all(nodes.Getitem) if _is_row(node.node)]
+    for column in named:
+        if column is not None and column not in columns:
+            raise unknown_column(column, columns, source)
+    uses = sum(map(_is_row, tree.find_all(nodes.Name)))
+    if None in named or uses > len(named):
+        return set(columns)
+    return {column for column in named if column is not None}
 
 
-def unknowncolumn_of(name: str, columns: Sequence[str], source: str | None) -> TemplateError:
+def unknown_column(name: str, columns: Sequence[str], source: str | None) -> TemplateError:
     """Return the error of a placeholder that names no column."""
     where = f" in {source}" if source else ""
     return TemplateError(
@@ -195,7 +206,7 @@ def _syntax(error: TemplateSyntaxError, place: str) -> str:
     if message.startswith("No filter named"):
         name = message.split("'")[1]
         return (
-            f"{place}, line {error.lineno}: {message}. {meant(name, SANDBOX.own_filters)}"
+            f"{place}, line {error.lineno}: {message}. {meant(name, SANDBOX.named_filters)}"
         ).rstrip()
     if "end of print statement" in message:
         message += '; a name with spaces is written {{ row["the name"] }}'

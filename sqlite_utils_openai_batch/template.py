@@ -208,7 +208,8 @@ def _is_prompt(path: Path, body: dict[str, Any]) -> bool:
 def _role(path: Path, body: dict[str, Any]) -> Any:
     """Return the role of the message that a string stands in, None outside messages."""
     if path[0] in ("messages", "input") and len(path) > 2:
-        return body[str(path[0])][path[1]].get("role")
+        message = body[str(path[0])][path[1]]
+        return message.get("role") if isinstance(message, dict) else None
     return None
 
 

@@ -65,10 +65,10 @@ def wrapped(column: str, value: Any) -> Any:
 
 
 def finalize(value: Any) -> Any:
-    """Make what `{{ }}` prints: NULL as empty text, lists and objects as JSON."""
+    """Make what `{{ }}` prints: NULL as empty text; lists, objects and booleans as JSON."""
     if value is None:
         return ""
-    if isinstance(value, (list, dict, tuple)):
+    if isinstance(value, (list, dict, tuple, bool)):
         return json_text(value)
     return value
 
@@ -116,12 +116,13 @@ def json_text(value: Any) -> str:
     TEXT that holds a JSON object or array stands for that, other TEXT for a JSON string.
     """
     if value.__class__ is str:
-        if value.isascii() and value.isalnum():
-            return f'"{value}"'
         value = _structure(value)
     elif value.__class__ is float and value - value != 0:
         raise UnrenderableRow(f"{value} can't be JSON.")
-    return json_bytes(value).decode()
+    try:
+        return json_bytes(value).decode()
+    except orjson.JSONEncodeError as error:
+        raise UnrenderableRow(f"This can't be JSON: {error}.") from error
 
 
 def _structure(text: str) -> Any:

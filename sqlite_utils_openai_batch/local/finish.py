@@ -69,7 +69,7 @@ class Finisher:
     ) -> int:
         """Move a work file to the files; returns the number of its lines, 0 for no file."""
         target = self._folders.file(file_id)
-        if path.exists() and concerns(faults):
+        if path.exists() and concerns(faults) and any(_lines(path)):
             mangle(path, target, faults, is_output=is_output)
             path.unlink()
         elif path.exists():

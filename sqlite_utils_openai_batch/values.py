@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any, NoReturn
 
 import orjson
@@ -117,8 +118,10 @@ def json_text(value: Any) -> str:
     """
     if value.__class__ is str:
         value = _structure(value)
-    elif value.__class__ is float and value - value != 0:
-        raise UnrenderableRow(f"{value} can't be JSON.")
+    elif value.__class__ is float:
+        if not isfinite(value):
+            raise UnrenderableRow(f"{value} can't be JSON.")
+        return repr(value)  # the same digits whatever the version of orjson
     try:
         return json_bytes(value).decode()
     except orjson.JSONEncodeError as error:

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from importlib.metadata import version
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceCalculation, PriceVariant
 
 BATCH = {"processing": "batch"}
+CENT = 10_000_000
+"""A cent in nano-dollars."""
 PER_TOKEN = 1_000
 """Nano-dollars a token for each USD per million tokens."""
 
@@ -70,13 +74,15 @@ class Prices:
         """Nano-dollars of one request; `cached` of its `prompt` tokens were read from a cache."""
         return _cost(self.band(prompt), prompt, cached, completion)
 
-    def most(self, prompt: int, completion: int) -> int:
-        """Nano-dollars that requests cost at most, by any band that one of them may be in.
+    def most(self, prompt: int, completion: int, longest: int) -> int:
+        """Nano-dollars that requests cost at most, whichever band each of them is in.
 
-        `prompt` and `completion` are sums over requests, or bounds of such sums.
+        `prompt` and `completion` are sums over requests, or bounds of such sums; `longest` is a
+        bound of one request's input tokens, so that bands above it don't count.
         """
-        input_ = max(max(band.dearest, band.cached) for band in self.bands)
-        output = max(band.output for band in self.bands)
+        bands = [band for band in self.bands if band.above < max(longest, 1)]
+        input_ = max(max(band.dearest, band.cached) for band in bands)
+        output = max(band.output for band in bands)
         return rounded_up((input_ * prompt + output * completion) * PER_TOKEN)
 
     def to_data(self) -> dict[str, Any]:
@@ -273,3 +279,29 @@ def stored_prices(options: Mapping[str, Any]) -> Prices | None:
     """The prices that a job was planned with; None where they were unknown or nothing is paid."""
     data = options.get("prices")
     return Prices.from_data(data) if data else None
+
+
+def usd(nanousd: int, *, up: bool = False) -> str:
+    """An amount for people: `$1.07`, under a cent two significant digits; `up` for bounds."""
+    rounding = ROUND_CEILING if up else ROUND_HALF_EVEN
+    amount = Decimal(nanousd) / 1_000_000_000
+    if nanousd >= CENT or nanousd <= 0:
+        return f"${amount.quantize(Decimal('0.01'), rounding=rounding):,}"
+    digits = amount.quantize(Decimal(1).scaleb(amount.adjusted() - 1), rounding=rounding)
+    return f"${digits:f}" if digits >= Decimal("0.0001") else "less than $0.0001"
+
+
+def is_own(provider: str, base_url: str | None) -> bool:
+    """Whether answers come from a server of one's own on this machine, where nothing is paid."""
+    if provider == "local":
+        return True
+    host = urlsplit(base_url or "").hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def job_is_own(provider: str, base_url: str | None, options: Mapping[str, Any]) -> bool:
+    """The same of a stored job: prices that somebody stated for a server here count."""
+    return is_own(provider, base_url) and stored_prices(options) is None

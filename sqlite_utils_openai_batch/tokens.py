@@ -66,6 +66,11 @@ class Counter:
     encoding: str | None = None
     exact: bool = False
 
+    @property
+    def counts_as(self) -> str:
+        """The model whose vocabulary is taken where a model's own isn't published."""
+        return "gpt-5"
+
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
         if self.encoding is None:

@@ -1,0 +1,174 @@
+"""Input tokens of all requests of a job, from a seeded sample of its lines.
+
+Small sources are counted whole. Of large ones the longest lines are counted, and so many of the
+others that the figure is good to a fraction of a percent; the rest follows from their bytes,
+which are known exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from .tokens import BYTES_PER_TOKEN, FEWEST_BYTES, MOST_BYTES, Counted, Counter, count_requests
+
+#: Lines that are kept at most; a source with fewer is counted whole.
+ROWS = 4_000
+#: Lines of so many times the mean length are counted all: a few of them may weigh the most.
+LONG = 10
+#: Lines that are counted together, and about how many bytes of them.
+AT_ONCE = 256
+AT_ONCE_BYTES = 1_000_000
+SEED = 8
+SIGMAS_95 = 1.96
+#: How far above a sampled figure the bound lies that "at most" stands for.
+SIGMAS_MOST = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class InputTokens:
+    """Input tokens of a job. `tokens` and `most` are None where they can't be known.
+
+    `how` is `counted`, `sampled` or `bytes`; `low` and `high` enclose the figure, `most` bounds
+    it. `vocabulary` names the model that it was counted as, where that isn't the one asked.
+    """
+
+    tokens: int | None
+    low: int
+    high: int
+    most: int | None
+    how: str
+    vocabulary: str | None = None
+
+    @property
+    def error(self) -> float:
+        """Half of the interval as a share of the figure."""
+        return (self.high - self.low) / 2 / self.tokens if self.tokens else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """A request that the model can't hold."""
+
+    row_key: Any
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One counted line; `place` (0 to 1) decides how long it stays in the sample."""
+
+    place: float
+    size: int
+    counted: Counted
+
+
+@dataclass
+class Sample:
+    """Takes all lines of a job one after another, and counts the tokens of some.
+
+    The same lines in the same order give the same figures. `window` is the model's context in
+    tokens: lines that may not fit in it are measured, since a token has at least a byte.
+    """
+
+    counter: Counter
+    endpoint: str
+    window: int | None = None
+    rows: int = ROWS
+    lines: int = 0
+    size: int = 0
+    """Bytes of all lines."""
+    longest: int = 0
+    """Bytes of the longest line."""
+    too_long: list[TooLong] = field(default_factory=list)
+    unknown: bool = False
+    """Whether a line holds something that can't be counted."""
+    _share: float = 1.0
+    _kept: list[_Line] = field(default_factory=list)
+    _long: list[_Line] = field(default_factory=list)
+    _waiting: list[tuple[float, bytes, Any]] = field(default_factory=list)
+    _waiting_size: int = 0
+    _random: Callable[[], float] = field(default_factory=lambda: random.Random(SEED).random)
+
+    def add(self, line: bytes, row_key: Any) -> None:
+        """Take a rendered line with its newline."""
+        size = len(line)
+        self.lines += 1
+        self.size += size
+        if size > self.longest:
+            self.longest = size
+        place = self._random()
+        if size * self.lines > LONG * self.size or (self.window or size) < size:
+            place = -1.0
+        if place < self._share:
+            self._waiting.append((place, line, row_key))
+            self._waiting_size += size
+            if len(self._waiting) >= AT_ONCE or self._waiting_size > AT_ONCE_BYTES:
+                self._count()
+
+    def _count(self) -> None:
+        """Count the lines that wait; where too many are kept then, thin them out."""
+        bodies = [orjson.loads(line)["body"] for _, line, _ in self._waiting]
+        found = count_requests(self.counter, bodies, self.endpoint)
+        for (place, line, row_key), counted in zip(self._waiting, found, strict=True):
+            self.unknown |= counted.tokens is None
+            if self.window is not None and (counted.tokens or 0) > self.window:
+                self.too_long.append(TooLong(row_key, counted.tokens or 0))
+            (self._kept if place >= 0 else self._long).append(_Line(place, len(line), counted))
+        self._waiting.clear()
+        self._waiting_size = 0
+        while len(self._kept) > self.rows:
+            self._share /= 2
+            self._kept = [kept for kept in self._kept if kept.place < self._share]
+
+    def result(self) -> InputTokens:
+        """The figures for all lines taken so far."""
+        self._count()
+        if self.unknown:
+            return InputTokens(None, 0, 0, None, "sampled")
+        tokens, half = self._total([line.counted.tokens or 0 for line in self._kept], SIGMAS_95)
+        most, spread = self._total([line.counted.most or 0 for line in self._kept], SIGMAS_MOST)
+        tokens += sum(line.counted.tokens or 0 for line in self._long)
+        most += sum(line.counted.most or 0 for line in self._long)
+        whole, bound = round(tokens), math.ceil(most + spread)
+        if self.counter.encoding is None:
+            low, high = (
+                tokens * BYTES_PER_TOKEN / MOST_BYTES,
+                tokens * BYTES_PER_TOKEN / FEWEST_BYTES,
+            )
+            return InputTokens(whole, round(low), round(high), bound, "bytes")
+        how = "counted" if self._share == 1.0 else "sampled"
+        low, high = max(math.floor(tokens - half), 0), math.ceil(tokens + half)
+        return InputTokens(
+            whole, low, high, bound, how, None if self.counter.exact else self.counter.counts_as
+        )
+
+    def _total(self, values: list[int], sigmas: float) -> tuple[float, float]:
+        """Estimate of a total over all but the long lines, and half of its interval.
+
+        A regression on bytes: what each line has besides its data, like the system text, costs
+        the same tokens and bytes in every line, so a plain ratio would be less exact.
+        """
+        if self._share == 1.0:
+            return float(sum(values)), 0.0
+        lines = self.lines - len(self._long)
+        size = self.size - sum(line.size for line in self._long)
+        sizes = [line.size for line in self._kept]
+        n = len(sizes)
+        mean_size, mean = sum(sizes) / n, sum(values) / n
+        pairs = list(zip(sizes, values, strict=True))
+        spread = sum((one - mean_size) ** 2 for one in sizes)
+        together = sum((one - mean_size) * (value - mean) for one, value in pairs)
+        slope = together / spread if spread else 0.0
+        residues = sum((value - mean - slope * (one - mean_size)) ** 2 for one, value in pairs)
+        error = math.sqrt(residues / max(n - 2, 1) / n * (1 - n / lines))
+        return lines * (mean + slope * (size / lines - mean_size)), sigmas * error * lines
+
+    def per_request(self) -> list[int]:
+        """Tokens of the counted lines, for prices that depend on a request's length."""
+        return [line.counted.tokens or 0 for line in (*self._kept, *self._long)]

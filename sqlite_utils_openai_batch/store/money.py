@@ -1,0 +1,175 @@
+"""Every statement about money, and about what earlier jobs tell of the next one."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from .jobs import rows
+from .parts import list_parts
+from .records import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a job has cost, and what it may still cost by what was sent, in nano-dollars."""
+
+    spent: int
+    open: int
+    """Upper bounds of parts that were sent and whose cost isn't known yet."""
+    unknown: int
+    """Parts that were sent and have no bound."""
+
+    @property
+    def total(self) -> int:
+        """The most that a job can cost if nothing more is sent."""
+        return self.spent + self.open
+
+
+def committed(conn: sqlite3.Connection, job_id: int, but: int | None = None) -> Committed:
+    """What a job is committed to by all its parts but one."""
+    spent = open_ = unknown = 0
+    for part in list_parts(conn, job_id):
+        if part.id == but or not was_sent(part):
+            continue
+        if part.collected_at and part.cost_nanousd is not None:
+            spent += part.cost_nanousd
+        elif part.upper_cost_nanousd is not None:
+            open_ += part.upper_cost_nanousd
+        else:
+            unknown += 1
+    return Committed(spent, open_, unknown)
+
+
+def was_sent(part: Part) -> bool:
+    """Whether a part's lines may have reached the provider and not been given back."""
+    return part.status != "prepared" and part.sends > 0
+
+
+def add_cost(
+    conn: sqlite3.Connection,
+    part_id: int,
+    *,
+    prompt: int,
+    cached: int,
+    completion: int,
+    reasoning: int,
+    nanousd: int | None,
+) -> None:
+    """Add what one batch reported to its part, and bring the job's cost up to date.
+
+    Call it in the transaction that marks the batch as collected, so that it is added once.
+    A cost that is unknown once stays unknown.
+    """
+    conn.execute(
+        "UPDATE openai_batch_parts SET "
+        "prompt_tokens = coalesce(prompt_tokens, 0) + :prompt, "
+        "cached_tokens = coalesce(cached_tokens, 0) + :cached, "
+        "completion_tokens = coalesce(completion_tokens, 0) + :completion, "
+        "reasoning_tokens = coalesce(reasoning_tokens, 0) + :reasoning, "
+        "cost_nanousd = :nanousd + CASE WHEN prompt_tokens IS NULL THEN 0 ELSE cost_nanousd END "
+        "WHERE id = :id",
+        {
+            "prompt": prompt,
+            "cached": cached,
+            "completion": completion,
+            "reasoning": reasoning,
+            "nanousd": nanousd,
+            "id": part_id,
+        },
+    )
+    (job_id,) = conn.execute(
+        "SELECT job_id FROM openai_batch_parts WHERE id = ?", [part_id]
+    ).fetchone()
+    update_cost(conn, job_id)
+
+
+def update_cost(conn: sqlite3.Connection, job_id: int) -> None:
+    """A job's cost is the sum of its parts'; unknown while one that was answered is unknown."""
+    conn.execute(
+        "UPDATE openai_batch_jobs SET cost_nanousd = (SELECT CASE "
+        "WHEN sum(cost_nanousd IS NULL AND prompt_tokens IS NOT NULL) THEN NULL "
+        "ELSE sum(cost_nanousd) END FROM openai_batch_parts WHERE job_id = :id) WHERE id = :id",
+        {"id": job_id},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """How long the answers of an earlier job were."""
+
+    job_id: int
+    answers: int
+    tokens: int
+
+
+def earlier_answers(
+    conn: sqlite3.Connection, template_hash: bytes, base_url: str | None
+) -> Earlier | None:
+    """The newest job with this template at this server that has answers; None without one."""
+    found = rows(
+        conn,
+        "SELECT jobs.id, sum(parts.completion_tokens) AS tokens, "
+        "sum((SELECT sum(value) FROM json_each(parts.outcomes) "
+        "     WHERE key IN ('ok', 'truncated', 'refused', 'content_filter', 'empty', "
+        "                   'invalid_json', 'schema_violation'))) AS answers "
+        "FROM openai_batch_jobs AS jobs JOIN openai_batch_parts AS parts ON parts.job_id = jobs.id "
+        "WHERE jobs.template_hash = ? AND jobs.base_url IS ? AND parts.collected_at IS NOT NULL "
+        "GROUP BY jobs.id HAVING answers > 0 AND tokens > 0 ORDER BY jobs.id DESC LIMIT 1",
+        [template_hash, base_url],
+    )
+    if not found:
+        return None
+    return Earlier(int(found[0]["id"]), int(found[0]["answers"]), int(found[0]["tokens"]))
+
+
+def pace(conn: sqlite3.Connection, base_url: str | None, model: str) -> float | None:
+    """Seconds that a server took for a part of this model, on the mean; None without one."""
+    (seconds,) = conn.execute(
+        "SELECT avg(julianday(parts.ended_at) - julianday(parts.submitted_at)) * 86400 "
+        "FROM openai_batch_parts AS parts JOIN openai_batch_jobs AS jobs ON jobs.id = parts.job_id "
+        "WHERE jobs.base_url IS ? AND jobs.model = ? AND parts.status = 'completed' "
+        "AND parts.submitted_at IS NOT NULL AND parts.ended_at IS NOT NULL",
+        [base_url, model],
+    ).fetchone()
+    return None if seconds is None else float(seconds)
+
+
+def queue_limit(conn: sqlite3.Connection, account: str, model: str) -> int | None:
+    """Tokens that an account may have queued for a model; None while nobody said it."""
+    row = conn.execute(
+        "SELECT value FROM openai_batch_limits "
+        "WHERE account = ? AND model = ? AND kind = 'enqueued_tokens'",
+        [account, model],
+    ).fetchone()
+    return int(row[0]) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """What the jobs of one month (`2026-11`, by when they were made) asked and cost."""
+
+    month: str
+    jobs: int
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_nanousd: int
+    unknown: int
+    """Jobs with answers whose cost isn't known."""
+
+
+def months(conn: sqlite3.Connection) -> list[Month]:
+    """Totals by month, newest first."""
+    found = rows(
+        conn,
+        "WITH sums AS (SELECT job_id, sum(prompt_tokens) AS prompt, "
+        "sum(completion_tokens) AS completion FROM openai_batch_parts GROUP BY job_id) "
+        "SELECT substr(jobs.created_at, 1, 7) AS month, count(*) AS jobs, "
+        "total(jobs.requests) AS requests, total(sums.prompt) AS prompt_tokens, "
+        "total(sums.completion) AS completion_tokens, total(jobs.cost_nanousd) AS cost_nanousd, "
+        "sum(jobs.cost_nanousd IS NULL AND sums.prompt IS NOT NULL) AS unknown "
+        "FROM openai_batch_jobs AS jobs LEFT JOIN sums ON sums.job_id = jobs.id "
+        "WHERE jobs.requests IS NOT NULL GROUP BY month ORDER BY month DESC",
+    )
+    return [Month(row["month"], *(int(row[name]) for name in Month.__slots__[1:])) for row in found]

@@ -22,10 +22,8 @@ from .nearest import listed
 from .slots import read_slot
 from .values import json_bytes, without_surrogates
 
-#: Parts of a body whose placeholders say nothing about whether a row has something to ask.
-_ASIDE = frozenset(
-    {"model", "instructions", "metadata", "user", "safety_identifier", "prompt_cache_key"}
-)
+#: Parts of a body whose placeholders ask nothing.
+_ASIDE = frozenset({"model", "metadata", "user", "safety_identifier", "prompt_cache_key"})
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -96,10 +94,7 @@ class Renderer:
 
     def __init__(self, template: Template, slots: dict[Path, Slot], source: Sequence[str]) -> None:
         reads = {column for slot in slots.values() for column in slot.reads}
-        prompts = [slot for path, slot in slots.items() if _is_prompt(path, template.body)]
-        shows = {column for slot in prompts for column in slot.shows} or {
-            column for slot in prompts for column in slot.reads
-        }
+        shows = _asking(template.body, slots)
         if not shows:
             raise TemplateError(
                 "The prompt has no placeholder, so each row would be asked the same. "
@@ -200,9 +195,22 @@ def _strings(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
             yield from _strings(one, (*path, index))
 
 
-def _is_prompt(path: Path, body: dict[str, Any]) -> bool:
-    """Whether a string asks something: not a system message, a label or the like."""
-    return path[0] not in _ASIDE and _role(path, body) not in _SYSTEM_ROLES
+def _asking(body: dict[str, Any], slots: dict[Path, Slot]) -> frozenset[str]:
+    """Return the columns that say what is asked of a row: a row where they are blank is blank.
+
+    They are those of the prompt; where it has none, those of the system text.
+    """
+    texts = {path: slot for path, slot in slots.items() if path[0] not in _ASIDE}
+    prompts = [slot for path, slot in texts.items() if not _is_system(path, body)]
+    for some in (prompts, texts.values()):
+        shows = frozenset[str]().union(*(slot.shows for slot in some))
+        if shows := shows or frozenset[str]().union(*(slot.reads for slot in some)):
+            return shows
+    return frozenset()
+
+
+def _is_system(path: Path, body: dict[str, Any]) -> bool:
+    return path == ("instructions",) or _role(path, body) in _SYSTEM_ROLES
 
 
 def _role(path: Path, body: dict[str, Any]) -> Any:
@@ -216,7 +224,7 @@ def _role(path: Path, body: dict[str, Any]) -> Any:
 def _place(path: Path, body: dict[str, Any]) -> str:
     """Name a string for a person: the prompt, the system text, or its path."""
     role = _role(path, body)
-    if path == ("instructions",) or (role in _SYSTEM_ROLES and len(path) == 3):
+    if _is_system(path, body) and len(path) in (1, 3):
         return "The system text"
     if path in (("input",), ("prompt",)) or (role == "user" and len(path) == 3):
         return "The prompt"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.body import build_body
+from sqlite_utils_openai_batch.body import build_body, parse_body
 from sqlite_utils_openai_batch.errors import TemplateError, UnrenderableRow
 from sqlite_utils_openai_batch.slots import read_slot
 from sqlite_utils_openai_batch.source import SQLiteValue
@@ -362,6 +362,10 @@ def test_system_texts_and_labels_say_nothing_about_blankness() -> None:
     renderer = Template(body, RESPONSES).bind(COLUMNS)
     assert renderer.columns == ("id", "title", "overview", "tags")
     assert renderer.prompt_columns == ("overview",)
+    renderer = bound("What is this?", "{% if id %}{{ title }}{% endif %}")
+    assert renderer.columns == ("id", "title")
+    assert renderer.prompt_columns == ("title",)
+    assert bound("{% if id %}?{% endif %}", "{{ title }}").prompt_columns == ("id",)
 
 
 def test_blank_rows() -> None:
@@ -461,9 +465,10 @@ def test_errors_name_the_place() -> None:
         Template({"input": "{{ x }}"}, RESPONSES).bind(["a"])
 
 
-def test_only_a_placeholder_outside_the_system_text_counts() -> None:
+def test_a_placeholder_that_asks_nothing_is_none() -> None:
+    body = {"model": "m", "input": "Why?", "metadata": {"id": "{{ id }}"}, "user": "{{ id }}"}
     with pytest.raises(TemplateError, match="The prompt has no placeholder"):
-        bound("What is this?", "{{ title }}")
+        Template(body, RESPONSES).bind(COLUMNS)
 
 
 # records
@@ -510,6 +515,85 @@ def test_the_source_hash_is_typed_and_never_changes() -> None:
 def test_a_body_that_is_no_json() -> None:
     with pytest.raises(TemplateError, match="The body can't be JSON"):
         Template({"input": "{{ title }}", "x": {1, 2}}, RESPONSES).bind(COLUMNS)
+
+
+# examples that people started from
+
+SURVEY = """
+{
+  "model": "gpt-4o",
+  "messages": [
+    {
+      "role": "system",
+      "content": [
+        {
+          "type": "text",
+          "text": "You are a participant in a marketing study from Monkeys Elbow, Kentucky. \
+Here is your persona: {{Description}}"
+        }
+      ]
+    },
+    {
+      "role": "user",
+      "content": [
+        {"type": "text", "text": "Please select the image you find the most appealing."},
+        {"type": "image_url", "image_url": [{"url": "https://example.com/select.png"}]}
+      ]
+    }
+  ],
+  "temperature": 1,
+  "max_tokens": 2840,
+  "response_format": {"type": "text"}
+}
+"""
+
+
+def test_a_survey_of_personas() -> None:
+    persona = "Hank Rodriguez is a 28 year old black architect who enjoys Star Wars."
+    renderer = Template(parse_body(SURVEY), CHAT).bind(("ID", "Age", "College", "Description"))
+    assert renderer.columns == renderer.prompt_columns == ("Description",)
+    expected = json.loads(SURVEY)
+    expected["messages"][0]["content"][0]["text"] = (
+        "You are a participant in a marketing study from Monkeys Elbow, Kentucky. "
+        f"Here is your persona: {persona}"
+    )
+    assert json.loads(renderer.line("id_0", [persona])) == {
+        "custom_id": "id_0",
+        "method": "POST",
+        "url": CHAT,
+        "body": expected,
+    }
+    assert renderer.is_blank([" "])
+
+
+def test_movies_into_categories() -> None:
+    body = build_body(
+        endpoint=CHAT,
+        model="gpt-4o-mini",
+        prompt="{{ Overview }}",
+        system="Your goal is to extract movie categories as a JSON object.",
+        schema=None,
+        options={"temperature": 0.1, "json_object": True},
+    )
+    renderer = Template(body, CHAT).bind(("Series_Title", "Overview"))
+    overview = 'Two imprisoned men bond over a number of years, finding "solace".'
+    assert json.loads(renderer.line("task-0", [overview])) == {
+        "custom_id": "task-0",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {
+            "model": "gpt-4o-mini",
+            "temperature": 0.1,
+            "response_format": {"type": "json_object"},
+            "messages": [
+                {
+                    "role": "system",
+                    "content": "Your goal is to extract movie categories as a JSON object.",
+                },
+                {"role": "user", "content": overview},
+            ],
+        },
+    }
 
 
 # bytes that never change

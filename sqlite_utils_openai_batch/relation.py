@@ -124,6 +124,32 @@ def choose_key(relation: Relation, pk: Sequence[str]) -> tuple[str, ...]:
     return key
 
 
+def check_clauses(
+    conn: sqlite3.Connection,
+    relation: Relation,
+    params: Mapping[str, str],
+    *,
+    where: str | None,
+    order: str | None,
+) -> None:
+    """Compile --where and --order without reading a row. Raises SourceError for bad SQL."""
+    clauses = {
+        "--where": None if where is None else f"WHERE ({where}\n)",
+        "--order": None if order is None else f"ORDER BY {order}\n",
+    }
+    for option, clause in clauses.items():
+        if clause is None:
+            continue
+        sql = f"EXPLAIN SELECT 1 FROM {relation.origin} {clause}"
+        try:
+            with sentences(option), select(conn, sql, params):
+                pass
+        except SourceError as error:
+            if "no such column" not in str(error):
+                raise
+            raise SourceError(f"{error} Columns: {listed(relation.columns)}.") from error
+
+
 def no_column(column: str, relation: Relation) -> SourceError:
     """Return the error of a column that isn't there, the nearest names first."""
     names = listed(nearest_first(column, relation.columns))

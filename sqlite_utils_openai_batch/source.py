@@ -14,8 +14,8 @@ from typing import Any
 
 from .choice import Choice, names
 from .errors import SourceError, UsageError
+from .key_checks import check_duplicates, check_nulls
 from .keys import SQLiteValue, decode_key, encode_key, quote
-from .nearest import listed
 from .reading import (
     Row,
     decoded,
@@ -26,7 +26,7 @@ from .reading import (
     sentences,
     take,
 )
-from .relation import choose_key, inspect_query, inspect_table, no_column
+from .relation import check_clauses, choose_key, inspect_query, inspect_table, no_column
 from .snapshot import Snapshot
 
 __all__ = [
@@ -69,7 +69,7 @@ def open_source(
         inspect_table(conn, table) if table is not None else inspect_query(conn, sql or "", given)
     )
     choice = Choice(relation, choose_key(relation, pk), where, order, limit)
-    _check_sql(conn, choice, given)
+    check_clauses(conn, relation, given, where=where, order=order)
     return Source(conn, choice, given)
 
 
@@ -91,6 +91,17 @@ class Source:
 
     The connection stays the caller's; it is in autocommit (``isolation_level=None``).
     """
+
+    kind: str
+    """table, view or sql."""
+    name: str | None
+    """The table or view, as the database spells it; None for a query."""
+    sql: str | None
+    params: dict[str, str]
+    columns: tuple[str, ...]
+    key_columns: tuple[str, ...]
+    """The columns of the row key; the name of the rowid where `uses_rowid`."""
+    uses_rowid: bool
 
     def __init__(self, conn: sqlite3.Connection, choice: Choice, params: Mapping[str, str]) -> None:
         relation = choice.relation
@@ -166,16 +177,18 @@ class Source:
 
     def check_keys(self) -> None:
         """Raise SourceError naming the column and the value for a NULL or duplicate key."""
-        keys = [f"c{n}" for n in range(len(self.key_columns))]
+        aliases = [f"c{n}" for n in range(len(self.key_columns))]
         if not self._direct:
             conn, rows = self._snapshot().conn, "rows"
-            self._check_nulls(conn, rows, keys, {})
-            self._check_duplicates(conn, rows, keys)
+            check_nulls(conn, rows, aliases, self.key_columns, self._title)
+            check_duplicates(conn, rows, aliases, self.key_columns, self._title)
         elif self._choice.relation.nullable_key:
-            named = zip(self.key_columns, keys, strict=True)
+            named = zip(self.key_columns, aliases, strict=True)
             rows = self._choice.rows(", ".join(f"{quote(key)} AS {c}" for key, c in named))
             with sentences(self._subject):
-                self._check_nulls(self.conn, f"({rows})", keys, self.params)
+                check_nulls(
+                    self.conn, f"({rows})", aliases, self.key_columns, self._title, self.params
+                )
 
     def pages(
         self, columns: Sequence[str], *, page_bytes: int = PAGE_BYTES
@@ -298,56 +311,10 @@ class Source:
         copied = [*self.key_columns, *self.columns]
         return [copied.index(column) for column in columns]
 
-    # checks
-
     def _check_columns(self, columns: Sequence[str]) -> None:
         for column in columns:
             if column not in self.columns and column not in self.key_columns:
                 raise no_column(column, self._choice.relation)
-
-    def _check_nulls(
-        self, conn: sqlite3.Connection, rows: str, keys: Sequence[str], params: Mapping[str, str]
-    ) -> None:
-        for key, column in zip(keys, self.key_columns, strict=True):
-            count = one_value(conn, f"SELECT count(*) FROM {rows} WHERE {key} IS NULL", params)
-            if count:
-                raise SourceError(
-                    f"The key column {column} of {self._title} is NULL in {_counted(count)}; "
-                    "each row needs a key of its own."
-                )
-
-    def _check_duplicates(self, conn: sqlite3.Connection, rows: str, keys: Sequence[str]) -> None:
-        some = ", ".join(keys)
-        sql = f"SELECT {some}, count(*) AS n FROM {rows} GROUP BY {some} HAVING n > 1 LIMIT 1"
-        with select(conn, sql, ()) as cursor:
-            found = cursor.fetchone()
-        if found is not None:
-            *values, count = found
-            pairs = zip(self.key_columns, values, strict=True)
-            named = " and ".join(f"{column} {value!r}" for column, value in pairs)
-            raise SourceError(
-                f"{_counted(count)} of {self._title} have the key {named}; each row needs a key "
-                "of its own. Name columns that are unique together by --pk."
-            )
-
-
-def _check_sql(conn: sqlite3.Connection, choice: Choice, params: Mapping[str, str]) -> None:
-    """Compile --where and --order without reading a row."""
-    parts = []
-    if choice.where is not None:
-        parts.append(("--where", f"WHERE ({choice.where}\n)"))
-    if choice.order is not None:
-        parts.append(("--order", f"ORDER BY {choice.order}\n"))
-    for option, part in parts:
-        sql = f"EXPLAIN SELECT 1 FROM {choice.relation.origin} {part}"
-        try:
-            with sentences(option), select(conn, sql, params):
-                pass
-        except SourceError as error:
-            if "no such column" not in str(error):
-                raise
-            columns = listed(choice.relation.columns)
-            raise SourceError(f"{error} Columns: {columns}.") from error
 
 
 def _file_name(conn: sqlite3.Connection) -> str:
@@ -355,7 +322,3 @@ def _file_name(conn: sqlite3.Connection) -> str:
     with select(conn, sql, ()) as cursor:
         (file,) = cursor.fetchone()
     return shlex.quote(Path(file).name) if file else "DB"
-
-
-def _counted(rows: int) -> str:
-    return "1 row" if rows == 1 else f"{rows:,} rows"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 
 from . import store
 from .states import AT_PROVIDER
 from .sync import OpenProvider, Report, one_pass
+from .writeback import Written
 
 REMOTE_POLL = 30.0
 LOCAL_POLL = 0.5
@@ -47,7 +49,8 @@ def watch(
         total.paused = report.paused
         total.waiting = report.waiting
         total.unreachable = report.unreachable
-        total.written |= report.written
+        for job_id, written in report.written.items():
+            total.written[job_id] = added(total.written.get(job_id, Written()), written)
         jobs = [store.get_job(conn, job_id) for job_id in job_ids]
         if told:
             told(jobs, report)
@@ -55,6 +58,11 @@ def watch(
         if not going_on:
             return total
         sleep(min(poll_seconds(job, poll) for job in going_on))
+
+
+def added(first: Written, second: Written) -> Written:
+    """What two passes wrote."""
+    return Written(*map(sum, zip(astuple(first), astuple(second), strict=True)))
 
 
 def goes_on(conn: sqlite3.Connection, job: store.Job) -> bool:

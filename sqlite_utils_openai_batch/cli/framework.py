@@ -97,6 +97,15 @@ class Group(click.Group):
                     formatter.write_dl(records)
 
 
+def confirm(question: str) -> bool:
+    """Ask a yes-or-no question. Raises KeyboardInterrupt for Ctrl-C and the end of the input."""
+    try:
+        return click.confirm(question, default=False, err=True)
+    except click.Abort:
+        talk()
+        raise KeyboardInterrupt from None
+
+
 def talk(message: str = "", *, nl: bool = True) -> None:
     """Say something to the person: on stderr, so that stdout stays data."""
     click.echo(message, err=True, nl=nl)

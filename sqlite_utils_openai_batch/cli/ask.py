@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .framework import Command, option, talk
+from .framework import INTERRUPTED, Command, confirm, option, talk
 from .options import (
     ANSWERS,
     ask_options,
@@ -83,7 +84,8 @@ def preview(
             return
         if shown and not raw:
             talk()
-        talk(summary_screen(plan, tally, place, shutil.disk_usage(tempfile.gettempdir()).free))
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        talk(summary_screen(plan, tally, place, free, whole_source(plan)))
         for warning in plan.warnings:
             talk(f"Warning: {warning}")
         check_output(conn, plan.source, plan.output)
@@ -108,6 +110,12 @@ def place_without_key(options: dict[str, Any]) -> Place:
 def model_default(place: Place) -> dict[str, str]:
     """The model where none is named: the local server's, else the package's default."""
     return {"default_model": place.default_model} if place.default_model else {}
+
+
+def whole_source(plan: Plan) -> int | None:
+    """The number of all rows of the source, where only some of them were chosen."""
+    chosen = plan.ask.where is not None or plan.ask.limit is not None
+    return plan.source.total() if chosen else None
 
 
 def nothing_to_ask(plan: Plan) -> str:
@@ -141,11 +149,11 @@ def prepare_command(db: str, table: str | None, **options: Any) -> None:
         if made is None:
             return
         job, plan, tally, place = made
+        talk(summary_screen(plan, tally, place, None, whole_source(plan)))
         plan.close()
-        talk(summary_screen(plan, tally, place, None))
         for warning in plan.warnings:
             talk(f"Warning: {warning}")
-        talk(f"\nNothing was sent. Next: {COMMAND} submit {db} {job.id}")
+        talk(f"\nNothing was sent. Next: {COMMAND} submit {shlex.quote(db)} {job.id}")
         click.echo(job.id)
 
 
@@ -264,7 +272,13 @@ def run(
         talk(f"Warning: {warning}")
     if tally.asked and not yes:
         talk(confirmation(job, plan, place, tally.asked, db))
-        if not click.confirm("Send?", default=False, err=True):
+        try:
+            agreed = confirm("Send?")
+        except KeyboardInterrupt:
+            forget(conn, job)
+            talk("Nothing was sent.")
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        if not agreed:
             forget(conn, job)
             talk("Nothing was sent.")
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import string
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,22 @@ LABEL = 10
 DEMO_MODEL = (
     "Answered by a very small demonstration model: its answers show the way, not the quality."
 )
+
+# Why an answer wasn't written: for one row, and for several.
+LEFT_ALONE = {
+    "stale": (
+        "changed after it was asked about: its answer is kept in the job, not written",
+        "changed after they were asked about: their answers are kept in the job, not written",
+    ),
+    "kept_existing": (
+        "held a value by then, which was left as it is",
+        "held values by then, which were left as they are",
+    ),
+    "row_gone": (
+        "is gone: its answer is kept in the job",
+        "are gone: their answers are kept in the job",
+    ),
+}
 
 
 def row(label: str, text: str) -> str:
@@ -122,7 +139,7 @@ def jobs_screen(found: Sequence[tuple[Job, dict[str, int]]]) -> str:
                 cut(status_words(job, counts), 40),
                 progress(job, counts),
                 cost_words(job),
-                when(job.submitted_at or job.created_at),
+                when(job.submitted_at),
             ]
             for job, counts in found
         ),
@@ -160,7 +177,8 @@ def show_screen(
     lines = [f"{head:<46}  {job.status if stopped else words}"]
     if stopped:
         lines.append(f"{job.message or 'no reason is known'}")
-        lines.append(row("Mend", mend(job, path)))
+        if job.status == "paused":
+            lines.append(row("Mend", mend(job, path)))
     lines += asked_lines(job, counts, examples)
     answered = f", answered by {', '.join(models)}" if models and models != [job.model] else ""
     lines.append(row("Model", f"{job.model or '-'}{answered}"))
@@ -173,10 +191,8 @@ def show_screen(
 
 
 def mend(job: Job, path: str) -> str:
-    """The command that helps a paused or failed job."""
-    if job.status == "paused":
-        return f"{COMMAND} submit {shlex.quote(path)} {job.id}"
-    return f"{COMMAND} results {shlex.quote(path)} {job.id}"
+    """The command that lets a paused job go on."""
+    return f"{COMMAND} submit {shlex.quote(path)} {job.id}"
 
 
 def asked_lines(
@@ -191,16 +207,18 @@ def asked_lines(
         status: counts[status] for status in ("ok", "pending") if counts.get(status)
     } | failures(counts)
     width = max(12, *(len(status) for status in ordered)) if ordered else 12
+    messages = {status: cut(message or "", 44) for status, (message, _) in examples.items()}
+    widest = max(map(len, messages.values()), default=0)
     for status, count in ordered.items():
         line = f"  {status:<{width}} {count:>9,}   {percent(count, requests):>7}"
-        message, keys = examples.get(status, (None, []))
-        if message:
-            line += f"   {cut(message, 44)}"
+        message, keys = messages.get(status, ""), examples.get(status, (None, []))[1]
+        if message or keys:
+            line += f"   {message:<{widest}}"
         if keys:
             more = " …" if count > len(keys) else ""
             names = ".".join(part for part in (job.source, "/".join(job.keys)) if part)
             line += f"   {names} {', '.join(key_words(job, key) for key in keys)}{more}"
-        lines.append(line)
+        lines.append(line.rstrip())
     lines.append(f"  {'sum':<{width}} {sum(counts.values()):>9,}")
     return lines
 
@@ -266,6 +284,8 @@ def next_lines(job: Job, counts: dict[str, int], path: str) -> list[str]:
         return [row("Next", f"{COMMAND} watch {db} {job.id}")]
     if counts.get("ok"):
         return [row("Next", f"{COMMAND} results {db} {job.id} --csv > answers.csv")]
+    if job.status == "failed":
+        return [row("Next", f"{COMMAND} results {db} {job.id}")]
     return []
 
 
@@ -294,17 +314,25 @@ def said(body: dict[str, Any]) -> Iterable[tuple[str, str]]:
         yield "input", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def summary_screen(plan: Plan, tally: Tally, place: Place, free_bytes: int | None) -> str:
-    """What a job would ask, where, and what it would write."""
-    name = plan.source.name or "the query"
-    rows = f"{counted(tally.rows, 'row')} in {name} · {tally.asked:,} to ask"
+def summary_screen(
+    plan: Plan, tally: Tally, place: Place, free_bytes: int | None, total: int | None = None
+) -> str:
+    """What a job would ask, where, and what it would write.
+
+    `total` is the number of all rows of the source where only some of them were chosen.
+    """
+    rows = f"{counted(tally.rows if total is None else total, 'row')} in {source_name(plan)}"
+    if total is not None:
+        rows += f" · {tally.rows:,} chosen"
+    rows += f" · {tally.asked:,} to ask"
     if tally.blank:
         rows += f" · {tally.blank:,} blank, {'skipped' if plan.ask.blanks == 'skip' else 'sent'}"
     for count, word in ((tally.unrenderable, "unrenderable"), (tally.too_large, "too large")):
         if count:
             rows += f" · {count:,} {word}"
     free = f", {size(free_bytes)} free" if free_bytes is not None else ""
-    key = f", {place.key_from}" if place.key_from == "no key" else f", key from {place.key_from}"
+    known = not place.key_from.startswith("no key")
+    key = f", key from {place.key_from}" if known else f", {place.key_from}"
     lines = [
         row("Rows", rows),
         row("Model", f"{plan.model} at {place.host}{key}"),
@@ -316,6 +344,11 @@ def summary_screen(plan: Plan, tally: Tally, place: Place, free_bytes: int | Non
     if tally.first_problem:
         lines.append(row("Problems", cut(tally.first_problem, 100)))
     return "\n".join(lines)
+
+
+def source_name(plan: Plan) -> str:
+    """The source, for a sentence."""
+    return plan.source.name or "the query"
 
 
 def writes_words(plan: Plan) -> str:
@@ -342,8 +375,6 @@ def confirmation(job: Job, plan: Plan, place: Place, asked: int, path: str) -> s
 
 def ended_screen(job: Job, counts: dict[str, int], written: dict[str, int], path: str) -> str:
     """What is said when a job has ended."""
-    from pathlib import Path
-
     from ..output import Output
 
     db = shlex.quote(path)
@@ -357,25 +388,37 @@ def ended_screen(job: Job, counts: dict[str, int], written: dict[str, int], path
         words += f"; {sum(failed.values()):,} failed ({kinds})"
     lines = [f"{begin}{spent}. {words}."]
     output = Output.from_json(job.output)
-    if output.write and counts.get("ok"):
+    left = sum(written.get(status, 0) for status in LEFT_ALONE)
+    if output.write and counts.get("ok", 0) > left:
         table = output.table or job.source
         names = ", ".join(f"{table}.{name}" for name in output.names)
         cost = "" if cost_words(job) in ("-", "none") else f" Cost {cost_words(job)}."
         lines.append(f"Written to {names}.{cost}")
-    for status, sentence in (
-        (
-            "stale",
-            "changed after they were asked about: their answers are kept in the job, not written",
-        ),
-        ("kept_existing", "held a value by then, which was left as it is"),
-        ("row_gone", "are gone: their answers are kept in the job"),
-    ):
-        if written.get(status):
-            lines.append(f"{counted(written[status], 'row')} {sentence}.")
-    stem = Path(path).stem
-    lines.append(f"  See them    datasette {db}     → /{stem}/-/openai-batch/{job.id}")
+    for status, (one, many) in LEFT_ALONE.items():
+        if count := written.get(status, 0):
+            lines.append(f"{counted(count, 'row')} {one if count == 1 else many}.")
+    lines.append(f"  See them    datasette {db}     → {page_of(job, path)}")
     lines.append(f"  As a file   {COMMAND} results {db} {job.id} --csv > answers.csv")
     return "\n".join(lines)
+
+
+def page_of(job: Job, path: str) -> str:
+    """The path of a job's page in Datasette."""
+    from pathlib import Path
+
+    return f"/{tilde_encoded(Path(path).stem)}/-/openai-batch/{job.id}"
+
+
+def tilde_encoded(name: str) -> str:
+    """A name as Datasette writes it in paths.
+
+    https://docs.datasette.io/en/stable/internals.html#tilde-encoding
+    """
+    plain = string.ascii_letters + string.digits + "_-"
+    return "".join(
+        chr(byte) if chr(byte) in plain else "+" if byte == 32 else f"~{byte:02X}"
+        for byte in name.encode()
+    )
 
 
 def stopped_sentence(job: Job, parts: Sequence[Part], path: str) -> str:

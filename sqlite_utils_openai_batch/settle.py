@@ -105,7 +105,7 @@ def settle_job(
             job_id,
             status=status,
             finished_at=clock.now(),
-            message=first_message(conn, job_id) if status == "failed" else None,
+            message=why_nothing_ran(conn, job_id) if status == "failed" else None,
         )
         store.log(conn, status, job_id=job_id)
     ended.append(store.get_job(conn, job_id))
@@ -119,12 +119,17 @@ def end_status(conn: sqlite3.Connection, job_id: int, stopping: bool) -> str:
     return "failed" if counts and set(counts) <= NOTHING_RAN else "completed"
 
 
-def first_message(conn: sqlite3.Connection, job_id: int) -> str:
-    """Why nothing of a job could be run: the commonest message of its requests."""
-    for message, _ in store.examples(conn, job_id).values():
-        if message:
-            return message
-    return "no row could be asked"
+def why_nothing_ran(conn: sqlite3.Connection, job_id: int) -> str:
+    """Why no row of a job could be asked: its outcomes, each with its commonest message."""
+    counts = store.outcomes(store.list_parts(conn, job_id))
+    examples = store.examples(conn, job_id)
+    kinds = []
+    for status, count in counts.items():
+        message, _ = examples.get(status, (None, []))
+        kinds.append(f"{count:,} {status}" + (f": {message}" if message else ""))
+    rows = sum(counts.values())
+    of_rows = "its only row could not" if rows == 1 else f"none of its {rows:,} rows could"
+    return f"{of_rows} be asked ({'; '.join(kinds)})"
 
 
 def has_failures(conn: sqlite3.Connection, job: store.Job) -> bool:

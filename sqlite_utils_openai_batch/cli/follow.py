@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from .framework import (
     INTERRUPTED,
     NEEDS_YOU,
     Command,
+    confirm,
     option,
     talk,
 )
@@ -61,7 +63,7 @@ def submit_command(
 
             talk(f"Job {found.id}: {title(found, Output.from_json(found.output))}")
             talk(f"Ask {found.model} about {found.requests:,} rows?")
-            if not click.confirm("Send?", default=False, err=True):
+            if not confirm("Send?"):
                 talk("Nothing was sent.")
                 return
         if accept_account:
@@ -80,7 +82,8 @@ def job_to_submit(conn: sqlite3.Connection, db: str, job: str | None) -> Job:
         if found.status not in ("prepared", "paused") or found.requests is None:
             raise JobError(
                 f"Job {found.id} is {found.status}: only a prepared or paused job can be "
-                f"submitted. Look at it with: sqlite-utils openai-batch show {db} {found.id}"
+                "submitted. Look at it with: "
+                f"sqlite-utils openai-batch show {shlex.quote(db)} {found.id}"
             )
         return found
     waiting = [
@@ -93,7 +96,7 @@ def job_to_submit(conn: sqlite3.Connection, db: str, job: str | None) -> Job:
     if not waiting:
         raise JobError(
             f"No job in '{db}' waits to be submitted. "
-            f"Prepare one with: sqlite-utils openai-batch prepare {db} TABLE …"
+            f"Prepare one with: sqlite-utils openai-batch prepare {shlex.quote(db)} TABLE …"
         )
     names = ", ".join(str(found.id) for found in waiting)
     raise JobError(f"Several jobs wait to be submitted: {names}. Name one of them.")
@@ -214,7 +217,7 @@ def tell_result(
     from dataclasses import asdict
 
     from .. import store
-    from .text import DEMO_MODEL, ended_screen, mend, progress, status_words
+    from .text import COMMAND, DEMO_MODEL, ended_screen, mend, progress, status_words
 
     ended = {job.id for job in report.ended}
     for job_id in ids:
@@ -225,16 +228,17 @@ def tell_result(
         elif silent:
             continue
         elif job.id in ended and job.status == "failed":
-            talk(f"Job {job.id} failed: {job.message}")
+            talk(f"Job {job.id} failed: {job.message}.")
+            talk(f"  Look at them    {COMMAND} results {shlex.quote(db)} {job.id}")
         elif job.id in ended:
             written = report.written.get(job.id)
             talk(ended_screen(job, counts, asdict(written) if written else {}, db))
             if job.provider == "local" and not job.base_url and counts.get("ok"):
                 talk(DEMO_MODEL)
         elif once:
-            talk(f"Job {job.id}: {progress(job, counts)} answered · {status_words(job, counts)}")
+            talk(f"Job {job.id}: {progress(job, counts)} done · {status_words(job, counts)}")
             if job.status == "running":
-                talk(f"  Go on with    sqlite-utils openai-batch watch {db} {job.id}")
+                talk(f"  Go on with    {COMMAND} watch {shlex.quote(db)} {job.id}")
     if not silent:
         for sentence in report.waiting if once else ():
             talk(sentence)
@@ -276,7 +280,7 @@ class Teller:
         whole = sum(part.requests for part in parts)
         ended = sum(1 for part in parts if part.collected_at)
         return (
-            f"Job {job.id}: {done:,}/{whole:,} answered · {ended}/{len(parts)} parts · "
+            f"Job {job.id}: {done:,}/{whole:,} done · {ended}/{len(parts)} parts · "
             f"waiting for {host_words(job)}"
         )
 

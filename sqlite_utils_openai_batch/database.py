@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ def connect(path: str | Path) -> sqlite3.Connection:
     if not file.exists():
         raise DatabaseError(
             f"No such database: '{path}'. Make one with: "
-            f"sqlite-utils insert {path} mytable data.csv --csv"
+            f"sqlite-utils insert {shlex.quote(str(path))} mytable data.csv --csv"
         )
     if file.is_dir():
         raise DatabaseError(f"'{path}' is a folder, not a database.")

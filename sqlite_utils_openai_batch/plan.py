@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 from . import store
 from .body import build_body
 from .errors import JobError, TemplateError, UsageError
+from .estimate import Money
 from .limits import Limits, limits_for
 from .output import Output, check_output, plan_output
 from .schema import AnswerSchema
@@ -53,6 +55,7 @@ class Ask:
     part_bytes: int | None = None
     provider: str = "openai"
     new: bool = False
+    money: Money = field(default_factory=Money)
 
 
 @dataclass
@@ -189,6 +192,6 @@ def refuse_unfinished_twin(conn: sqlite3.Connection, plan: Plan, path: str) -> N
             step = "submit" if job.approved_at is None else "watch"
             raise JobError(
                 f"Job {job.id} asks the same of {job.source or 'the same query'} and isn't "
-                f"finished ({job.status}). Go on with: sqlite-utils openai-batch {step} {path} "
-                f"{job.id} (or ask once more with --new)"
+                f"finished ({job.status}). Go on with: "
+                f"sqlite-utils openai-batch {step} {shlex.quote(path)} {job.id} (or ask once more with --new)"
             )

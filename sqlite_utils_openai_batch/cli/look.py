@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -28,7 +29,7 @@ def jobs_command(db: str, **formats: Any) -> None:
 
     from .. import store
     from ..database import connect
-    from .text import jobs_screen
+    from .text import COMMAND, jobs_screen
 
     with closing(connect(db)) as conn:
         store.check_version(conn)
@@ -41,10 +42,10 @@ def jobs_command(db: str, **formats: Any) -> None:
         write_rows(headers, (job_record(job, counts) for job, counts in found), formats)
         return
     if not found:
-        talk(f"No jobs in '{db}' yet. Start one with: sqlite-utils openai-batch run {db} TABLE …")
+        talk(f"No jobs in '{db}' yet. Start one with: {COMMAND} run {shlex.quote(db)} TABLE …")
         return
     click.echo(jobs_screen(found))
-    talk(f"Details: sqlite-utils openai-batch show {db} {found[0][0].id}")
+    talk(f"Details: {COMMAND} show {shlex.quote(db)} {found[0][0].id}")
 
 
 def job_record(job: Any, counts: dict[str, int]) -> list[Any]:

@@ -7,12 +7,13 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,13 @@ SETTINGS = (
     "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID",
     "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT",
 )  # fmt: skip
+
+
+def pytest_configure() -> None:
+    """Keep the tests' files in memory where there is room: each job waits for a disk 130 times."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and shutil.disk_usage(memory).free > 2_000_000_000:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 # The answers
@@ -95,17 +103,18 @@ class Held:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[LocalServer]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """A batch server whose answers repeat their prompts."""
-    with LocalServer(answerer=Scripted()) as running:
+    folder = tmp_path_factory.mktemp("server")
+    with LocalServer(folder, answerer=Scripted()) as running:
         yield running
 
 
 @pytest.fixture
-def held() -> Iterator[tuple[LocalServer, Held]]:
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalServer, Held]]:
     """A batch server that answers nothing before it is told to."""
     answerer = Held()
-    with LocalServer(answerer=answerer) as running:
+    with LocalServer(tmp_path_factory.mktemp("held"), answerer=answerer) as running:
         yield running, answerer
 
 
@@ -154,11 +163,13 @@ class Commands:
         assert done.returncode == code, done
         return Said(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *args: str | Path, **options: Any) -> subprocess.Popen[Any]:
-        """Start a command as a process and don't wait for it."""
+    def start(
+        self, *args: str | Path, by: Sequence[str] = (), **options: Any
+    ) -> subprocess.Popen[Any]:
+        """Start a command as a process (`by` another program) and don't wait for it."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         options = {"cwd": self.folder, "text": True, **pipes, **options}
-        begun = subprocess.Popen([*self.script(), *map(str, args)], **options)
+        begun = subprocess.Popen([*by, *self.script(), *map(str, args)], **options)
         self.running.append(begun)
         return begun
 
@@ -175,9 +186,7 @@ class Commands:
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, server: LocalServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Commands]:
+def run(tmp_path: Path, server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]:
     """The commands, in an empty folder, with a home of their own and no keys."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
@@ -192,6 +201,15 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the keys and addresses of whoever runs the tests out of them."""
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
+
+
+# A process gets Ctrl-C from the terminal that controls it, so it must take it as its own.
+OWN_TERMINAL = (
+    sys.executable,
+    "-c",
+    "import fcntl, os, sys, termios;"
+    "os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])",
+)
 
 
 class Terminal:
@@ -244,7 +262,7 @@ def terminal(run: Commands) -> Iterator[Callable[..., Terminal]]:
         master, slave = pty.openpty()
         masters.append(master)
         process = run.start(
-            *args, stdin=slave, stdout=slave, stderr=slave, text=False, start_new_session=True
+            *args, by=OWN_TERMINAL, stdin=slave, stdout=slave, stderr=slave, text=False
         )
         os.close(slave)
         return Terminal(process, master)

@@ -48,6 +48,7 @@ def iter_lines(file: ByteLines, *, max_line: int = MAX_LINE) -> Iterator[tuple[i
     most one line is in memory; one longer than `max_line` bytes comes as a `CutLine`.
     """
     limit = len(BOM) + max_line + len(b"\r\n")
+    head = min(HEAD, max_line)
     number = 0
     while line := file.readline(limit):
         number += 1
@@ -55,11 +56,11 @@ def iter_lines(file: ByteLines, *, max_line: int = MAX_LINE) -> Iterator[tuple[i
         if number == 1:
             line = line.removeprefix(BOM)
         if not whole:
-            yield number, CutLine(line[:HEAD], _whole_size(file, line))
+            yield number, CutLine(line[:head], _whole_size(file, line))
             continue
         line = _without_end(line)
         if len(line) > max_line:
-            yield number, CutLine(line[:HEAD], len(line))
+            yield number, CutLine(line[:head], len(line))
         elif line.strip():
             yield number, line
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.errors import UsageError
@@ -93,6 +93,7 @@ def fits(part: list[tuple[int, int, int]], allowed: Limits) -> bool:
     )
 
 
+@settings(deadline=None)
 @given(requests, limits)
 def test_no_part_is_over_a_limit_nothing_is_lost_and_order_is_kept(
     some: list[tuple[int, int, int]], allowed: Limits
@@ -106,6 +107,7 @@ def test_no_part_is_over_a_limit_nothing_is_lost_and_order_is_kept(
     assert parts_of(some, allowed) == parts
 
 
+@settings(deadline=None)
 @given(requests, limits)
 def test_a_new_part_starts_only_where_the_last_is_full(
     some: list[tuple[int, int, int]], allowed: Limits

@@ -300,6 +300,7 @@ values = (
 )
 
 
+@settings(deadline=None)
 @given(st.lists(values, min_size=1, max_size=3))
 def test_keys_come_back_with_their_types(key: list[SQLiteValue]) -> None:
     again = decode_key(encode_key(key), len(key))
@@ -530,6 +531,7 @@ def test_a_locked_database_is_not_called_a_bad_source(tmp_path: Path) -> None:
         assert len(rows(source)) == 4
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
 def test_any_name_can_be_quoted(name: str) -> None:
     with closing(sqlite3.connect(":memory:")) as conn:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.body import build_body, parse_body
@@ -77,6 +77,7 @@ def sent(text: str) -> str:
     return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
 
 
+@settings(deadline=None)
 @given(ANY_TEXT, ANY_TEXT)
 @example("{{ 7 * 7 }}{% raw %}", "{# no #}")
 @example("\ud83d\ude00", "\U0001f600")
@@ -106,6 +107,7 @@ def orjson_like(line: bytes) -> bool:
     return text.replace("\x7f", "\x7f") + "\n" == line.decode()
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="{")))
 @example("a\r\nb\rc\n")
 @example("\n")
@@ -298,6 +300,7 @@ VALUES = (
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(PIECES, max_size=5).map("".join),
     st.fixed_dictionaries(dict.fromkeys(("id", "title", "overview", "Movie Title"), VALUES)),

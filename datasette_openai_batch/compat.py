@@ -8,6 +8,9 @@ doesn't know, but only those that exist are defined, so that `datasette plugins`
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -182,3 +185,20 @@ else:
         return {"databases": dict.fromkeys(datasette.databases, hidden)}
 
     LINE_HOOKS.update(permission_allowed=permission_allowed, get_metadata=get_metadata)
+
+
+@contextmanager
+def own_connection(datasette: Any, db: Any) -> Iterator[sqlite3.Connection]:
+    """A read connection to `db` for one file, opened as Datasette opens its own."""
+    conn = db.connect()
+    try:
+        datasette._prepare_connection(conn, db.name)
+        conn.row_factory = None
+        conn.text_factory = str
+        yield conn
+    finally:
+        conn.close()
+        # Datasette lists every connection that it opened, to close them at its end.
+        opened = db._all_connections if IS_1_0 else db._all_file_connections
+        if conn in opened:
+            opened.remove(conn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .files import job_csv, job_jsonl, job_xlsx
 from .views import all_jobs_page, job_image, job_json, job_page, job_report, jobs_page
 
 DATABASE = r"(?P<database>[^/]+)"
@@ -15,6 +16,9 @@ ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (rf"^/{DATABASE}/-/openai-batch$", jobs_page),
     (rf"{JOB}$", job_page),
     (rf"{JOB}\.json$", job_json),
+    (rf"{JOB}\.csv$", job_csv),
+    (rf"{JOB}\.xlsx$", job_xlsx),
+    (rf"{JOB}\.jsonl$", job_jsonl),
     (rf"{JOB}/report$", job_report),
     (rf"{JOB}/image$", job_image),
 ]

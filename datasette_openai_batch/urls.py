@@ -7,6 +7,8 @@ from urllib.parse import urlencode
 
 from datasette.utils import tilde_encode
 
+from sqlite_utils_openai_batch.keys import decode_key
+
 
 def all_jobs(datasette: Any) -> str:
     """The page over all databases."""
@@ -34,6 +36,12 @@ def row(datasette: Any, db: Any, name: str, key: tuple[Any, ...]) -> str:
     """A row's own page in Datasette."""
     path = ",".join(tilde_encode(str(value)) for value in key)
     return f"{datasette.urls.table(db.name, name)}/{path}"
+
+
+def blob(datasette: Any, db: Any, job: Any, row_key: Any, column: str) -> str:
+    """Datasette's own address of a BLOB in a source row."""
+    address = row(datasette, db, job.source, decode_key(row_key, len(job.keys)))
+    return f"{address}.blob?{urlencode({'_blob_column': column})}"
 
 
 def static(datasette: Any, name: str) -> str:

@@ -1,0 +1,197 @@
+"""The rows of a job for its files: source columns, answer columns, status, error.
+
+Reads in steps on a connection of its own. Each step is short and leaves no cursor open, so that
+a slow client blocks neither Datasette's threads nor anybody who writes to the file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence, Sized
+from typing import Any, TypeVar
+
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.keys import quote
+from sqlite_utils_openai_batch.results import Results
+from sqlite_utils_openai_batch.schema import AnswerSchema, read_json
+from sqlite_utils_openai_batch.schema_columns import reader
+from sqlite_utils_openai_batch.store import Job
+
+Row = tuple[Any, ...]
+Made = TypeVar("Made", bound=Sized)
+Link = Callable[[Any, str], str]
+
+# Rows that the slower way (views, queries, compound keys) reads at once.
+STEP_ROWS = 500
+
+
+class Reader:
+    """Rows of one job in the order in which they were asked, some at a time.
+
+    `link` gives the address of a BLOB by row key and column; without it BLOBs are read.
+    """
+
+    def __init__(
+        self,
+        conn: sqlite3.Connection,
+        job: Job,
+        statuses: Sequence[str] = (),
+        link: Link | None = None,
+    ) -> None:
+        self.conn = conn
+        self.job = job
+        self.statuses = tuple(statuses)
+        self.link = link
+        self.results = Results(conn, job, status=statuses)
+        self.headers: list[str] = self.results.headers
+        self.answers = answer_reader(self.results.schema, len(self.results.output.names))
+        self.after, self.last = bounds(conn, job.id)
+        self.lenient = False
+        self.blobs: list[tuple[int, str]] = list(enumerate(self.results.source_columns))
+        self.sql = self.join_sql() if is_plain(self.results, job) else None
+
+    def close(self) -> None:
+        """Drop what was read of a view or query. The connection is the caller's."""
+        self.results.close()
+
+    def step(self, form: Callable[[Row], Made], most: int) -> list[Made] | None:
+        """The next rows, each as `form` makes it, until their lengths add up to `most`.
+
+        The list may be empty where none of this stretch was wanted; None is the end.
+        """
+        if self.after >= self.last:
+            return None
+        try:
+            return self.joined(form, most) if self.sql else self.looked_up(form)
+        except sqlite3.OperationalError as error:
+            if self.lenient or "Could not decode to UTF-8" not in str(error):
+                raise
+            # SQLite stores any bytes as TEXT; most files hold none that aren't UTF-8.
+            self.lenient = True
+            self.conn.text_factory = lambda value: value.decode("utf-8", "replace")
+            return self.step(form, most)
+
+    def joined(self, form: Callable[[Row], Made], most: int) -> list[Made]:
+        """Rows of a table by its own single key: one walk along the ids of the requests."""
+        assert self.sql is not None
+        found: list[Made] = []
+        size = 0
+        answers = self.answers
+        cursor = self.conn.execute(self.sql, [self.after, self.last, self.job.id, *self.statuses])
+        try:
+            for row in cursor:
+                # A key is not NULL, so this is a row that is gone.
+                cells: Row = row[6:] if row[5] is not None else self.results.only_key(row[1])
+                if self.blobs:
+                    cells = self.linked(row[1], cells)
+                made = form((*cells, *answers(row[2], row[3]), row[2], row[4]))
+                found.append(made)
+                size += len(made)
+                if size >= most:
+                    self.after = row[0]
+                    return found
+        finally:
+            cursor.close()
+        self.after = self.last
+        return found
+
+    def join_sql(self) -> str:
+        """Requests beside their source rows. BLOBs of columns declared so stay in the file."""
+        (key,) = self.job.keys
+        kinds = {
+            row["name"]: (row["type"] or "").upper()
+            for row in store.rows(
+                self.conn, "SELECT name, type FROM pragma_table_xinfo(?)", [self.job.source]
+            )
+        }
+        cells = []
+        self.blobs = []
+        for place, name in enumerate(self.results.source_columns):
+            cell = f"t.{quote(name)}"
+            if self.link and ("BLOB" in kinds.get(name, "") or kinds.get(name) == ""):
+                cell = f"CASE typeof({cell}) WHEN 'blob' THEN x'' ELSE {cell} END"
+                self.blobs.append((place, name))
+            cells.append(cell)
+        return (
+            "SELECT r.id, r.row_key, r.status, r.answer, coalesce(r.error_message, r.error_code), "
+            f"t.{quote(key)}, {', '.join(cells)} FROM openai_batch_requests AS r "
+            f"LEFT JOIN {quote(str(self.job.source))} AS t ON t.{quote(key)} = r.row_key "
+            f"WHERE r.id > ? AND r.id <= ? AND +r.job_id = ?{self.condition} ORDER BY r.id"
+        )
+
+    def looked_up(self, form: Callable[[Row], Made]) -> list[Made]:
+        """Rows of a view or query, or by a compound key: requests first, then their rows."""
+        page: list[Row] = self.conn.execute(
+            "SELECT id, row_key, status, answer, coalesce(error_message, error_code) "
+            "FROM openai_batch_requests AS r "
+            f"WHERE id > ? AND id <= ? AND +job_id = ?{self.condition} ORDER BY id LIMIT ?",
+            [self.after, self.last, self.job.id, *self.statuses, STEP_ROWS],
+        ).fetchall()
+        rows = self.results.joined(page)
+        found = [
+            form(self.linked(request[1], row)) for request, row in zip(page, rows, strict=True)
+        ]
+        self.after = page[-1][0] if len(page) == STEP_ROWS else self.last
+        return found
+
+    def linked(self, row_key: Any, cells: Row) -> Row:
+        """Cells with the addresses of BLOBs in their places."""
+        if self.link is None:
+            return cells
+        found = list(cells)
+        for place, name in self.blobs:
+            if isinstance(found[place], bytes):
+                found[place] = self.link(row_key, name)
+        return tuple(found)
+
+    @property
+    def condition(self) -> str:
+        """The outcomes that are wanted, as SQL."""
+        if not self.statuses:
+            return ""
+        return f" AND r.status IN ({', '.join('?' for _ in self.statuses)})"
+
+
+def bounds(conn: sqlite3.Connection, job_id: int) -> tuple[int, int]:
+    """One less than the first request id of a job, and the last: two look-ups a part."""
+    first, last = store.rows(
+        conn,
+        "SELECT min((SELECT min(id) FROM openai_batch_requests WHERE part_id = parts.id)), "
+        "max((SELECT max(id) FROM openai_batch_requests WHERE part_id = parts.id)) "
+        "FROM openai_batch_parts AS parts WHERE job_id = ?",
+        [job_id],
+    )[0]
+    return (first - 1, last) if first is not None else (0, 0)
+
+
+def is_plain(results: Results, job: Job) -> bool:
+    """Whether the source is a table whose rows are found by its own single key."""
+    source = results.source
+    if source is None or source.kind != "table" or len(job.keys) != 1:
+        return False
+    if source.uses_rowid:
+        return True
+    own = store.rows(
+        results.conn, "SELECT name FROM pragma_table_info(?) WHERE pk > 0", [job.source]
+    )
+    return [row["name"].lower() for row in own] == [job.keys[0].lower()]
+
+
+def answer_reader(schema: AnswerSchema | None, width: int) -> Callable[[str, Any], Row]:
+    """Reads an answer into cells. It was checked when it was collected, so it isn't again."""
+    nothing = (None,) * width
+    if schema is None:
+        return lambda status, answer: (answer,) if status == "ok" else nothing
+    readers = [(column.name, reader(column)) for column in schema.columns]
+
+    def read(status: str, answer: Any) -> Row:
+        if status != "ok":
+            return nothing
+        try:
+            value, _ = read_json(answer)
+            return tuple([cell(value[name]) for name, cell in readers])
+        except (ValueError, LookupError, TypeError, OverflowError):
+            # Edited by hand since: an empty cell, not a file that ends here.
+            return nothing
+
+    return read

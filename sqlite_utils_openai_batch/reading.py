@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from typing import Any
@@ -109,6 +109,29 @@ def _text(value: SQLiteValue, errors: str) -> SQLiteValue:
     return value.decode("utf-8", errors) if isinstance(value, _Stored) else value
 
 
+def read(
+    conn: sqlite3.Connection,
+    sql: str,
+    params: Params,
+    rows_of: Callable[[sqlite3.Cursor], list[Row]],
+    *,
+    keys: int,
+) -> list[Row]:
+    """Run one SELECT and return the rows that `rows_of` takes from its cursor.
+
+    Where TEXT isn't valid UTF-8 it is run once more to decode with replacements; its first
+    `keys` columns are the row key (see `decoded`).
+    """
+    try:
+        with select(conn, sql, params) as cursor:
+            return rows_of(cursor)
+    except sqlite3.OperationalError as error:
+        if not is_undecodable(error):
+            raise
+    with select(conn, sql, params, stored=True) as cursor:
+        return [decoded(row, keys) for row in rows_of(cursor)]
+
+
 def take(cursor: sqlite3.Cursor, page_bytes: int, most: int | None = None) -> list[Row]:
     """Read rows up to about `page_bytes` of text and BLOBs, and up to `most` rows."""
     rows: list[Row] = []
@@ -143,23 +166,20 @@ def find(
     key_columns: Sequence[str],
     columns: Sequence[str],
     keys: Sequence[Row],
-    *,
-    stored: bool = False,
-) -> Iterator[tuple[int, Row]]:
-    """Yield (position in `keys`, values of `columns`) of the rows of `table` with these keys.
+) -> list[tuple[int, Row]]:
+    """Return (position in `keys`, values of `columns`) of the rows of `table` with these keys.
 
     Names are SQL, quoted already. Keys are compared as SQLite does for a bare parameter: the
     column's affinity and collation apply. Rows come in no particular order.
     """
+    found: list[tuple[int, Row]] = []
     for start in range(0, len(keys), CHUNK):
         chunk = keys[start : start + CHUNK]
         sql = _lookup(table, tuple(key_columns), tuple(columns), len(chunk))
         params = [value for key in chunk for value in key]
-        with select(conn, sql, params, stored=stored) as cursor:
-            rows = cursor.fetchall()
-        for row in rows:
-            whole: tuple[Any, ...] = decoded(row, 0) if stored else row
-            yield start + whole[0], whole[1:]
+        rows: list[Any] = read(conn, sql, params, sqlite3.Cursor.fetchall, keys=0)
+        found += [(start + row[0], row[1:]) for row in rows]
+    return found
 
 
 @lru_cache(maxsize=16)

@@ -55,11 +55,11 @@ class Snapshot:
         while rows := take(cursor, page_bytes):
             yield rows
 
-    def fetch(self, values: Sequence[int], keys: Sequence[Row]) -> Iterator[tuple[int, Row]]:
-        """Yield (position in `keys`, the columns at these positions) of the rows found."""
+    def fetch(self, values: Sequence[int], keys: Sequence[Row]) -> list[tuple[int, Row]]:
+        """Return (position in `keys`, the columns at these positions) of the rows found."""
         on = [f"c{n}" for n in range(self.keys)]
         self.conn.execute(f"CREATE INDEX IF NOT EXISTS by_key ON rows ({', '.join(on)})")
-        yield from find(self.conn, "rows", on, [f"c{n}" for n in values], keys)
+        return find(self.conn, "rows", on, [f"c{n}" for n in values], keys)
 
     def close(self) -> None:
         """Delete the copy."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,7 @@ from .choice import Choice, names
 from .errors import SourceError, UsageError
 from .key_checks import check_duplicates, check_nulls
 from .keys import SQLiteValue, decode_key, encode_key, quote
-from .reading import (
-    Row,
-    decoded,
-    find,
-    is_undecodable,
-    one_value,
-    select,
-    sentences,
-    take,
-)
+from .reading import Row, find, one_value, read, select, sentences, take
 from .relation import check_clauses, choose_key, inspect_query, inspect_table, no_column
 from .snapshot import Snapshot
 
@@ -200,16 +192,14 @@ class Source:
         """
         self._check_columns(columns)
         width = len(self.key_columns)
+        nullable = not self._direct or self._choice.relation.nullable_key
         for rows in self._raw_pages(columns, page_bytes):
-            if width == 1:
-                page = [(row[0], row[1:]) for row in rows]
-                missing = page[0][0] is None  # NULL sorts first
-            else:
-                page = [(encode_key(row[:width]), row[width:]) for row in rows]
-                missing = any(None in row[:width] for row in rows)
-            if missing:
+            if nullable and any(None in row[:width] for row in rows):
                 raise SourceError(f"A row of {self._title} has a NULL key, so it can't be named.")
-            yield page
+            if width == 1:
+                yield [(row[0], row[1:]) for row in rows]
+            else:
+                yield [(encode_key(row[:width]), row[width:]) for row in rows]
 
     def fetch(
         self, columns: Sequence[str], row_keys: Sequence[SQLiteValue]
@@ -224,21 +214,11 @@ class Source:
         if not self._direct:
             found = self._snapshot().fetch(self._positions(columns), keys)
         else:
+            table = self._choice.relation.origin
+            on, wanted = ([quote(name) for name in some] for some in (self.key_columns, columns))
             with sentences(self._subject):
-                found = self._find(columns, keys)
+                found = find(self.conn, table, on, wanted, keys)
         return {row_keys[n]: row for n, row in found}
-
-    # from the table itself
-
-    def _find(self, columns: Sequence[str], keys: Sequence[Row]) -> Iterator[tuple[int, Row]]:
-        table = self._choice.relation.origin
-        on, wanted = ([quote(name) for name in some] for some in (self.key_columns, columns))
-        try:
-            return iter(list(find(self.conn, table, on, wanted, keys)))
-        except sqlite3.OperationalError as error:
-            if not is_undecodable(error):
-                raise
-            return iter(list(find(self.conn, table, on, wanted, keys, stored=True)))
 
     def _raw_pages(self, columns: Sequence[str], page_bytes: int) -> Iterator[list[Row]]:
         if not self._direct:
@@ -266,11 +246,14 @@ class Source:
 
     def _keyset_pages(self, columns: Sequence[str], page_bytes: int) -> Iterator[list[Row]]:
         left = self._choice.limit
+        keys = len(self.key_columns)
         params: dict[str, SQLiteValue] = dict(self.params)
         after = False
         while left is None or left > 0:
+            sql = self._choice.page(columns, after=after)
+            a_page = partial(take, page_bytes=page_bytes, most=left)
             with sentences(self._subject):
-                rows = self._page(self._choice.page(columns, after=after), params, page_bytes, left)
+                rows = read(self.conn, sql, params, a_page, keys=keys)
             if not rows:
                 return
             yield rows
@@ -278,19 +261,6 @@ class Source:
             params |= zip(self._choice.key_params(), rows[-1], strict=False)
             if left is not None:
                 left -= len(rows)
-
-    def _page(
-        self, sql: str, params: dict[str, SQLiteValue], page_bytes: int, most: int | None
-    ) -> list[Row]:
-        try:
-            with select(self.conn, sql, params) as cursor:
-                return take(cursor, page_bytes, most)
-        except sqlite3.OperationalError as error:
-            if not is_undecodable(error):
-                raise
-        with select(self.conn, sql, params, stored=True) as cursor:
-            rows = take(cursor, page_bytes, most)
-        return [decoded(row, len(self.key_columns)) for row in rows]
 
     # from a copy
 

@@ -98,7 +98,7 @@ class Renderer:
         if not shows:
             raise TemplateError(
                 "The prompt has no placeholder, so each row would be asked the same. "
-                f"Name a column in it, like {{{{ {source[0]} }}}}. Columns: {listed(source)}."
+                f"Name a column in it, like {_placeholder(source[0])}. Columns: {listed(source)}."
             )
         self.columns = tuple(column for column in source if column in reads)
         self.prompt_columns = tuple(column for column in source if column in shows)
@@ -164,6 +164,10 @@ def _one_line(made: bytes) -> bytes:
         .replace(b"\xe2\x80\xa9", b"\\u2029")
         .replace(b"\xc2\x85", b"\\u0085")
     )
+
+
+def _placeholder(column: str) -> str:
+    return f"{{{{ {column} }}}}" if column.isidentifier() else f'{{{{ row["{column}"] }}}}'
 
 
 def _segments(template: Template, slots: dict[Path, Slot]) -> list[bytes]:

@@ -178,6 +178,13 @@ def test_a_table_without_a_key_is_warned_about_with_a_command_that_works(
         assert rows(source) == [(1, (1, "one")), (2, (2, "two")), (3, (3, "one"))]
 
 
+def test_how_many_rows_hold_a_value(conn: sqlite3.Connection) -> None:
+    with open_source(conn, "films", where="year > 1975") as source:
+        assert (source.filled("id"), source.filled("title")) == (3, 2)
+    with open_source(conn, "old_films", pk=["id"], limit=1) as source:
+        assert source.filled("title") == 1
+
+
 def test_columns_come_as_asked(conn: sqlite3.Connection) -> None:
     with open_source(conn, "films") as source:
         (page,) = source.pages(["year", "title", "year"])
@@ -497,8 +504,11 @@ def test_null_and_duplicate_keys(conn: sqlite3.Connection) -> None:
     with open_source(conn, "people", where="name IS NOT NULL") as source:
         source.check_keys()
         assert len(rows(source)) == 2
-    for table in ("people", "shown"):
-        with open_source(conn, table) as source, pytest.raises(SourceError, match="a NULL key"):
+    for table, order in [("people", None), ("people", "born"), ("shown", None), ("shown", "film")]:
+        with (
+            open_source(conn, table, order=order) as source,
+            pytest.raises(SourceError, match="a NULL key"),
+        ):
             rows(source)
 
 

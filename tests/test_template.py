@@ -464,6 +464,10 @@ def test_errors_name_the_place() -> None:
     body = {"messages": [{"role": "user", "content": [{"text": "{{ title"}]}]}
     with pytest.raises(TemplateError, match=r"^messages\[0\]\.content\[0\]\.text, line 1: "):
         Template(body, CHAT).bind(COLUMNS)
+    with pytest.raises(
+        TemplateError, match=r"Name a column in it, like \{\{ row\[\"a b\"\] \}\}\."
+    ):
+        Template({"input": "?"}, RESPONSES).bind(["a b"])
     with pytest.raises(TemplateError, match=r"^No column 'x'. Columns: a\.$"):
         Template({"input": "{{ x }}"}, RESPONSES).bind(["a"])
 

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from datasette import hookimpl, hookspecs
@@ -151,10 +152,50 @@ if IS_1_0:
             for table in names.TABLES:
                 tables.setdefault(table, {}).setdefault("hidden", True)
 
+    @hookimpl  # type: ignore[untyped-decorator]
+    def top_table(datasette: Any, request: Any, database: str, table: str) -> Any:
+        """Above a table: which of its columns a job wrote."""
+        from .notes import table_note
+
+        return lambda: table_note(datasette, request, database, table)
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def top_row(datasette: Any, request: Any, database: str, table: str) -> Any:
+        """Above a row: what jobs asked about it."""
+        from .notes import row_note
+
+        return lambda: row_note(datasette, request, database, table)
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def view_actions(datasette: Any, actor: Any, database: str, view: str) -> Any:
+        """The jobs over a view, in the menu of its page."""
+        from .menus import table_links
+
+        return lambda: table_links(datasette, actor, database, view)
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def jump_items_sql(datasette: Any, actor: Any) -> Any:
+        """The jobs of each database, in the jump menu."""
+        from datasette.jump import JumpSQL
+
+        from .menus import jump_links
+
+        async def inner() -> Any:
+            return [
+                JumpSQL.menu_item(label=link["label"], url=link["href"], description="Batch jobs")
+                for link in await jump_links(datasette, actor)
+            ]
+
+        return inner
+
     LINE_HOOKS.update(
         register_actions=register_actions,
         permission_resources_sql=permission_resources_sql,
         startup=startup,
+        top_table=top_table,
+        top_row=top_row,
+        view_actions=view_actions,
+        jump_items_sql=jump_items_sql,
     )
 else:
 
@@ -184,7 +225,35 @@ else:
         hidden = {"tables": {table: {"hidden": True} for table in names.TABLES}}
         return {"databases": dict.fromkeys(datasette.databases, hidden)}
 
-    LINE_HOOKS.update(permission_allowed=permission_allowed, get_metadata=get_metadata)
+    @hookimpl  # type: ignore[untyped-decorator]
+    def prepare_jinja2_environment(env: Any) -> None:
+        """Make room for notes on table and row pages, below everybody else's templates.
+
+        0.65 has no hooks for that, but a block that each of these pages includes.
+        """
+        env.loader.loaders[0].searchpath.insert(-1, str(Path(__file__).parent / "templates_0_65"))
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def extra_template_vars(
+        datasette: Any, request: Any, database: Any, table: Any, view_name: Any
+    ) -> Any:
+        """The note that a table or row page shows."""
+        if request is None or table is None or view_name not in ("table", "row"):
+            return {}
+        from .notes import row_note, table_note
+
+        async def inner() -> dict[str, Any]:
+            note = row_note if view_name == "row" else table_note
+            return {"openai_batch_note": await note(datasette, request, database, table)}
+
+        return inner
+
+    LINE_HOOKS.update(
+        permission_allowed=permission_allowed,
+        get_metadata=get_metadata,
+        prepare_jinja2_environment=prepare_jinja2_environment,
+        extra_template_vars=extra_template_vars,
+    )
 
 
 @contextmanager

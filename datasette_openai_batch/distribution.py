@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from sqlite_utils_openai_batch.errors import OpenAIBatchError
 from sqlite_utils_openai_batch.schema import AnswerSchema
+from sqlite_utils_openai_batch.store import Job
 
 from . import charts, urls
 from .jobs import Opened
@@ -32,11 +33,16 @@ class Distribution:
 
 def cells(opened: Opened, answers: Sequence[Any]) -> list[tuple[Any, ...]]:
     """Answers as the values of the output columns; None where one can't be read."""
-    empty = (None,) * len(opened.output.columns)
-    if not opened.job.answer_schema:
+    return read_answers(opened.job, len(opened.output.columns), answers)
+
+
+def read_answers(job: Job, width: int, answers: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Answers of a job with `width` output columns, as their values."""
+    empty = (None,) * width
+    if not job.answer_schema:
         return [(answer,) for answer in answers]
     try:
-        schema = AnswerSchema.from_json(opened.job.answer_schema)
+        schema = AnswerSchema.from_json(job.answer_schema)
     except OpenAIBatchError:
         return [empty for _ in answers]
     return [

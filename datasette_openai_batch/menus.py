@@ -28,6 +28,15 @@ async def database_links(datasette: Any, actor: Any, database: str) -> list[Link
     return [{"href": urls.jobs(datasette, db), "label": f"Batch jobs ({count:,})"}]
 
 
+async def jump_links(datasette: Any, actor: Any) -> list[Link]:
+    """The jobs of each database that has some."""
+    found = []
+    for db in list(datasette.databases.values()):
+        if await _count(datasette, actor, db):
+            found.append({"href": urls.jobs(datasette, db), "label": f"Batch jobs in {db.name}"})
+    return found
+
+
 async def table_links(datasette: Any, actor: Any, database: str, table: str) -> list[Link]:
     """The jobs over a table or view."""
     db = datasette.databases[database]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -150,6 +150,23 @@ def jobs(conn: sqlite3.Connection, ids: Iterable[int]) -> list[Job]:
     )
     by_id = {row["id"]: read(Job, row) for row in found}
     return [by_id[job_id] for job_id in wanted if job_id in by_id]
+
+
+def written_jobs(ids: Iterable[int]) -> Callable[[sqlite3.Connection], list[Job]]:
+    """Those of these jobs that wrote answers back, in this order."""
+    wanted = list(ids)
+
+    def read_jobs(conn: sqlite3.Connection) -> list[Job]:
+        found = store.rows(
+            conn,
+            "SELECT DISTINCT job_id FROM openai_batch_parts WHERE written_at IS NOT NULL "
+            "AND job_id IN (SELECT value FROM json_each(?))",
+            [json.dumps(wanted)],
+        )
+        written = {row["job_id"] for row in found}
+        return jobs(conn, [job_id for job_id in wanted if job_id in written])
+
+    return read_jobs
 
 
 def parts_of(conn: sqlite3.Connection, ids: Iterable[int]) -> Mapping[int, list[Part]]:

@@ -112,13 +112,14 @@ def request_of_row(conn: sqlite3.Connection, job_id: int, key: str) -> sqlite3.R
         except (ValueError, OverflowError):
             continue
     for candidate in candidates:
-        found = _by_key(conn, job_id, candidate)
+        found = by_key(conn, job_id, candidate)
         if found is not None:
             return found
     return None
 
 
-def _by_key(conn: sqlite3.Connection, job_id: int, key: Any) -> sqlite3.Row | None:
+def by_key(conn: sqlite3.Connection, job_id: int, key: Any) -> sqlite3.Row | None:
+    """The newest request about the row with this very key."""
     if isinstance(key, int) and not -(2**63) <= key < 2**63:
         return None
     found = store.rows(

@@ -130,18 +130,7 @@ def add_job(
             status=part_status,
             requests=len(chosen),
             bytes=len(chosen) * 900,
-            batch_id=f"batch_{job_id}_{number}",
-            input_file_id=f"file-in-{job_id}-{number}",
-            output_file_id=f"file-out-{job_id}-{number}",
-            completed=len(chosen),
-            failed=0,
-            submitted_at="2026-11-20T14:02:00.000Z",
-            in_progress_at="2026-11-20T14:05:00.000Z",
-            finalizing_at="2026-11-20T15:30:00.000Z",
-            ended_at="2026-11-20T15:33:00.000Z",
-            expires_at="2026-11-21T14:02:00.000Z",
-            collected_at="2026-11-20T15:40:00.000Z",
-            written_at="2026-11-20T15:41:00.000Z",
+            **part_history(job_id, number, part_status, len(chosen)),
         )
         add_requests(
             conn, job_id, part_id, first, keys, hashes, chosen, outcomes, columns, answers, messages
@@ -153,6 +142,31 @@ def add_job(
     if write and source and not output_table:
         write_back(conn, job_id, source, key_columns, columns)
     return job_id
+
+
+def part_history(job_id: int, number: int, status: str, requests: int) -> dict[str, Any]:
+    """What is known of a part in this state: ids and times."""
+    found: dict[str, Any] = {}
+    if status != "prepared":
+        found |= {
+            "batch_id": f"batch_{job_id}_{number}",
+            "input_file_id": f"file-in-{job_id}-{number}",
+            "submitted_at": "2026-11-20T14:02:00.000Z",
+            "in_progress_at": "2026-11-20T14:05:00.000Z",
+            "expires_at": "2026-11-21T14:02:00.000Z",
+            "sends": 1,
+        }
+    if status == "completed":
+        found |= {
+            "output_file_id": f"file-out-{job_id}-{number}",
+            "completed": requests,
+            "failed": 0,
+            "finalizing_at": "2026-11-20T15:30:00.000Z",
+            "ended_at": "2026-11-20T15:33:00.000Z",
+            "collected_at": "2026-11-20T15:40:00.000Z",
+            "written_at": "2026-11-20T15:41:00.000Z",
+        }
+    return found
 
 
 def asked_hashes(conn: sqlite3.Connection, job_id: int, keys: list[Any]) -> dict[Any, bytes]:

@@ -1,0 +1,151 @@
+"""What Datasette's own pages say about jobs: on a table, its columns; on a row, its answers."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datasette.utils import detect_primary_keys, urlsafe_components
+from markupsafe import Markup
+
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.keys import encode_key, quote
+from sqlite_utils_openai_batch.output import Output
+from sqlite_utils_openai_batch.store import Job
+
+from . import compat, queries, samples, urls, words
+from .distribution import read_answers
+from .permissions import access
+from .queries import Head
+
+# Jobs that one page tells about; its link leads to all of them.
+JOBS = 5
+
+_TABLE = Markup(
+    '<p class="openai-batch-note">{columns} written by <a href="{href}">batch job {job}</a>, '
+    "{model}, {day}.</p>"
+)
+_ROW = Markup(
+    '<p class="openai-batch-note"><a href="{href}">Batch job {job}</a> asked {model} about this '
+    "row: <strong>{status}</strong>{said}. "
+    '<a href="{request}">The exact request</a></p>'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one job asked about one row."""
+
+    job: Job
+    request: int
+    status: str
+    said: str
+
+
+async def table_note(datasette: Any, request: Any, database: str, table: str) -> Markup:
+    """Which columns of a table a job wrote: the newest job of each column."""
+    db, heads = await visible(datasette, request, database)
+    written = [head.id for head in heads if table in (head.place.output_table, head.place.source)]
+    if not written:
+        return Markup("")
+    jobs = await db.execute_fn(queries.written_jobs(written[: 4 * JOBS]))
+    told: set[str] = set()
+    lines: list[Markup] = []
+    for job in jobs:
+        output = Output.from_json(job.output)
+        if (output.table or job.source) != table or not output.write:
+            continue
+        columns = [name for name in output.names if name.lower() not in told]
+        told.update(name.lower() for name in columns)
+        if columns and len(lines) < JOBS:
+            lines.append(
+                _TABLE.format(
+                    columns=", ".join(columns),
+                    href=urls.job(datasette, db, job.id),
+                    job=job.id,
+                    model=job.model or "",
+                    day=words.day(job.finished_at or job.checked_at or job.created_at),
+                )
+            )
+    return Markup("").join(lines)
+
+
+async def row_note(datasette: Any, request: Any, database: str, table: str) -> Markup:
+    """What jobs asked about a row, and what came of it."""
+    db, heads = await visible(datasette, request, database)
+    mine = [head.id for head in heads if head.place.source == table and not head.place.source_sql]
+    if not mine:
+        return Markup("")
+    key = urlsafe_components(request.url_vars["pks"])
+    found: list[Asked] = await db.execute_fn(_asked(table, key, mine[: 4 * JOBS]))
+    return Markup("").join(
+        _ROW.format(
+            href=urls.job(datasette, db, asked.job.id),
+            job=asked.job.id,
+            model=asked.job.model or "",
+            status=asked.status,
+            said=asked.said,
+            request=urls.job(datasette, db, asked.job.id, _request=asked.request) + "#request",
+        )
+        for asked in found[:JOBS]
+    )
+
+
+async def visible(datasette: Any, request: Any, database: str) -> tuple[Any, list[Head]]:
+    """The jobs of a database that the actor may see, newest first."""
+    db = datasette.databases[database]
+    actor = request.actor if request else None
+    if not await compat.may_view_database(datasette, actor, database):
+        return db, []
+    if await db.execute_fn(queries.trouble):
+        return db, []
+    heads = await db.execute_fn(queries.heads)
+    seen = await access(datasette, db, actor) if heads else None
+    return db, [head for head in heads if seen and seen.sees(head)]
+
+
+def _asked(
+    table: str, pks: Sequence[str], ids: Sequence[int]
+) -> Callable[[sqlite3.Connection], list[Asked]]:
+    def read(conn: sqlite3.Connection) -> list[Asked]:
+        keys = detect_primary_keys(conn, table) or ["rowid"]
+        row_key = typed_key(conn, table, keys, pks)
+        if row_key is None:
+            return []
+        found = []
+        for job in queries.jobs(conn, ids):
+            same = [key.lower() for key in job.keys] == [key.lower() for key in keys]
+            row = samples.by_key(conn, job.id, row_key) if same else None
+            if row is not None:
+                said = _said(job, row)
+                found.append(Asked(job, row["id"], row["status"], said))
+        return found
+
+    return read
+
+
+def typed_key(
+    conn: sqlite3.Connection, table: str, keys: Sequence[str], pks: Sequence[str]
+) -> Any | None:
+    """The row key of the row that an address names: its text, as the values that the row holds."""
+    if len(keys) != len(pks):
+        return None
+    names = ", ".join(quote(key) for key in keys)
+    match = " AND ".join(f"{quote(key)} = ?" for key in keys)
+    found = store.rows(conn, f"SELECT {names} FROM {quote(table)} WHERE {match} LIMIT 1", list(pks))
+    return encode_key(tuple(found[0])) if found else None
+
+
+def _said(job: Job, row: sqlite3.Row) -> str:
+    if row["status"] != "ok":
+        return f", {row['error_message']}" if row["error_message"] else ""
+    output = Output.from_json(job.output)
+    (cells,) = read_answers(job, len(output.columns), [row["answer"]])
+    pairs = [
+        f"{name} {words.cut(str(value), 80)}"
+        for name, value in zip(output.names, cells, strict=True)
+        if value is not None and not isinstance(value, bytes)
+    ]
+    return f", {' · '.join(pairs)}" if pairs else ""

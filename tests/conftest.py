@@ -244,6 +244,17 @@ class Terminal:
         """Type something."""
         os.write(self.master, text.encode())
 
+    def insist(self, key: str) -> None:
+        """Press a key until a new line begins: Python may miss a Ctrl-C just before it reads."""
+        mark = len(self.screen)
+        deadline = time.monotonic() + PATIENCE
+        while "\n" not in self.screen[mark:]:
+            assert time.monotonic() < deadline, self.screen
+            self.type(key)
+            for _ in range(20):
+                if "\n" in self.screen[mark:] or not self.read():
+                    return
+
     def end(self, code: int) -> str:
         """Read to the end; fails unless the command exits with `code`. Returns the screen."""
         deadline = time.monotonic() + PATIENCE

@@ -392,7 +392,7 @@ def test_dry_run_is_preview(run: Any, notes: Any, unchanged: Any) -> None:
 def test_without_a_terminal_sending_needs_yes(run: Any, notes: Any, unchanged: Any) -> None:
     check = unchanged(notes)
     said = run("run", notes, "notes", *ASK, "--base-url", run.base_url, code=2)
-    assert said.err == "Error: Without a terminal to ask on, sending needs -y (or use preview).\n"
+    assert said.err == "Error: Without a terminal to ask on, sending needs -y or --max-cost (or use preview).\n"
     check()
 
 
@@ -417,8 +417,8 @@ def test_leaving_at_the_question_leaves_nothing(
 ) -> None:
     screen = terminal("run", notes, "notes", *ASK, "--base-url", run.base_url)
     screen.wait_for("Send? [y/N]")
-    screen.type(key)
-    assert "Nothing was sent.\n" in screen.end(130)
+    screen.insist(key)
+    assert screen.end(130).endswith("\nNothing was sent.\n")
     assert rows(notes, "SELECT count(*) FROM openai_batch_jobs") == [(0,)]
     assert rows(notes, "SELECT count(*) FROM openai_batch_requests") == [(0,)]
 

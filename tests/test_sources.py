@@ -227,7 +227,8 @@ def test_a_join_by_its_key(run: Any, database: Any, rows: Any) -> None:
     sql = "SELECT film, number, title, text FROM lines JOIN films ON id = film WHERE film > :n"
 
     said = run("run", db, "--sql", sql, "-p", "n", "1", "--pk", "film", "--pk", "number",
-               *run.there, "--prompt", "{{ title }}/{{ text }}", "--part-requests", "5")  # fmt: skip
+               "--prompt", "{{ title }}/{{ text }}", "--part-requests", "5",
+               *run.there)  # fmt: skip
 
     joined = rows(
         db,

@@ -21,6 +21,7 @@ from .database import transaction
 from .errors import (
     NeedsAttention,
     NotFound,
+    OutputError,
     ProviderError,
     QueueFull,
     Transient,
@@ -103,7 +104,7 @@ def sync_job(
         report.unreachable.append(f"Job {job.id}: {error}")
     except (Transient, QueueFull) as error:
         report.waiting.append(f"Job {job.id}: {error}")
-    except ProviderError as error:
+    except (ProviderError, OutputError) as error:
         pause(conn, job, str(error))
     finally:
         if pass_ is not None:
@@ -359,7 +360,7 @@ class Pass:
         if files_are_late(part, state):
             self.say(part, "its batch ended, but its result file isn't there yet.")
             return
-        collect(self.conn, self.provider, self.job, part, state)
+        collect(self.conn, self.provider, self.job, part, state, self.writer)
         store.update_batch(
             self.conn, state.id, status=state.said, ended_at=state.ended_at or clock.now()
         )
@@ -378,7 +379,7 @@ class Pass:
                 if not state.ended:
                     continue
                 if state.status != "failed":
-                    collect_surplus(self.conn, self.provider, self.job, part, state)
+                    collect_surplus(self.conn, self.provider, self.job, part, state, self.writer)
                 store.update_batch(
                     self.conn, state.id, status=state.said, ended_at=state.ended_at or clock.now()
                 )

@@ -6,219 +6,282 @@ Only output columns are touched. A row that isn't what was asked about any more 
 
 from __future__ import annotations
 
-import base64
-import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import clock, store
-from .database import transaction
-from .output import Output, output_keys, table_columns
+from .commits import Commits
+from .database import explain
+from .errors import OutputError, SourceError
+from .keys import SQLiteValue, decode_key
+from .memory import plain, remember
+from .output import Output
 from .plan import hashed_columns
 from .schema import AnswerSchema
-from .source import Source, decode_key, quote, reopen
+from .source import Source, reopen
+from .store import settling
+from .target import Target, make_target
 from .template import Template, source_hash
 
 PAGE = 2_000
 
+Values = tuple[SQLiteValue, ...]
+# A `write_status`, and what `previous` has to remember.
+Fate = tuple[str, "str | None"]
+KEPT: Fate = ("kept_existing", None)
+
+
+class Answer(NamedTuple):
+    """An answer to be written: its row, the hash of what was asked about, its cells."""
+
+    row_key: SQLiteValue
+    source_hash: bytes
+    values: Values
+
 
 @dataclass
 class Written:
-    """What one call wrote; `note` is said to the user."""
+    """What became of answers, by `write_status`."""
 
     written: int = 0
     kept_existing: int = 0
     stale: int = 0
     row_gone: int = 0
 
+    def count(self, fates: Sequence[Fate]) -> None:
+        """Add what became of some answers."""
+        for status, _ in fates:
+            setattr(self, status, getattr(self, status) + 1)
+
 
 class Writer:
     """Writes the answers of one job. Made once per pass, closed at its end."""
 
-    def __init__(self, conn: sqlite3.Connection, job: store.Job):
+    def __init__(self, conn: sqlite3.Connection, job: store.Job, *, accept_stale: bool = False):
         self.conn = conn
         self.job = job
         self.output = Output.from_json(job.output)
         self.schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
-        self.source: Source | None = None
-        self.names = self.output.names
+        self.accept_stale = accept_stale
         self.written = Written()
+        self.source: Source | None = None
+        self.rows: Source | None = None
+        self.target: Target | None = None
+        self.read: list[str] = []
+        self.source_gone: str | None = None
 
     def close(self) -> None:
         """Drop what was read from a view or query."""
-        if self.source is not None:
-            self.source.close()
+        for opened in (self.source, self.rows):
+            if opened is not None:
+                opened.close()
 
-    def open(self) -> Source:
-        """The source, and the columns that are written: made where they aren't there."""
-        if self.source is None:
-            job = self.job
-            self.target = self.output.table or str(job.source)
-            self.keys = job.keys if self.output.table is None else output_keys(job.keys)
-            self.make_columns()
-            self.source = reopen(
-                self.conn,
-                name=job.source,
-                sql=job.source_sql,
-                params=job.params,
-                key_columns=job.keys,
+    def ready(self) -> None:
+        """Make the columns, read a view or query: what takes no lock, or its own. Once.
+
+        A source that is gone, or can't be read any more, has no rows left to write to. Raises
+        OutputError where the columns can't be made.
+        """
+        if self.source is not None or self.source_gone is not None:
+            return
+        try:
+            self.open_source().close()
+            self.target = make_target(self.conn, self.job, self.output)
+            # Opened anew: it may have columns now that it hadn't.
+            self.source = self.open_source()
+            if self.target.separate:
+                self.rows = reopen(
+                    self.conn,
+                    name=self.target.table,
+                    sql=None,
+                    params={},
+                    key_columns=self.target.keys,
+                )
+            renderer = Template.from_json(self.job.template, self.job.endpoint).bind(
+                self.source.columns
             )
-            renderer = Template.from_json(job.template, job.endpoint).bind(self.source.columns)
-            # Answers overwrite nothing, so what a row holds now is read with what was asked.
-            self.read = [renderer.columns[index] for index in hashed_columns(renderer, self.output)]
-        return self.source
+            self.read = [renderer.columns[n] for n in hashed_columns(renderer, self.output)]
+            self.source.fetch(self.read, [])
+        except SourceError as error:
+            self.source_gone = str(error)
+            store.log(self.conn, "source gone", job_id=self.job.id, why=str(error))
 
-    def make_columns(self) -> None:
-        """Add the output columns, or the output table, that aren't there yet."""
-        made: list[str] = json.loads(self.job.created_columns or "[]")
-        with transaction(self.conn):
-            there = table_columns(self.conn, self.target)
-            if not there:
-                self.conn.execute(self.create_table())
-                there = table_columns(self.conn, self.target)
-                made += list(self.output.names)
-            for column in self.output.columns:
-                if column.name.lower() not in there:
-                    self.conn.execute(
-                        f"ALTER TABLE {quote(self.target)} "
-                        f"ADD COLUMN {quote(column.name)} {column.type}"
-                    )
-                    made.append(column.name)
-            store.update_job(
-                self.conn, self.job.id, created_columns=json.dumps(made, ensure_ascii=False)
-            )
-            there = table_columns(self.conn, self.target)
-        # As the table spells them: SQLite takes Answer for answer, a dictionary doesn't.
-        self.names = tuple(there[name.lower()][0] for name in self.output.names)
-
-    def create_table(self) -> str:
-        """The statement that makes the output table: the source's key, then the answers."""
-        source_columns: dict[str, tuple[str, str, int, int]] = {}
-        if self.job.source and self.job.source_sql is None:
-            source_columns = table_columns(self.conn, self.job.source)
-        lines = []
-        for name, key in zip(output_keys(self.job.keys), self.job.keys, strict=True):
-            declared = source_columns.get(key.lower(), ("", "", 0, 0))[1]
-            kind = "INTEGER" if key != name else plain_type(declared)
-            lines.append(f"{quote(name)} {kind}".rstrip())
-        lines += [f"{quote(column.name)} {column.type}" for column in self.output.columns]
-        keys = ", ".join(quote(name) for name in output_keys(self.job.keys))
-        return (
-            f"CREATE TABLE {quote(self.target)} (\n    "
-            + ",\n    ".join(lines)
-            + f",\n    PRIMARY KEY ({keys})\n)"
+    def open_source(self) -> Source:
+        """The job's source, as it is now."""
+        job = self.job
+        return reopen(
+            self.conn,
+            name=job.source,
+            sql=job.source_sql,
+            params=job.params,
+            key_columns=job.keys,
         )
+
+    def values(self, answer: Any) -> Values | None:
+        """The cells of an answer; None where it doesn't fit the schema."""
+        return (answer,) if self.schema is None else self.schema.check(answer).values
 
     def write_part(self, part: store.Part) -> None:
-        """Write every answer of a part that isn't written yet, then mark the part written."""
+        """Write the answers of a part that aren't written yet, then mark the part written."""
         if self.output.write and part.counts.get("ok"):
-            # Reads a view or query now, before any lock is taken.
-            self.open().fetch(self.read, [])
-            while True:
-                with transaction(self.conn):
-                    page = self.conn.execute(
-                        "SELECT id, row_key, source_hash, answer FROM openai_batch_requests "
-                        "WHERE part_id = ? AND status = 'ok' AND write_status IS NULL "
-                        "ORDER BY id LIMIT ?",
-                        [part.id, PAGE],
-                    ).fetchall()
-                    if page:
-                        self.write_page(page)
-                if len(page) < PAGE:
-                    break
+            for page in self.unwritten(part):
+                self.ready()
+                with Commits(self.conn) as commits:
+                    commits.begin()
+                    self.write_requests(page)
+                    commits.wrote(len(page))
         store.update_part(self.conn, part.id, written_at=clock.now())
 
-    def write_page(self, page: Sequence[tuple[int, Any, bytes, Any]]) -> None:
-        """Write some answers in the transaction that the caller holds."""
-        source = self.open()
-        keys = [row_key for _, row_key, _, _ in page]
-        now = source.fetch(self.read, keys)
-        before = self.existing(keys) if self.output.table else source.fetch(self.names, keys)
-        empty = (None,) * len(self.names)
-        updates: list[tuple[Any, ...]] = []
-        settled: list[tuple[str, str | None, int]] = []
-        for request_id, row_key, digest, answer in page:
-            old = before.get(row_key, empty)
-            status = self.judge(now.get(row_key), digest, old)
-            previous = None
-            if status == "written":
+    def unwritten(self, part: store.Part) -> Iterator[list[tuple[int, Answer]]]:
+        """Pages of the answers of a part that aren't written: (request id, answer)."""
+        after = 0
+        while page := settling.unwritten_page(self.conn, part.id, after, PAGE):
+            after = page[-1][0]
+            answers = []
+            for request_id, row_key, digest, answer in page:
                 values = self.values(answer)
-                previous = remembered(self.names, old, values)
-                updates.append((*values, *decode_key(row_key, len(self.keys))))
-            settled.append((status, previous, request_id))
-            setattr(self.written, status, getattr(self.written, status) + 1)
-        self.conn.executemany(self.statement(), updates)
-        self.conn.executemany(
-            "UPDATE openai_batch_requests SET write_status = ?, previous = ? WHERE id = ?", settled
+                # Checked when it was collected: only an `ok` request comes here.
+                assert values is not None
+                answers.append((request_id, Answer(row_key, digest, values)))
+            yield answers
+
+    def write_requests(self, page: Sequence[tuple[int, Answer]]) -> None:
+        """Write answers and what became of them, in the transaction that the caller holds."""
+        fates = self.write([answer for _, answer in page])
+        settling.set_written(
+            self.conn,
+            [(*fate, request_id) for fate, (request_id, _) in zip(fates, page, strict=True)],
         )
 
-    def existing(self, keys: Sequence[Any]) -> dict[Any, tuple[Any, ...]]:
-        """What the output table holds for these rows now."""
-        target = reopen(
-            self.conn, name=self.target, sql=None, params={}, key_columns=tuple(self.keys)
-        )
-        try:
-            return target.fetch(self.names, keys)
-        finally:
-            target.close()
+    def write(self, answers: Sequence[Answer]) -> list[Fate]:
+        """Write answers in the transaction that the caller holds; `ready` was called before.
 
-    def judge(self, row: tuple[Any, ...] | None, digest: bytes, old: tuple[Any, ...]) -> str:
-        """What becomes of one answer: a `write_status`."""
-        if row is None:
-            return "row_gone"
-        if source_hash(row) != digest:
-            return "stale"
-        if not self.output.replace and any(value is not None for value in old):
-            return "kept_existing"
-        return "written"
+        Returns what became of each. Raises OutputError where a trigger undid the transaction.
+        """
+        if self.source_gone is not None:
+            fates: list[Fate] = [("row_gone", None)] * len(answers)
+        else:
+            fates = self.write_rows(answers)
+        self.written.count(fates)
+        return fates
 
-    def values(self, answer: Any) -> tuple[Any, ...]:
-        """The cells of one answer."""
-        if self.schema is None:
-            return (answer,)
-        checked = self.schema.check(answer)
-        # Checked when it was collected: only an `ok` request comes here.
-        assert checked.values is not None
-        return checked.values
+    def write_rows(self, answers: Sequence[Answer]) -> list[Fate]:
+        """Judge each answer, write those that may be, and remember what that replaced."""
+        target = self.target
+        assert target is not None
+        judged = list(self.judged(answers))
+        updates, inserts = Rows(target.update), Rows(target.insert)
+        width = len(target.keys)
+        for n, (status, old) in enumerate(judged):
+            if status == "written":
+                row_key, _, values = answers[n]
+                key = (row_key,) if width == 1 else decode_key(row_key, width)
+                (inserts if old is None else updates).add(n, (*values, *key))
+        refused = {**updates.write(self.conn), **inserts.write(self.conn)}
+        if refused:
+            self.tell_refused(refused)
+        stored = {} if target.exact else self.stored(answers)
+        return [
+            fate(target, status, old, answer, stored) if n not in refused else KEPT
+            for n, ((status, old), answer) in enumerate(zip(judged, answers, strict=True))
+        ]
 
-    def statement(self) -> str:
-        """The statement that writes one row."""
-        names = [quote(name) for name in self.names]
-        keys = [quote(name) for name in self.keys]
-        if self.output.table is None:
-            sets = ", ".join(f"{name} = ?" for name in names)
-            where = " AND ".join(f"{key} = ?" for key in keys)
-            return f"UPDATE {quote(self.target)} SET {sets} WHERE {where}"
-        marks = ", ".join("?" for _ in [*names, *keys])
-        sets = ", ".join(f"{name} = excluded.{name}" for name in names)
-        return (
-            f"INSERT INTO {quote(self.target)} ({', '.join([*names, *keys])}) VALUES ({marks}) "
-            f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sets}"
-        )
+    def judged(self, answers: Sequence[Answer]) -> Iterator[tuple[str, Values | None]]:
+        """What may become of each answer, and what its cells hold (None: there is no row yet)."""
+        width = len(self.read)
+        found, before = self.found(answers)
+        for answer in answers:
+            row = found.get(answer.row_key)
+            if row is None:
+                yield "row_gone", None
+                continue
+            old = before.get(answer.row_key) if self.rows is not None else row[width:]
+            if source_hash(row[:width]) != answer.source_hash and not self.accept_stale:
+                yield "stale", old
+            elif old is None or self.output.replace or old.count(None) == len(old):
+                yield "written", old
+            else:
+                yield "kept_existing", old
+
+    def found(
+        self, answers: Sequence[Answer]
+    ) -> tuple[dict[SQLiteValue, Values], dict[SQLiteValue, Values]]:
+        """The rows as they are now: what was asked about and the answers, by row key."""
+        source, target = self.source, self.target
+        assert source is not None
+        assert target is not None
+        keys = [answer.row_key for answer in answers]
+        if self.rows is not None:
+            return source.fetch(self.read, keys), self.rows.fetch(target.names, keys)
+        return source.fetch([*self.read, *target.names], keys), {}
+
+    def stored(self, answers: Sequence[Answer]) -> dict[SQLiteValue, Values]:
+        """What the cells hold now, by row key: the table may change what it is given."""
+        source, target = self.rows or self.source, self.target
+        assert source is not None
+        assert target is not None
+        return source.fetch(target.names, [answer.row_key for answer in answers])
+
+    def tell_refused(self, refused: dict[int, str]) -> None:
+        """Log that the table itself refused rows (a CHECK, a trigger): they keep what they held."""
+        why = next(iter(refused.values()))
+        store.log(self.conn, "refused", job_id=self.job.id, rows=len(refused), why=why)
 
 
-def plain_type(declared: str) -> str:
-    """A declared type as one that a STRICT table would take too."""
-    kind = declared.upper()
-    if "INT" in kind:
-        return "INTEGER"
-    if any(word in kind for word in ("CHAR", "CLOB", "TEXT")):
-        return "TEXT"
-    if any(word in kind for word in ("REAL", "FLOA", "DOUB")):
-        return "REAL"
-    return ""
+def fate(
+    target: Target,
+    status: str,
+    old: Values | None,
+    answer: Answer,
+    stored: Mapping[SQLiteValue, Values],
+) -> Fate:
+    """What became of an answer, and what has to be remembered of its write."""
+    if status != "written":
+        return status, None
+    now = stored.get(answer.row_key)
+    if now is None and old is not None and old.count(None) == len(old):
+        return status, plain(answer.values)
+    if now is not None and now == old:
+        # A trigger took the write back.
+        return KEPT
+    return status, remember(target.names, old, answer.values, now)
 
 
-def remembered(names: Sequence[str], old: Sequence[Any], new: Sequence[Any]) -> str:
-    """What a write replaced and a hash of what it wrote: all that an undo needs."""
-    memory: dict[str, Any] = {"wrote": source_hash(new).hex()}
-    replaced = {
-        name: {"$base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
-        for name, value in zip(names, old, strict=True)
-        if value is not None
-    }
-    if replaced:
-        memory["was"] = replaced
-    return json.dumps(memory, ensure_ascii=False)
+class Rows:
+    """Rows for one statement, each with its place among the answers."""
+
+    def __init__(self, sql: str) -> None:
+        self.sql = sql
+        self.places: list[int] = []
+        self.rows: list[Values] = []
+
+    def add(self, place: int, row: Values) -> None:
+        """Take in one row."""
+        self.places.append(place)
+        self.rows.append(row)
+
+    def write(self, conn: sqlite3.Connection) -> dict[int, str]:
+        """Write the rows. Returns SQLite's words for those that the table refused, by place."""
+        refused: dict[int, str] = {}
+        left = iter(self.rows)
+        begun = 0
+
+        def counted() -> Iterator[Values]:
+            nonlocal begun
+            for row in left:
+                begun += 1
+                yield row
+
+        while begun < len(self.rows):
+            try:
+                conn.executemany(self.sql, counted())
+            except sqlite3.Error as error:
+                if explain(error, "") is not None:
+                    raise  # it is about the file: locked, full, damaged
+                if not conn.in_transaction:
+                    raise OutputError(f"A trigger undoes what is written: {error}.") from error
+                # The rows before it are written, and the iterator stands behind it.
+                refused[self.places[begun - 1]] = str(error)
+        return refused

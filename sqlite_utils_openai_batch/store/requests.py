@@ -98,13 +98,22 @@ def nth_pending(conn: sqlite3.Connection, part_id: int, line: int) -> int | None
 
 
 def end_pending(
-    conn: sqlite3.Connection, part_id: int, status: str, code: str | None, message: str
+    conn: sqlite3.Connection,
+    part_id: int,
+    status: str,
+    code: str | None,
+    message: str,
+    most: int = -1,
 ) -> int:
-    """Give every request of a part that is still pending this outcome. Returns how many."""
+    """Give the requests of a part that are still pending this outcome. Returns how many.
+
+    With `most`, only so many of them.
+    """
     cursor = conn.execute(
         "UPDATE openai_batch_requests SET status = ?, error_code = ?, error_message = ? "
-        "WHERE part_id = ? AND status = 'pending'",
-        [status, code, message, part_id],
+        "WHERE id IN (SELECT id FROM openai_batch_requests "
+        "WHERE part_id = ? AND status = 'pending' LIMIT ?)",
+        [status, code, message, part_id, most],
     )
     return cursor.rowcount
 
@@ -159,7 +168,7 @@ def examples(
         (message,) = conn.execute(
             "SELECT error_message FROM openai_batch_requests WHERE job_id = ? AND status = ? "
             "AND status NOT IN ('pending', 'ok') "
-            "GROUP BY error_message ORDER BY count(*) DESC LIMIT 1",
+            "GROUP BY error_message ORDER BY count(*) DESC, min(id) LIMIT 1",
             [job_id, status],
         ).fetchone()
         keys = conn.execute(

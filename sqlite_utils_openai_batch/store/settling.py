@@ -1,0 +1,98 @@
+"""Every statement about what became of requests, and of their answers."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+
+class Asked(NamedTuple):
+    """A request, as far as an answer to it has to know."""
+
+    id: int
+    part_id: int | None
+    status: str
+    row_key: Any
+    source_hash: bytes
+
+
+ASKED = "SELECT id, part_id, status, row_key, source_hash FROM openai_batch_requests"
+
+
+def asked(conn: sqlite3.Connection, job_id: int, ids: Sequence[int]) -> dict[int, Asked]:
+    """Those of these requests that are a job's, by id. `ids` ascend."""
+    if not ids:
+        return {}
+    found: list[tuple[Any, ...]] = []
+    if ids[-1] - ids[0] < 4 * len(ids):
+        # Close together: one walk is cheaper than as many searches.
+        found = conn.execute(
+            f"{ASKED} WHERE id BETWEEN ? AND ? AND job_id = ?", [ids[0], ids[-1], job_id]
+        ).fetchall()
+    else:
+        for start in range(0, len(ids), 500):
+            some = ids[start : start + 500]
+            marks = ",".join("?" * len(some))
+            found += conn.execute(
+                f"{ASKED} WHERE id IN ({marks}) AND job_id = ?", [*some, job_id]
+            ).fetchall()
+    return {row[0]: Asked._make(row) for row in found}
+
+
+def answers_of(conn: sqlite3.Connection, ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    """What requests were settled with, from the answer to the tokens, by id."""
+    found: dict[int, tuple[Any, ...]] = {}
+    for start in range(0, len(ids), 500):
+        some = ids[start : start + 500]
+        rows = conn.execute(
+            "SELECT id, answer, error_code, error_message, finish_reason, model, prompt_tokens, "
+            "cached_tokens, completion_tokens, reasoning_tokens FROM openai_batch_requests "
+            f"WHERE id IN ({','.join('?' * len(some))})",
+            some,
+        ).fetchall()
+        found |= {row[0]: row[1:] for row in rows}
+    return found
+
+
+def disown_responses(
+    conn: sqlite3.Connection, lines: Iterable[tuple[Any, Any, Any, str, int, Any]]
+) -> None:
+    """Let kept lines belong to no request: what they name isn't there."""
+    conn.executemany(
+        "UPDATE openai_batch_responses SET request_id = NULL WHERE file_id = ? AND line_number = ?",
+        [(file_id, number) for _, _, _, file_id, number, _ in lines],
+    )
+
+
+def set_settled(conn: sqlite3.Connection, found: Iterable[Sequence[Any]]) -> None:
+    """Give requests what their lines say: (status, answer, error code, message, finish reason,
+    model, prompt, cached, completion and reasoning tokens, write status, previous, request id).
+    """
+    conn.executemany(
+        "UPDATE openai_batch_requests SET status = ?, answer = ?, error_code = ?, "
+        "error_message = ?, finish_reason = ?, model = ?, prompt_tokens = ?, cached_tokens = ?, "
+        "completion_tokens = ?, reasoning_tokens = ?, write_status = ?, previous = ? WHERE id = ?",
+        found,
+    )
+
+
+def unwritten_page(
+    conn: sqlite3.Connection, part_id: int, after: int, size: int
+) -> list[tuple[int, Any, bytes, Any]]:
+    """The next answers of a part that aren't written: (id, row_key, source_hash, answer)."""
+    return conn.execute(
+        "SELECT id, row_key, source_hash, answer FROM openai_batch_requests "
+        "WHERE part_id = ? AND id > ? AND status = 'ok' AND write_status IS NULL "
+        "ORDER BY id LIMIT ?",
+        [part_id, after, size],
+    ).fetchall()
+
+
+def set_written(
+    conn: sqlite3.Connection, found: Iterable[tuple[str | None, str | None, int]]
+) -> None:
+    """Record what became of answers: (write status, previous, request id)."""
+    conn.executemany(
+        "UPDATE openai_batch_requests SET write_status = ?, previous = ? WHERE id = ?", found
+    )

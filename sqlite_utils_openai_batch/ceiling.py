@@ -101,7 +101,7 @@ class PartBound:
     prices: Prices
     counter: Counter
     endpoint: str
-    model: str
+    models: tuple[str, ...]
     window: int | None = None
     requests: int = 0
     answers: int = 0
@@ -116,20 +116,21 @@ class PartBound:
         prices = stored_prices(job.settings)
         if job.max_cost_nanousd is None or prices is None:
             return None
-        model = job.model or ""
-        counter = counter_for(model, prices.model) if prices.model else counter_for(model)
-        return cls(prices, counter, job.endpoint, model, job.settings.get("context_window"))
+        models = (job.model or "", *([prices.model] if prices.model else []))
+        window = job.settings.get("context_window")
+        return cls(prices, counter_for(*models), job.endpoint, models, window)
 
     def add(self, line: bytes) -> None:
         """Take a line that is about to be sent."""
         self.longest = max(self.longest, len(line))
         self._waiting.append(orjson.loads(line)["body"])
         if len(self._waiting) >= AT_ONCE:
-            self._count()
+            self.count()
 
-    def _count(self) -> None:
+    def count(self) -> PartBound:
+        """Count the lines that were taken so far: before a transaction, since it takes its time."""
         for body in self._waiting:
-            cap = cap_of(body, self.endpoint, self.model, self.window).tokens
+            cap = cap_of(body, self.endpoint, self.models, self.window).tokens
             self.completion = plus(self.completion, cap)
             self.answers += answers_asked(body)
         for counted in count_requests(self.counter, self._waiting, self.endpoint):
@@ -137,17 +138,16 @@ class PartBound:
             self.longest = max(self.longest, counted.most or 0)
         self.requests += len(self._waiting)
         self._waiting.clear()
+        return self
 
     @property
     def nanousd(self) -> int | None:
-        """The bound; None where nothing bounds it."""
-        self._count()
+        """The bound of the lines counted; None where nothing bounds it."""
         return most_cost(self.prices, self.prompt, self.completion, self.longest)
 
     @property
     def input_nanousd(self) -> int | None:
         """The bound if the answers had no tokens at all."""
-        self._count()
         return most_cost(self.prices, self.prompt, 0, self.longest)
 
 

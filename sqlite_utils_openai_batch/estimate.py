@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -74,14 +74,17 @@ class Cap:
     source: str
 
 
-def cap_of(body: Mapping[str, Any], endpoint: str, model: str, window: int | None) -> Cap:
-    """What bounds the answers to a request with this body."""
+def cap_of(
+    body: Mapping[str, Any], endpoint: str, models: Sequence[str], window: int | None
+) -> Cap:
+    """What bounds the answers to a request; by the first model that something is known of."""
     if endpoint == EMBEDDINGS:
         return Cap(0, "request")
     capped = output_cap(body)
     if capped is not None:
         return Cap(capped, "request")
-    for tokens, source in ((model_cap(model), "model"), (window, "context")):
+    own = next((cap for cap in map(model_cap, models) if cap is not None), None)
+    for tokens, source in ((own, "model"), (window, "context")):
         if tokens is not None:
             return Cap(tokens * answers_asked(body), source)
     return Cap(None, "none")
@@ -175,7 +178,8 @@ def estimate(
     """
     found = sample.result()
     longest = max(sample.longest, *sample.per_request(), 1)
-    cap = cap_of(body, sample.endpoint, model, money.window)
+    models = [model, *([money.price_as] if money.price_as else [])]
+    cap = cap_of(body, sample.endpoint, models, money.window)
     earlier = earlier_answers(conn, template_hash, money.base_url) if conn else None
     output = 0 if sample.endpoint == EMBEDDINGS else None
     if earlier is not None:

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import clock, store
+from .ceiling import check_ceiling
 from .database import transaction
 from .errors import SourceError, UnrenderableRow
+from .estimate import Distinct, Estimate, estimate
 from .limits import Planner
 from .plan import Plan
+from .sampling import Sample
 from .template import source_hash
 
 # Rule 10 of DESIGN section 7: short locks.
@@ -35,6 +38,9 @@ class Tally:
     parts: int = 0
     largest: int = 0
     first_problem: str | None = None
+    sample: Sample | None = None
+    distinct: Distinct | None = None
+    estimate: Estimate | None = None
 
     @property
     def rows(self) -> int:
@@ -100,6 +106,10 @@ def rendered_rows(
             tally.bytes += len(line)
             tally.parts += starts
             tally.largest = max(tally.largest, len(line))
+            if tally.sample is not None:
+                tally.sample.add(line, row_key)
+            if tally.distinct is not None:
+                tally.distinct.add(digest)
             yield Rendered(position, row_key, digest, "pending", line, None, starts)
 
 
@@ -112,13 +122,38 @@ def blank_sentence(plan: Plan, row_key: Any) -> str:
     )
 
 
-def survey(plan: Plan, examples: int = 0) -> tuple[Tally, list[Rendered]]:
+def new_tally(plan: Plan) -> Tally:
+    """A tally that counts tokens and identical requests too."""
+    money = plan.ask.money
+    sample = Sample(money.counter(plan.model), plan.template.endpoint, money.window)
+    # Where a row's hash doesn't cover all that is rendered, it can't tell what is identical.
+    whole = len(plan.hashed) == len(plan.renderer.columns)
+    return Tally(sample=sample, distinct=Distinct() if whole else None)
+
+
+def estimated(conn: sqlite3.Connection, plan: Plan, tally: Tally) -> Estimate:
+    """What the rows in a tally of `new_tally` will cost, kept there as well."""
+    assert tally.sample is not None
+    tally.estimate = estimate(
+        conn if store.exists(conn) else None,
+        tally.sample,
+        plan.ask.money,
+        body=plan.template.body,
+        template_hash=plan.template.hash,
+        model=plan.model,
+        same=tally.distinct.repeated() if tally.distinct else 0,
+    )
+    return tally.estimate
+
+
+def survey(conn: sqlite3.Connection, plan: Plan, examples: int = 0) -> tuple[Tally, list[Rendered]]:
     """Read and render all rows without keeping them: the counts, and the first few requests."""
-    tally = Tally()
+    tally = new_tally(plan)
     shown: list[Rendered] = []
     for row in rendered_rows(plan, tally, "preview"):
         if row.status == "pending" and len(shown) < examples:
             shown.append(row)
+    estimated(conn, plan, tally)
     return tally, shown
 
 
@@ -219,7 +254,7 @@ def prepare(
             conn, job_values(plan, uid, provider, base_url, account, settings)
         )
         first_id = store.reserve_ids(conn, job_id, max(total, 1))
-    tally = Tally()
+    tally = new_tally(plan)
     try:
         fill(conn, plan, job_id, uid, first_id, total, tally, progress)
     except BaseException:
@@ -248,19 +283,46 @@ def fill(
         if progress and row.position % 10_000 == 0:
             progress(row.position)
     writer.commit()
+    found = estimated(conn, plan, tally)
+    check_ceiling(found, plan.model)
     with transaction(conn):
         store.drop_placeholder(conn, job_id)
         finish_empty_parts(conn, job_id)
+        share_estimate(conn, job_id, found, tally.bytes)
         store.update_job(
             conn,
             job_id,
             requests=tally.asked + tally.unrenderable + tally.too_large,
             skipped=tally.blank,
+            **estimate_values(store.get_job(conn, job_id), found),
             lease_owner=None,
             lease_until=None,
         )
         store.log(conn, "prepared", job_id=job_id, requests=tally.asked, parts=tally.parts)
     store.build_indexes(conn)
+
+
+def estimate_values(job: store.Job, found: Estimate) -> dict[str, Any]:
+    """The columns of a job that hold its estimate."""
+    return {
+        "estimated_input_tokens": found.input.tokens,
+        "estimated_cost_nanousd": found.about,
+        "upper_cost_nanousd": found.most,
+        "options": json.dumps({**job.settings, "estimate": found.to_data()}),
+    }
+
+
+def share_estimate(
+    conn: sqlite3.Connection, job_id: int, found: Estimate, whole_bytes: int
+) -> None:
+    """Give each part its share of the estimate, by its bytes and requests."""
+    for part in store.list_parts(conn, job_id):
+        store.update_part(
+            conn,
+            part.id,
+            estimated_tokens=found.share(part.bytes, whole_bytes),
+            upper_cost_nanousd=found.share_of_most(part.bytes, part.requests, whole_bytes),
+        )
 
 
 def finish_empty_parts(conn: sqlite3.Connection, job_id: int) -> None:
@@ -290,6 +352,8 @@ def job_values(
         "blanks": ask.blanks,
         "part_requests": ask.part_requests,
         "part_bytes": ask.part_bytes,
+        "prices": ask.money.prices.to_data() if ask.money.prices else None,
+        "context_window": ask.money.window,
         **settings,
     }
     return {
@@ -309,6 +373,7 @@ def job_values(
         "provider": provider,
         "base_url": base_url,
         "account": account,
+        "max_cost_nanousd": ask.money.max_cost,
         "options": json.dumps({key: value for key, value in chosen.items() if value is not None}),
         "created_at": clock.now(),
         "lease_owner": store.OWNER,

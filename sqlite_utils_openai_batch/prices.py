@@ -282,12 +282,15 @@ def stored_prices(options: Mapping[str, Any]) -> Prices | None:
 
 
 def usd(nanousd: int, *, up: bool = False) -> str:
-    """An amount for people: `$1.07`, under a cent two significant digits; `up` for bounds."""
+    """An amount for people: `$1.07`, under a cent two significant digits.
+
+    `up` is for bounds: rounded up, and of less than ten cents two digits as well.
+    """
     rounding = ROUND_CEILING if up else ROUND_HALF_EVEN
     amount = Decimal(nanousd) / 1_000_000_000
-    if nanousd >= CENT or nanousd <= 0:
-        return f"${amount.quantize(Decimal('0.01'), rounding=rounding):,}"
     digits = amount.quantize(Decimal(1).scaleb(amount.adjusted() - 1), rounding=rounding)
+    if digits >= Decimal("0.1" if up else "0.01") or nanousd <= 0:
+        return f"${amount.quantize(Decimal('0.01'), rounding=rounding):,}"
     return f"${digits:f}" if digits >= Decimal("0.0001") else "less than $0.0001"
 
 

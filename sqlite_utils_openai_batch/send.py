@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import capacity, clock, store
 from .api import BatchState, Provider
+from .ceiling import PartBound, reserve
 from .database import transaction
 from .errors import UnrenderableRow
 from .limits import cap_for
@@ -35,6 +36,7 @@ class RenderedPart:
     hashes: list[tuple[bytes, int]]
     gone: list[tuple[str, str | None, str | None, int]]
     overflow: list[int]
+    bound: PartBound | None
 
 
 class Sender:
@@ -84,6 +86,8 @@ class Sender:
         gone: list[tuple[str, str | None, str | None, int]] = []
         overflow: list[int] = []
         size = lines = after = 0
+        # The ceiling may have been set since this pass began.
+        bound = PartBound.of_job(store.get_job(self.conn, self.job.id))
         with path.open("wb") as file:
             while page := store.pending_page(self.conn, part.id, after):
                 after = page[-1][0]
@@ -113,7 +117,11 @@ class Sender:
                     file.write(line)
                     size += len(line)
                     lines += 1
-        return RenderedPart(path, digest.digest()[:16], size, lines, hashes, gone, overflow)
+                    if bound is not None:
+                        bound.add(line)
+        if bound is not None:
+            bound.count()
+        return RenderedPart(path, digest.digest()[:16], size, lines, hashes, gone, overflow, bound)
 
     def send(self, part: store.Part) -> BatchState | None:
         """Send a prepared part that this process holds. None where nothing was left to send.
@@ -133,7 +141,8 @@ class Sender:
     def intend(self, part: store.Part, rendered: RenderedPart) -> str | None:
         """Record what is about to be sent, before it is. None where it may not go out now.
 
-        Approval, lease, queue and the step itself are one transaction.
+        Approval, lease, queue, ceiling and the step itself are one transaction. Raises
+        NeedsAttention where the ceiling wouldn't hold: then nothing was changed.
         """
         send = part.sends + 1
         token = f"{self.job.uid}-{part.number}-{send}"
@@ -150,6 +159,7 @@ class Sender:
                     self.conn, part, "completed", ended_at=now, collected_at=now, requests=0
                 )
                 return None
+            reserve(self.conn, store.get_job(self.conn, self.job.id), part, rendered.bound)
             mine = store.move_part(
                 self.conn,
                 part,

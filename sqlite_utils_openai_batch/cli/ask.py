@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .framework import INTERRUPTED, Command, confirm, option, talk
+from .money import check_may_send
 from .options import (
     ANSWERS,
     ask_options,
@@ -73,7 +74,7 @@ def preview(
     place = place_without_key(options)
     plan = settle(conn, read_ask(table, options, place), **model_default(place))
     try:
-        tally, shown = survey(plan, count)
+        tally, shown = survey(conn, plan, count)
         for number, rendered in enumerate(shown, 1):
             if raw:
                 click.echo(rendered.line.decode(), nl=False)
@@ -85,8 +86,8 @@ def preview(
         if shown and not raw:
             talk()
         free = shutil.disk_usage(tempfile.gettempdir()).free
-        talk(summary_screen(plan, tally, place, free, whole_source(plan)))
-        for warning in plan.warnings:
+        talk(summary_screen(plan, tally, place, free, whole_source(plan), **queue(conn, plan)))
+        for warning in all_warnings(plan, tally):
             talk(f"Warning: {warning}")
         check_output(conn, plan.source, plan.output)
         talk("\nNothing was sent. Next: run with the same options.")
@@ -116,6 +117,20 @@ def whole_source(plan: Plan) -> int | None:
     """The number of all rows of the source, where only some of them were chosen."""
     chosen = plan.ask.where is not None or plan.ask.limit is not None
     return plan.source.total() if chosen else None
+
+
+def queue(conn: sqlite3.Connection, plan: Plan) -> dict[str, Any]:
+    """The queue limit and the pace of the provider, where this database knows them."""
+    from .money import queue_figures
+
+    return queue_figures(conn, plan.ask.money, plan.model)
+
+
+def all_warnings(plan: Plan, tally: Tally) -> list[str]:
+    """What to say before anything is paid, about the source and about the money."""
+    from .money import estimate_warnings
+
+    return [*plan.warnings, *(estimate_warnings(tally.estimate, plan) if tally.estimate else ())]
 
 
 def nothing_to_ask(plan: Plan) -> str:
@@ -149,9 +164,9 @@ def prepare_command(db: str, table: str | None, **options: Any) -> None:
         if made is None:
             return
         job, plan, tally, place = made
-        talk(summary_screen(plan, tally, place, None, whole_source(plan)))
+        talk(summary_screen(plan, tally, place, None, whole_source(plan), **queue(conn, plan)))
         plan.close()
-        for warning in plan.warnings:
+        for warning in all_warnings(plan, tally):
             talk(f"Warning: {warning}")
         talk(f"\nNothing was sent. Next: {COMMAND} submit {shlex.quote(db)} {job.id}")
         click.echo(job.id)
@@ -259,19 +274,16 @@ def run(
     from .text import confirmation
 
     can_ask = sys.stdin.isatty() and sys.stderr.isatty()
-    if not yes and not can_ask:
-        from ..errors import UsageError
-
-        raise UsageError("Without a terminal to ask on, sending needs -y (or use preview).")
+    check_may_send(yes, options.get("max_cost"), can_ask)
     made = make_job(conn, db, table, options, places)
     if made is None:
         return
     job, plan, tally, place = made
     plan.close()
-    for warning in plan.warnings:
+    for warning in all_warnings(plan, tally):
         talk(f"Warning: {warning}")
-    if tally.asked and not yes:
-        talk(confirmation(job, plan, place, tally.asked, db))
+    if tally.asked and not yes and can_ask:
+        talk(confirmation(job, plan, place, tally, db))
         try:
             agreed = confirm("Send?")
         except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from .framework import (
     option,
     talk,
 )
+from .money import check_may_send, job_ceiling, job_expects, max_cost_option, raise_ceiling
 from .options import db_argument, job_argument, key_option, poll_option, yes_option
 
 if TYPE_CHECKING:
@@ -33,10 +34,16 @@ if TYPE_CHECKING:
 @job_argument
 @option("--accept-account", is_flag=True, section="Where it runs",
         help="Go on with this key's account where the job began with another")  # fmt: skip
+@max_cost_option
 @key_option
 @yes_option
 def submit_command(
-    db: str, job: str | None, accept_account: bool, key: str | None, yes: bool
+    db: str,
+    job: str | None,
+    accept_account: bool,
+    max_cost: str | None,
+    key: str | None,
+    yes: bool,
 ) -> None:
     """Send a prepared job, or go on with a paused one.
 
@@ -48,7 +55,6 @@ def submit_command(
 
     from .. import store
     from ..database import connect
-    from ..errors import UsageError
     from ..places import Places
     from ..sync import approve
     from .text import title
@@ -56,19 +62,22 @@ def submit_command(
     with closing(connect(db)) as conn, Places(key=key) as places:
         store.check_version(conn)
         found = job_to_submit(conn, db, job)
-        if not yes:
-            if not (sys.stdin.isatty() and sys.stderr.isatty()):
-                raise UsageError("Without a terminal to ask on, sending needs -y.")
+        can_ask = sys.stdin.isatty() and sys.stderr.isatty()
+        check_may_send(yes, max_cost, can_ask)
+        ceiling = job_ceiling(conn, found, max_cost) if max_cost else None
+        if not yes and can_ask:
             from ..output import Output
 
             talk(f"Job {found.id}: {title(found, Output.from_json(found.output))}")
-            talk(f"Ask {found.model} about {found.requests:,} rows?")
+            talk(f"Ask {found.model} about {found.requests:,} rows? {job_expects(found, ceiling)}")
             if not confirm("Send?"):
                 talk("Nothing was sent.")
                 return
         if accept_account:
             store.update_job(conn, found.id, account=places.of_job(found).account)
             found = store.get_job(conn, found.id)
+        if ceiling is not None:
+            found = raise_ceiling(conn, found, ceiling)
         follow(conn, db, [approve(conn, found)], places, poll=None, once=True)
 
 

@@ -17,8 +17,9 @@ from .options import db_argument, job_argument
 
 @click.command("jobs", cls=Command)
 @db_argument
+@option("--totals", is_flag=True, help="What the jobs of each month cost, instead")
 @output_options  # type: ignore[untyped-decorator]
-def jobs_command(db: str, **formats: Any) -> None:
+def jobs_command(db: str, totals: bool, **formats: Any) -> None:
     """List the jobs, newest first.
 
     \b
@@ -29,13 +30,23 @@ def jobs_command(db: str, **formats: Any) -> None:
 
     from .. import store
     from ..database import connect
+    from .money import month_record, month_sentence, months_of, months_screen
     from .text import COMMAND, jobs_screen
 
     with closing(connect(db)) as conn:
         store.check_version(conn)
+        months = months_of(conn)
         found = [
             (job, store.outcomes(store.list_parts(conn, job.id))) for job in store.list_jobs(conn)
         ]
+    if totals and (any_format(formats) or not months):
+        headers = ["month", "jobs", "requests", "prompt_tokens", "completion_tokens",
+                   "cost_usd", "unknown_cost"]  # fmt: skip
+        write_rows(headers, map(month_record, months), formats)
+        return
+    if totals:
+        click.echo(months_screen(months))
+        return
     if any_format(formats):
         headers = ["id", "name", "source", "model", "status", "requests", "done", "failed",
                    "cost_usd", "created_at", "finished_at", "message"]  # fmt: skip
@@ -45,7 +56,8 @@ def jobs_command(db: str, **formats: Any) -> None:
         talk(f"No jobs in '{db}' yet. Start one with: {COMMAND} run {shlex.quote(db)} TABLE …")
         return
     click.echo(jobs_screen(found))
-    talk(f"Details: {COMMAND} show {shlex.quote(db)} {found[0][0].id}")
+    spent = month_sentence(months[0]) if months else ""
+    talk(f"{spent}Details: {COMMAND} show {shlex.quote(db)} {found[0][0].id}")
 
 
 def job_record(job: Any, counts: dict[str, int]) -> list[Any]:

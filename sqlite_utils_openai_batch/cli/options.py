@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .framework import option, talk
+from .money import money_options, read_money
 
 if TYPE_CHECKING:
     from ..places import Places
@@ -106,7 +107,9 @@ place_options = together(
            help="Ask even if an unfinished job asks the same"),
 )  # fmt: skip
 
-ask_options = together(row_options, request_options, answer_options, limit_options, place_options)
+ask_options = together(
+    row_options, request_options, answer_options, money_options, limit_options, place_options
+)
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,9 @@ def read_place(options: dict[str, Any]) -> Place:
 def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     """Turn the command line into an `Ask`."""
     from ..body import parse_option
-    from ..plan import Ask
+    from ..plan import DEFAULT_MODEL, Ask
 
+    model = options["model"] or place.default_model or DEFAULT_MODEL
     body = {name: parse_option(name, value) for name, value in options.pop("options")}
     names = ("sql", "pk", "where", "order", "limit", "blanks", "model", "system", "prompt",
              "schema", "endpoint", "name", "output", "output_table", "prefix", "replace",
@@ -164,6 +168,7 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
         params=dict(options.pop("params")),
         options=body,
         write=not options.pop("no_write"),
+        money=read_money(options, place, model, given["endpoint"]),
         provider=place.provider,
         **given,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import string
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import clock
 from .figures import counted, cut, duration, percent, size
+from .money import confirmation_line, estimate_rows, job_cost_line, same_words
 
 if TYPE_CHECKING:
     from ..output import Output
@@ -40,6 +42,9 @@ LEFT_ALONE = {
         "are gone: their answers are kept in the job",
     ),
 }
+
+# What a job's message says where its ceiling is in the way.
+RAISE = re.compile(r"--max-cost [\d.]*\d")
 
 
 def row(label: str, text: str) -> str:
@@ -94,16 +99,18 @@ def status_words(job: Job, counts: dict[str, int]) -> str:
 
 def cost_words(job: Job) -> str:
     """What a job has cost; `-` where that isn't known."""
+    from ..prices import usd
+
     if job.cost_nanousd is not None:
-        return f"${job.cost_nanousd / 1e9:,.2f}"
+        return usd(job.cost_nanousd)
     return "none" if own_server(job) else "-"
 
 
 def own_server(job: Job) -> bool:
     """Whether a job runs on this machine, and so costs nothing."""
-    if job.provider == "local":
-        return True
-    return host_words(job).split(":")[0] in ("127.0.0.1", "localhost", "::1")
+    from ..prices import job_is_own
+
+    return job_is_own(job.provider, job.base_url, job.settings)
 
 
 def progress(job: Job, counts: dict[str, int]) -> str:
@@ -182,8 +189,8 @@ def show_screen(
     lines += asked_lines(job, counts, examples)
     answered = f", answered by {', '.join(models)}" if models and models != [job.model] else ""
     lines.append(row("Model", f"{job.model or '-'}{answered}"))
-    lines += token_lines(parts)
-    lines.append(row("Cost", cost_line(job)))
+    lines += token_lines(job, parts)
+    lines.append(row("Cost", job_cost_line(job)))
     lines.append(row("Time", time_line(job)))
     lines += part_lines(parts)
     lines += next_lines(job, counts, path)
@@ -192,7 +199,9 @@ def show_screen(
 
 def mend(job: Job, path: str) -> str:
     """The command that lets a paused job go on."""
-    return f"{COMMAND} submit {shlex.quote(path)} {job.id}"
+    found = RAISE.search(job.message or "")
+    raised = f" {found[0]}" if found else ""
+    return f"{COMMAND} submit {shlex.quote(path)} {job.id}{raised}"
 
 
 def asked_lines(
@@ -223,25 +232,20 @@ def asked_lines(
     return lines
 
 
-def token_lines(parts: Sequence[Part]) -> list[str]:
+def token_lines(job: Job, parts: Sequence[Part]) -> list[str]:
     """Tokens as the provider counted them; no line where it counted none."""
     sums = [
         sum(getattr(part, name) or 0 for part in parts)
-        for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
+        for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
     ]
     if not any(sums):
         return []
     cached = f" ({sums[1]:,} cached)" if sums[1] else ""
-    return [row("Tokens", f"{sums[0]:,} in{cached} · {sums[2]:,} out")]
-
-
-def cost_line(job: Job) -> str:
-    """What is known of the cost."""
-    if own_server(job):
-        return "none (own server)"
-    if job.cost_nanousd is None:
-        return "not known"
-    return cost_words(job)
+    reasoned = f" ({sums[3]:,} reasoning)" if sums[3] else ""
+    expected = job.estimated_input_tokens
+    told = expected is not None and not own_server(job)
+    estimate = f" · estimate {expected:,} in" if told else ""
+    return [row("Tokens", f"{sums[0]:,} in{cached} · {sums[2]:,} out{reasoned}{estimate}")]
 
 
 def time_line(job: Job) -> str:
@@ -315,11 +319,19 @@ def said(body: dict[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def summary_screen(
-    plan: Plan, tally: Tally, place: Place, free_bytes: int | None, total: int | None = None
+    plan: Plan,
+    tally: Tally,
+    place: Place,
+    free_bytes: int | None,
+    total: int | None = None,
+    *,
+    limit: int | None = None,
+    pace: float | None = None,
 ) -> str:
     """What a job would ask, where, and what it would write.
 
-    `total` is the number of all rows of the source where only some of them were chosen.
+    `total` is the number of all rows of the source where only some of them were chosen; `limit`
+    (tokens) and `pace` (seconds a part) are those of the provider's queue.
     """
     rows = f"{counted(tally.rows if total is None else total, 'row')} in {source_name(plan)}"
     if total is not None:
@@ -333,13 +345,16 @@ def summary_screen(
     free = f", {size(free_bytes)} free" if free_bytes is not None else ""
     known = not place.key_from.startswith("no key")
     key = f", key from {place.key_from}" if known else f", {place.key_from}"
+    found = tally.estimate
+    same = same_words(found) if found else None
     lines = [
         row("Rows", rows),
+        *([row("Same", same)] if same else []),
         row("Model", f"{plan.model} at {place.host}{key}"),
         row("Parts", f"{tally.parts:,} ({size(tally.bytes)}; a temporary file per part{free})"),
     ]
-    if place.provider == "local" or place.host.startswith(("127.0.0.1", "localhost")):
-        lines.append(row("Cost", "none (own server)"))
+    if found is not None:
+        lines += [row(*one) for one in estimate_rows(found, plan, place, limit=limit, pace=pace)]
     lines.append(row("Writes", writes_words(plan)))
     if tally.first_problem:
         lines.append(row("Problems", cut(tally.first_problem, 100)))
@@ -362,12 +377,13 @@ def writes_words(plan: Plan) -> str:
     return columns
 
 
-def confirmation(job: Job, plan: Plan, place: Place, asked: int, path: str) -> str:
+def confirmation(job: Job, plan: Plan, place: Place, tally: Tally, path: str) -> str:
     """The question before anything is sent."""
     lines = [
-        f"Ask {plan.model} about {counted(asked, 'row')} of {plan.source.name or 'the query'}?"
+        f"Ask {plan.model} about {counted(tally.asked, 'row')} of {plan.source.name or 'the query'}?"
     ]
-    lines.append(f"Data goes to {place.host}.")
+    if tally.estimate is not None:
+        lines.append(confirmation_line(tally.estimate, place.host))
     if plan.output.write:
         lines.append(f"Columns: {', '.join(plan.output.names)}.")
     return "\n".join(lines)

@@ -27,7 +27,10 @@ class OutputColumn:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where answers go. `table` is None where that is the source table itself."""
+    """Where answers go. `table` is None where that is the source table itself.
+
+    `responses` tells which response lines are kept as they came: `all`, `failed`, `none`.
+    """
 
     table: str | None
     columns: tuple[OutputColumn, ...]
@@ -61,6 +64,7 @@ def plan_output(
     prefix: str = "",
     replace: bool = False,
     write: bool = True,
+    responses: str = "all",
     answer_type: str = "TEXT",
 ) -> Output:
     """Settle where the answers of a job over `source` go.
@@ -85,7 +89,7 @@ def plan_output(
         output_table = f"{source.name}_answers" if source.name else "answers"
     if output_table == source.name:
         output_table = None
-    return Output(output_table, columns, replace=replace, write=write)
+    return Output(output_table, columns, replace=replace, write=write, responses=responses)
 
 
 def table_columns(conn: sqlite3.Connection, table: str) -> dict[str, tuple[str, str, int, int]]:

@@ -51,6 +51,7 @@ class Ask:
     prefix: str = ""
     replace: bool = False
     write: bool = True
+    responses: str = "all"
     part_requests: int | None = None
     part_bytes: int | None = None
     provider: str = "openai"
@@ -143,7 +144,8 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         prefix=ask.prefix,
         replace=ask.replace,
         write=ask.write,
-        answer_type="BLOB" if ask.endpoint == "/v1/embeddings" else "TEXT",
+        responses=ask.responses,
+        answer_type="BLOB" if ask.endpoint.endswith("/embeddings") else "TEXT",
     )
     limits = limits_for(
         ask.provider, ask.endpoint, requests=ask.part_requests, bytes=ask.part_bytes

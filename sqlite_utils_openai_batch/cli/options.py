@@ -84,6 +84,9 @@ answer_options = together(
     option("--replace", is_flag=True, section=ANSWERS, help="Overwrite columns that hold values"),
     option("--no-write", is_flag=True, section=ANSWERS,
            help="Keep the answers in the job only, write no columns"),
+    option("--responses", type=click.Choice(["all", "failed", "none"]), default="all",
+           show_default=True, section=ANSWERS,
+           help="Which response lines to keep as they came (all: about 1 GB per million)"),
 )  # fmt: skip
 
 limit_options = together(
@@ -161,7 +164,7 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     body = {name: parse_option(name, value) for name, value in options.pop("options")}
     names = ("sql", "pk", "where", "order", "limit", "blanks", "model", "system", "prompt",
              "schema", "endpoint", "name", "output", "output_table", "prefix", "replace",
-             "part_requests", "part_bytes", "new")  # fmt: skip
+             "responses", "part_requests", "part_bytes", "new")  # fmt: skip
     given = {name: options.pop(name) for name in names}
     return Ask(
         table=table,

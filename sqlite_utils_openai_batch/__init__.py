@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @hookimpl
 def register_commands(cli: click.Group) -> None:
     """Add the group `openai-batch` to sqlite-utils."""
-    from .cli import openai_batch
+    from . import cli as commands
 
-    cli.add_command(openai_batch)
+    # Not there yet where `.cli` itself was imported first: then it adds the group when it is done.
+    if hasattr(commands, "openai_batch"):
+        cli.add_command(commands.openai_batch)

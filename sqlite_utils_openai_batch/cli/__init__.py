@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from sqlite_utils.cli import cli
 
 from .ask import prepare_command, preview_command, run_command
 from .demo import demo_command
@@ -58,3 +59,6 @@ for command in (
     demo_command,
 ):
     openai_batch.add_command(command)
+
+# Importing this module first loads sqlite-utils, which then finds no group to add yet.
+cli.add_command(openai_batch)

@@ -13,7 +13,6 @@ import click
 from .framework import INTERRUPTED, Command, confirm, option, talk
 from .money import check_may_send
 from .options import (
-    ANSWERS,
     ask_options,
     check_place,
     db_argument,
@@ -38,10 +37,10 @@ table_argument = click.argument("table", required=False, metavar="[TABLE]")
 @click.command("preview", cls=Command)
 @db_argument
 @table_argument
-@option("-n", "--count", type=click.IntRange(min=0), default=3, show_default=True, section=ANSWERS,
-        help="Requests to show")  # fmt: skip
-@option("--raw", is_flag=True, section=ANSWERS, help="Show them as the lines that are sent")
 @ask_options
+@option("-n", "--count", type=click.IntRange(min=0), default=3, show_default=True, metavar="N",
+        help="Requests to show")  # fmt: skip
+@option("--raw", is_flag=True, help="Show them as the lines that are sent")
 def preview_command(db: str, table: str | None, count: int, raw: bool, **options: Any) -> None:
     """Show what would be sent, and send nothing.
 

@@ -23,6 +23,12 @@ class Option(click.Option):
         super().__init__(*args, **kwargs)
         self.section = section
 
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Leave the range out: its name for the number, x, stands nowhere else."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
+
 
 def option(*names: str, section: str = "Options", **kwargs: Any) -> Callable[[F], F]:
     """`click.option`, with the heading that it stands under."""

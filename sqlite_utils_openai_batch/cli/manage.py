@@ -39,7 +39,8 @@ def retry_command(
 
     \b
     Example:
-      sqlite-utils openai-batch retry movies.db 3 --status truncated --set max_tokens=800
+      sqlite-utils openai-batch retry movies.db 3 --status truncated \\
+        --set max_tokens=800
     """
     from .. import store
     from ..database import connect

@@ -15,13 +15,14 @@ from . import clock, store
 from .commits import COMMIT_ROWS
 from .database import transaction
 from .errors import NotFound
+from .store.money import add_cost, end_batch
 from .taking import Collected, ResultFile, Taker
 from .writeback import Writer
 
 if TYPE_CHECKING:
     from .api import BatchState, Provider
 
-__all__ = ["Collected", "ResultFile", "collect", "collect_surplus", "take_files"]
+__all__ = ["Collected", "ResultFile", "collect", "collect_surplus", "finish", "take_files"]
 
 # What a request is that its batch ended without answering.
 UNANSWERED = {
@@ -46,19 +47,39 @@ def collect(
     be had now: then the part is collected later.
     """
     collected = take_batch(conn, provider, job, part, state, writer)
-    end_unanswered(conn, part, state)
+    finish(
+        conn,
+        job,
+        part,
+        state.status,
+        collected,
+        batch=state.id,
+        output_file_id=state.output_file_id,
+        error_file_id=state.error_file_id,
+    )
+    return collected
+
+
+def finish(
+    conn: sqlite3.Connection,
+    job: store.Job,
+    part: store.Part,
+    status: str,
+    collected: Collected,
+    *,
+    batch: str | None = None,
+    **files: str | None,
+) -> None:
+    """Settle what a batch that ended with `status` left unanswered; mark its part collected."""
+    end_unanswered(conn, part, status)
     with transaction(conn):
         count_parts(conn, part, collected)
-        store.update_part(
-            conn,
-            part.id,
-            collected_at=clock.now(),
-            written_at=clock.now() if collected.written else None,
-            output_file_id=state.output_file_id,
-            error_file_id=state.error_file_id,
-        )
-        log(conn, "collected", job, part, state, collected)
-    return collected
+        if store.get_part(conn, part.id).collected_at is None:
+            add_cost(conn, part.id, collected.spent)
+        now = clock.now()
+        written = now if collected.written else None
+        store.update_part(conn, part.id, collected_at=now, written_at=written, **files)
+        log(conn, "collected", job, part, batch, collected)
 
 
 def collect_surplus(
@@ -73,9 +94,11 @@ def collect_surplus(
     collected = take_batch(conn, provider, job, part, state, writer)
     with transaction(conn):
         count_parts(conn, part, collected)
+        if end_batch(conn, state.id, state.said, state.ended_at or clock.now()):
+            add_cost(conn, part.id, collected.spent)
         if not collected.written:
             store.update_part(conn, part.id, written_at=None)
-        log(conn, "surplus collected", job, part, state, collected)
+        log(conn, "surplus collected", job, part, state.id, collected)
     return collected
 
 
@@ -88,6 +111,7 @@ def take_batch(
     writer: Writer | None,
 ) -> Collected:
     """Download both files of a batch, and take in what they hold."""
+    gone = False
     with tempfile.TemporaryDirectory(prefix="openai-batch-") as folder:
         files = []
         for kind, file_id in (("output", state.output_file_id), ("error", state.error_file_id)):
@@ -106,9 +130,13 @@ def take_batch(
                     file=file_id,
                     why=str(error),
                 )
+                gone = gone or kind == "output"
                 continue
             files.append(ResultFile(kind, file_id, path))
-        return take_files(conn, job, part, files, writer)
+        collected = take_files(conn, job, part, files, writer)
+    # Answers that can't be read any more were paid for.
+    collected.spent.unpriced += gone
+    return collected
 
 
 def take_files(
@@ -122,9 +150,9 @@ def take_files(
     return Taker(conn, job, part, writer).take(files)
 
 
-def end_unanswered(conn: sqlite3.Connection, part: store.Part, state: BatchState) -> None:
+def end_unanswered(conn: sqlite3.Connection, part: store.Part, ended: str) -> None:
     """Give what is still pending its outcome, in short transactions."""
-    status, message = UNANSWERED[state.status]
+    status, message = UNANSWERED[ended]
     while True:
         with transaction(conn):
             if store.end_pending(conn, part.id, status, None, message, COMMIT_ROWS) < COMMIT_ROWS:
@@ -145,7 +173,7 @@ def log(
     event: str,
     job: store.Job,
     part: store.Part,
-    state: BatchState,
+    batch: str | None,
     collected: Collected,
 ) -> None:
     """Record what files held: lines, and of those the odd ones."""
@@ -160,5 +188,5 @@ def log(
         if (count := getattr(collected, name))
     }
     store.log(
-        conn, event, job_id=job.id, part_id=part.id, batch=state.id, lines=collected.lines, **odd
+        conn, event, job_id=job.id, part_id=part.id, batch=batch, lines=collected.lines, **odd
     )

@@ -27,11 +27,16 @@ from .errors import UsageError
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceCalculation, PriceVariant
 
+    from .outcome import Outcome
+
 BATCH = {"processing": "batch"}
 CENT = 10_000_000
 """A cent in nano-dollars."""
 PER_TOKEN = 1_000
 """Nano-dollars a token for each USD per million tokens."""
+
+#: Outcomes of lines whose request no model answered, so that nothing is paid for it.
+NOTHING_RAN = ("http_error", "api_error", "expired", "cancelled")
 
 #: What a request over text can use. Searches are tools: they cost nothing unless called.
 TEXT_UNITS = {"input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok"}
@@ -112,25 +117,18 @@ class Spent:
     unpriced: int = 0
     _sums: dict[int, list[int]] = field(default_factory=dict)
 
-    def add(
-        self,
-        prompt: int | None,
-        cached: int | None,
-        completion: int | None,
-        reasoning: int | None,
-        *,
-        answered: bool,
-    ) -> None:
-        """Count one line; `answered` tells that a model ran, so that it was paid for."""
+    def add(self, outcome: Outcome) -> None:
+        """Count what one line says."""
+        prompt, completion = outcome.prompt_tokens, outcome.completion_tokens
         if prompt is None and completion is None:
-            self.unpriced += answered
+            self.unpriced += outcome.status not in NOTHING_RAN
             return
-        prompt, cached, completion = prompt or 0, cached or 0, completion or 0
+        prompt, cached, completion = prompt or 0, outcome.cached_tokens or 0, completion or 0
         self.requests += 1
         self.prompt += prompt
         self.cached += cached
         self.completion += completion
-        self.reasoning += reasoning or 0
+        self.reasoning += outcome.reasoning_tokens or 0
         if self.prices is not None:
             sums = self._sums.setdefault(self.prices.band(prompt).above, [0, 0, 0])
             sums[0] += prompt

@@ -20,6 +20,7 @@ from .errors import OutputError
 from .jsonl import iter_lines
 from .outcome import Outcome, read_response
 from .output import Output
+from .prices import Spent, stored_prices
 from .schema import AnswerSchema
 from .staging import (
     ANSWER,
@@ -64,6 +65,9 @@ class Collected:
     surplus: int = 0
     surplus_prompt_tokens: int = 0
     surplus_completion_tokens: int = 0
+    spent: Spent = field(default_factory=lambda: Spent(None))
+    """Tokens of all lines, and what they cost."""
+
     written: bool = False
     """Whether the answers were written back too."""
 
@@ -88,7 +92,7 @@ class Taker:
         self.prefix = f"{job.uid}-"
         self.files: list[ResultFile] = []
         self.strays: dict[tuple[int, int], int | None] = {}
-        self.collected = Collected()
+        self.collected = Collected(spent=Spent(stored_prices(job.settings)))
 
     def take(self, files: Sequence[ResultFile]) -> Collected:
         """Read files, then settle the requests that their lines answer."""
@@ -114,6 +118,7 @@ class Taker:
     def read(self, staging: Staging, n: int) -> int:
         """Stage what the lines of a file say; keep the lines themselves. Returns the answers."""
         answers = 0
+        spent = self.collected.spent
         kind, file_id, path = self.files[n]
         with path.open("rb") as file, Commits(self.conn) as commits:
             for chunk in in_chunks(iter_lines(file)):
@@ -121,6 +126,7 @@ class Taker:
                 for number, line in chunk:
                     outcome = self.reader(line)
                     answers += outcome.status == "ok"
+                    spent.add(outcome)
                     request_id = own_id(self.prefix, outcome.custom_id)
                     if request_id is not None:
                         staged.append((request_id, n, number, settled(outcome)))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .jobs import rows
 from .parts import list_parts
 from .records import Part
+
+if TYPE_CHECKING:
+    from ..prices import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +50,7 @@ def was_sent(part: Part) -> bool:
     return part.status != "prepared" and part.sends > 0
 
 
-def add_cost(
-    conn: sqlite3.Connection,
-    part_id: int,
-    *,
-    prompt: int,
-    cached: int,
-    completion: int,
-    reasoning: int,
-    nanousd: int | None,
-) -> None:
+def add_cost(conn: sqlite3.Connection, part_id: int, spent: Spent) -> None:
     """Add what one batch reported to its part, and bring the job's cost up to date.
 
     Call it in the transaction that marks the batch as collected, so that it is added once.
@@ -70,11 +65,11 @@ def add_cost(
         "cost_nanousd = :nanousd + CASE WHEN prompt_tokens IS NULL THEN 0 ELSE cost_nanousd END "
         "WHERE id = :id",
         {
-            "prompt": prompt,
-            "cached": cached,
-            "completion": completion,
-            "reasoning": reasoning,
-            "nanousd": nanousd,
+            "prompt": spent.prompt,
+            "cached": spent.cached,
+            "completion": spent.completion,
+            "reasoning": spent.reasoning,
+            "nanousd": spent.nanousd,
             "id": part_id,
         },
     )
@@ -82,6 +77,16 @@ def add_cost(
         "SELECT job_id FROM openai_batch_parts WHERE id = ?", [part_id]
     ).fetchone()
     update_cost(conn, job_id)
+
+
+def end_batch(conn: sqlite3.Connection, batch_id: str, status: str, ended_at: str) -> bool:
+    """Record that a batch has ended and was taken in. False where that was recorded before."""
+    cursor = conn.execute(
+        "UPDATE openai_batch_batches SET status = ?, ended_at = ? "
+        "WHERE batch_id = ? AND ended_at IS NULL",
+        [status, ended_at, batch_id],
+    )
+    return cursor.rowcount == 1
 
 
 def update_cost(conn: sqlite3.Connection, job_id: int) -> None:

@@ -195,25 +195,15 @@ def ended_batches(conn: sqlite3.Connection, job_id: int) -> set[str]:
 
 
 def count_outcomes(conn: sqlite3.Connection, part_id: int) -> None:
-    """Bring a part's `outcomes` and token sums up to date with its requests."""
+    """Bring a part's `outcomes` up to date with its requests.
+
+    Its tokens and cost are of what its batches answered, also of requests that were asked again
+    elsewhere since: they are added once, when a batch is collected (`money.add_cost`).
+    """
     found = rows(
         conn,
-        "SELECT status, count(*) AS n, sum(prompt_tokens) AS prompt, sum(cached_tokens) AS cached, "
-        "sum(completion_tokens) AS completion, sum(reasoning_tokens) AS reasoning "
-        "FROM openai_batch_requests WHERE part_id = ? GROUP BY status",
+        "SELECT status, count(*) AS n FROM openai_batch_requests WHERE part_id = ? GROUP BY status",
         [part_id],
     )
-
-    def total(column: str) -> int | None:
-        values = [row[column] for row in found if row[column] is not None]
-        return sum(values) if values else None
-
-    update_part(
-        conn,
-        part_id,
-        outcomes=json.dumps({row["status"]: row["n"] for row in found}),
-        prompt_tokens=total("prompt"),
-        cached_tokens=total("cached"),
-        completion_tokens=total("completion"),
-        reasoning_tokens=total("reasoning"),
-    )
+    outcomes = json.dumps({row["status"]: row["n"] for row in found})
+    update_part(conn, part_id, outcomes=outcomes)

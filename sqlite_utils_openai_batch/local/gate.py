@@ -41,17 +41,21 @@ class Gate:
         request.state.detail = {}
         owner, refusal = check_key(request.headers, service.required_key)
         at = service.clock.time()
-        entry = service.store.add_journal(at, request.method, request.url.path, owner)
-        status: int | None = None
         try:
             if refusal:
                 raise refusal
             response = await self._attempt(operation, handler, request, owner or "")
         except APIError as error:
             response = error.response()
-        if not request.state.detail.pop("reply_lost", False):
-            status = response.status_code
-        service.store.finish_journal(entry, status, request.state.detail)
+        lost = request.state.detail.pop("reply_lost", False)
+        service.store.add_journal(
+            at=at,
+            method=request.method,
+            path=request.url.path,
+            key=owner,
+            status=None if lost else response.status_code,
+            detail=request.state.detail,
+        )
         return _signed(response)
 
     async def _attempt(

@@ -267,17 +267,12 @@ class Store:
 
     # journal
 
-    def add_journal(self, at: float, method: str, path: str, key: str | None) -> int:
-        """Record that a request arrived; returns the entry's id."""
-        entry = self._insert("journal", {"at": at, "method": method, "path": path, "key": key})
+    def add_journal(self, **values: Any) -> None:
+        """Record a request: at, method, path, key, status (None: no reply was sent), detail."""
+        values["detail"] = orjson.dumps(values["detail"]).decode()
+        entry = self._insert("journal", values)
         if entry % 1000 == 0:
             self._all("delete from journal where id <= ?", entry - JOURNAL_ENTRIES)
-        return entry
-
-    def finish_journal(self, entry: int, status: int | None, detail: Mapping[str, Any]) -> None:
-        """Record what became of a request; `status` None when the reply was withheld."""
-        sql = "update journal set status = ?, detail = ? where id = ?"
-        self._all(sql, status, orjson.dumps(detail).decode(), entry)
 
     def clear_journal(self) -> None:
         """Forget all requests."""
@@ -287,7 +282,7 @@ class Store:
         """Return the requests that arrived, oldest first, flat."""
         rows = self._all(
             "select j.*, b.total as requests from journal j left join batches b"
-            " on b.id = json_extract(j.detail, '$.batch_id') order by j.id"
+            " on b.id = json_extract(j.detail, '$.batch_id') order by j.at, j.id"
         )
         return [self._journal_entry(row) for row in rows]
 

@@ -236,6 +236,11 @@ def add_requests(
         line = json.dumps({"custom_id": f"uid-{first + n}", "response": {"status_code": 200}})
         lines.append((first + n, part_id, "output", f"file-out-{part_id}", n + 1, line))
     store.insert_responses(conn, lines)
+    conn.execute(
+        "UPDATE openai_batch_parts SET prompt_tokens = 20 * :n, cached_tokens = 5 * :n, "
+        "completion_tokens = 7 * :n, reasoning_tokens = 0 WHERE id = :id",
+        {"n": len(lines), "id": part_id},
+    )
 
 
 def write_back(

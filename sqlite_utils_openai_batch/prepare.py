@@ -376,7 +376,7 @@ def job_values(
         "max_cost_nanousd": ask.money.max_cost,
         "options": json.dumps({key: value for key, value in chosen.items() if value is not None}),
         "created_at": clock.now(),
-        "lease_owner": store.OWNER,
+        "lease_owner": store.me(),
         "lease_until": clock.now(ABANDONED_SECONDS),
         "versions": json.dumps(versions()),
     }
@@ -393,6 +393,7 @@ def versions() -> dict[str, str]:
 def sweep(conn: sqlite3.Connection) -> None:
     """Remove what a killed `prepare` left behind: a job that never got its `requests`."""
     for job in store.list_jobs(conn):
-        if job.requests is None and (job.lease_until or "") < clock.now():
+        abandoned = store.may_take(job.lease_owner, job.lease_until)
+        if job.requests is None and job.lease_owner != store.me() and abandoned:
             with transaction(conn):
                 store.drop_job(conn, job.id)

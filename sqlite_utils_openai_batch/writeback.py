@@ -160,6 +160,8 @@ class Writer:
 
         Returns what became of each. Raises OutputError where a trigger undid the transaction.
         """
+        if not answers:
+            return []
         if self.source_gone is not None:
             fates: list[Fate] = [("row_gone", None)] * len(answers)
         else:

@@ -14,8 +14,8 @@ from .jobs import (
     unfinished_jobs,
     update_job,
 )
+from .owner import is_dead, me
 from .parts import (
-    OWNER,
     count_outcomes,
     ended_batches,
     get_part,
@@ -23,6 +23,7 @@ from .parts import (
     insert_send,
     leased,
     list_parts,
+    may_take,
     move_part,
     next_number,
     read_part,
@@ -55,7 +56,6 @@ from .requests import (
 from .tables import build_indexes, check_version, exists, migrate
 
 __all__ = [
-    "OWNER",
     "Job",
     "Part",
     "RequestRow",
@@ -78,11 +78,14 @@ __all__ = [
     "insert_requests",
     "insert_responses",
     "insert_send",
+    "is_dead",
     "leased",
     "list_jobs",
     "list_parts",
     "log",
     "log_lines",
+    "may_take",
+    "me",
     "migrate",
     "move_part",
     "move_requests",

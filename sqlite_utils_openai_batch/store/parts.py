@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +12,10 @@ from .. import clock
 from ..database import transaction
 from ..states import may_become
 from .jobs import rows
+from .owner import is_dead, me
 from .records import Part, read
 
 LEASE_SECONDS = 15 * 60
-# Who holds leases in this process: told apart also from another process with a reused pid.
-OWNER = f"{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def insert_part(conn: sqlite3.Connection, **values: Any) -> int:
@@ -50,7 +47,7 @@ def move_part(conn: sqlite3.Connection, part: Part, to: str, **values: Any) -> b
     cursor = conn.execute(
         f"UPDATE openai_batch_parts SET {sets} WHERE id = ? AND status = ? AND sends = ? "
         "AND lease_owner = ?",
-        [to, *values.values(), part.id, part.status, part.sends, OWNER],
+        [to, *values.values(), part.id, part.status, part.sends, me()],
     )
     return cursor.rowcount == 1
 
@@ -81,16 +78,29 @@ def next_number(conn: sqlite3.Connection, job_id: int) -> int:
     return int(last or 0) + 1
 
 
+def holder(conn: sqlite3.Connection, part_id: int) -> tuple[str | None, str | None]:
+    """Who holds a part, and until when."""
+    found: tuple[str | None, str | None] = conn.execute(
+        "SELECT lease_owner, lease_until FROM openai_batch_parts WHERE id = ?", [part_id]
+    ).fetchone()
+    return found
+
+
+def may_take(owner: str | None, until: str | None) -> bool:
+    """Whether a lease is free: nobody's, ours, run out, or of a process that was killed."""
+    return owner in (None, me()) or (until or "") < clock.now() or is_dead(owner)
+
+
 @contextmanager
 def leased(conn: sqlite3.Connection, part: Part) -> Iterator[bool]:
     """Hold a part for this process while the body runs; yields False where another holds it."""
     with transaction(conn):
-        cursor = conn.execute(
-            "UPDATE openai_batch_parts SET lease_owner = ?, lease_until = ? WHERE id = ? "
-            "AND (lease_owner IS NULL OR lease_owner = ? OR lease_until < ?)",
-            [OWNER, clock.now(LEASE_SECONDS), part.id, OWNER, clock.now()],
-        )
-        mine = cursor.rowcount == 1
+        mine = may_take(*holder(conn, part.id))
+        if mine:
+            conn.execute(
+                "UPDATE openai_batch_parts SET lease_owner = ?, lease_until = ? WHERE id = ?",
+                [me(), clock.now(LEASE_SECONDS), part.id],
+            )
     try:
         yield mine
     finally:
@@ -98,7 +108,7 @@ def leased(conn: sqlite3.Connection, part: Part) -> Iterator[bool]:
             conn.execute(
                 "UPDATE openai_batch_parts SET lease_owner = NULL, lease_until = NULL "
                 "WHERE id = ? AND lease_owner = ?",
-                [part.id, OWNER],
+                [part.id, me()],
             )
 
 
@@ -106,7 +116,7 @@ def renew(conn: sqlite3.Connection, part: Part) -> bool:
     """Prolong this process's lease; False where it was lost, and then nothing may be sent."""
     cursor = conn.execute(
         "UPDATE openai_batch_parts SET lease_until = ? WHERE id = ? AND lease_owner = ?",
-        [clock.now(LEASE_SECONDS), part.id, OWNER],
+        [clock.now(LEASE_SECONDS), part.id, me()],
     )
     return cursor.rowcount == 1
 
@@ -188,7 +198,8 @@ def ended_batches(conn: sqlite3.Connection, job_id: int) -> set[str]:
             conn,
             "SELECT batches.batch_id FROM openai_batch_batches AS batches "
             "JOIN openai_batch_parts AS parts ON parts.id = batches.part_id "
-            "WHERE parts.job_id = ? AND batches.ended_at IS NOT NULL AND batches.batch_id IS NOT NULL",
+            "WHERE parts.job_id = ? AND batches.ended_at IS NOT NULL "
+            "AND batches.batch_id IS NOT NULL",
             [job_id],
         )
     }

@@ -1,0 +1,201 @@
+"""Several processes, copies and restored backups, sleepers: still nothing twice."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sqlite_utils_openai_batch import clock, store, sync
+from sqlite_utils_openai_batch.api import Provider
+from sqlite_utils_openai_batch.database import connect, transaction
+from sqlite_utils_openai_batch.local import LocalServer
+
+from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table
+
+COMMAND = [sys.executable, "-m", "sqlite_utils", "openai-batch"]
+
+
+def prepare(zygote: Zygote, db: Path, server: LocalServer, key: str, *more: str) -> None:
+    arguments = ["prepare", *asking(db, server, *more, key=key)[1:]]
+    for name in ("-y", "--poll", "0.05"):
+        arguments.remove(name)
+    done = zygote.run(*arguments)
+    assert done["code"] == 0, done["output"]
+
+
+def finish(zygote: Zygote, db: Path, key: str) -> None:
+    done = zygote.run("watch", str(db), "--key", key, "--poll", "0.05")
+    assert done["code"] == 0, done["output"]
+
+
+@pytest.mark.parametrize("journal", ["DELETE", "WAL"])
+def test_four_processes_on_one_job(
+    zygote: Zygote, server: LocalServer, tmp_path: Path, journal: str
+) -> None:
+    key = f"race-{journal}"
+    db = make_table(tmp_path / "race.db", rows=20, journal=journal)
+    prepare(zygote, db, server, key, "--part-requests", "1")
+    with closing(connect(db)) as conn:
+        sync.approve(conn, store.list_jobs(conn)[0])
+    watching = [
+        subprocess.Popen(
+            [*COMMAND, "watch", str(db), "--key", key, "--poll", "0.05"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=90)[1] for process in watching]
+    assert [process.returncode for process in watching] == [0, 0, 0, 0], said
+    paid = Paid(server, key)
+    assert paid.twice == {}
+    assert len(paid.batches) == 20
+    check_all_answered(db, rows=20)
+
+
+def test_copied_after_prepare(zygote: Zygote, server: LocalServer, tmp_path: Path) -> None:
+    """Two copies of a prepared job, both submitted: the second finds the first one's batches."""
+    db, copy = make_table(tmp_path / "one.db"), tmp_path / "two.db"
+    prepare(zygote, db, server, "copy-1")
+    shutil.copyfile(db, copy)
+    for path in (db, copy):
+        done = zygote.run("submit", str(path), "-y", "--key", "copy-1")
+        assert done["code"] == 0, done["output"]
+        finish(zygote, path, "copy-1")
+        check_all_answered(path)
+    assert Paid(server, "copy-1").twice == {}
+
+
+def test_copied_after_submit(zygote: Zygote, server: LocalServer, tmp_path: Path) -> None:
+    """A backup taken in the middle, restored after the end."""
+    db, copy = make_table(tmp_path / "one.db"), tmp_path / "two.db"
+    done = zygote.run(*asking(db, server, "--no-wait", key="copy-2"))
+    assert done["code"] == 0, done["output"]
+    shutil.copyfile(db, copy)
+    for path in (db, copy):
+        finish(zygote, path, "copy-2")
+        check_all_answered(path)
+    assert Paid(server, "copy-2").twice == {}
+
+
+def test_older_backup_of_an_approved_job(
+    zygote: Zygote, server: LocalServer, tmp_path: Path
+) -> None:
+    """The backup doesn't even know that anything was sent."""
+    db, copy = make_table(tmp_path / "one.db"), tmp_path / "two.db"
+    prepare(zygote, db, server, "copy-3")
+    with closing(connect(db)) as conn:
+        sync.approve(conn, store.list_jobs(conn)[0])
+    shutil.copyfile(db, copy)
+    for path in (db, copy):
+        finish(zygote, path, "copy-3")
+        check_all_answered(path)
+    assert Paid(server, "copy-3").twice == {}
+
+
+def test_prepared_but_not_approved_is_left_alone(
+    zygote: Zygote, server: LocalServer, tmp_path: Path
+) -> None:
+    db = make_table(tmp_path / "notes.db")
+    prepare(zygote, db, server, "unapproved")
+    for command in ("sync", "watch"):
+        done = zygote.run(command, str(db), "--key", "unapproved")
+        assert done["code"] == 0, done["output"]
+    assert Paid(server, "unapproved").batches == []
+
+
+class Sleeper(Provider):
+    """A client on a laptop that sleeps in the middle of a call, for longer than its lease."""
+
+    def __init__(self, server: LocalServer, key: str, path: Path, asleep: str):
+        super().__init__(server.base_url, key)
+        self.path = path
+        self.asleep = asleep
+
+    def sleep(self, where: str) -> None:
+        if where != self.asleep:
+            return
+        self.asleep = ""
+        with closing(sqlite3.connect(self.path)) as conn:
+            conn.execute(
+                "UPDATE openai_batch_parts SET lease_owner = 'another-machine-1', lease_until = ?"
+                "WHERE lease_owner IS NOT NULL",
+                [clock.now(900)],
+            )
+            conn.commit()
+
+    def upload(self, path: Path, name: str) -> str:
+        self.sleep("upload")
+        return super().upload(path, name)
+
+    def create(self, *args, **options):  # type: ignore[no-untyped-def]
+        made = super().create(*args, **options)
+        self.sleep("create")
+        return made
+
+
+@pytest.mark.parametrize("asleep", ["upload", "create"])
+def test_laptop_that_slept_through_its_lease(
+    zygote: Zygote, server: LocalServer, tmp_path: Path, asleep: str
+) -> None:
+    """Another process took the part over: the sleeper stops, and its batch isn't lost."""
+    key = f"sleep-{asleep}"
+    db = make_table(tmp_path / "notes.db", rows=4)
+    prepare(zygote, db, server, key)
+    with closing(connect(db)) as conn, Sleeper(server, key, db, asleep) as provider:
+        job = sync.approve(conn, store.list_jobs(conn)[0])
+        sync.one_pass(conn, [job], lambda _: provider)
+        part = store.list_parts(conn, job.id)[0]
+        assert part.batch_id is None
+        # The other machine gives up too, at last.
+        with transaction(conn):
+            store.update_part(conn, part.id, lease_owner=None, lease_until=None)
+    finish(zygote, db, key)
+    assert Paid(server, key).twice == {}
+    check_all_answered(db, rows=4)
+
+
+def test_two_live_batches_for_one_part(
+    zygote: Zygote, server: LocalServer, tmp_path: Path
+) -> None:
+    """Sent by hand a second time: the older is kept, and both are recorded."""
+    db = make_table(tmp_path / "notes.db", rows=4)
+    prepare(zygote, db, server, "double")
+    with closing(connect(db)) as conn, Provider(server.base_url, "double") as provider:
+        job = store.list_jobs(conn)[0]
+        line = b'{"custom_id":"%s-1","method":"POST","url":"/v1/chat/completions","body":'
+        line += b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"x"}]}}\n'
+        file = tmp_path / "sent.jsonl"
+        file.write_bytes(line % job.uid.encode())
+        file_id = provider.upload(file, "sent.jsonl")
+        token = {"token": f"{job.uid}-1-1", "sha256": "00" * 16}
+        batches = [provider.create(file_id, "/v1/chat/completions", token) for _ in range(2)]
+        job = sync.approve(conn, job)
+        sync.one_pass(conn, [job], lambda _: provider)
+        part = store.list_parts(conn, job.id)[0]
+        kept = conn.execute("SELECT batch_id FROM openai_batch_batches").fetchall()
+    assert {batch_id for (batch_id,) in kept} == {batch.id for batch in batches}
+    assert part.batch_id in {batch.id for batch in batches}
+
+
+def test_rotated_key_is_the_same_account(
+    zygote: Zygote, server: LocalServer, tmp_path: Path
+) -> None:
+    """Another key that can't read the job's batch is another account: it stops, nothing is sent."""
+    db = make_table(tmp_path / "notes.db")
+    done = zygote.run(*asking(db, server, "--no-wait", key=KEY + "-a"))
+    assert done["code"] == 0
+    other = zygote.run("sync", str(db), "--key", KEY + "-b")
+    assert other["code"] == 4, other["output"]
+    assert "--accept-account" in other["output"]
+    assert Paid(server, KEY + "-b").batches == []
+    done = zygote.run("submit", str(db), "1", "-y", "--key", KEY + "-a")
+    assert done["code"] == 0, done["output"]
+    finish(zygote, db, KEY + "-a")
+    check_all_answered(db)

@@ -136,12 +136,30 @@ def add_job(
             conn, job_id, part_id, first, keys, hashes, chosen, outcomes, columns, answers, messages
         )
         store.count_outcomes(conn, part_id)
+        count_tokens(conn, part_id)
     store.drop_placeholder(conn, job_id)
     store.build_indexes(conn)
     store.log(conn, "prepared", job_id=job_id, requests=len(keys), parts=parts)
     if write and source and not output_table:
         write_back(conn, job_id, source, key_columns, columns)
     return job_id
+
+
+def count_tokens(conn: sqlite3.Connection, part_id: int) -> None:
+    """Give a part the tokens that its answers used, as collecting does."""
+    (answered,) = conn.execute(
+        "SELECT count(*) FROM openai_batch_requests WHERE part_id = ? AND status <> 'pending'",
+        [part_id],
+    ).fetchone()
+    if answered:
+        store.update_part(
+            conn,
+            part_id,
+            prompt_tokens=20 * answered,
+            cached_tokens=5 * answered,
+            completion_tokens=7 * answered,
+            reasoning_tokens=0,
+        )
 
 
 def part_history(job_id: int, number: int, status: str, requests: int) -> dict[str, Any]:
@@ -239,7 +257,7 @@ def add_requests(
     conn.execute(
         "UPDATE openai_batch_parts SET prompt_tokens = 20 * :n, cached_tokens = 5 * :n, "
         "completion_tokens = 7 * :n, reasoning_tokens = 0 WHERE id = :id",
-        {"n": len(lines), "id": part_id},
+        {"n": len(lines) or None, "id": part_id},
     )
 
 

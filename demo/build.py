@@ -5,8 +5,9 @@
 The tables come out row for row the same on each machine. Nothing is computed that a library, a
 clock or a platform could change: text is read as it stands in UTF-8 files, ids are written in the
 sources, and pictures are the committed files of `images/`, byte for byte. (Packing pixels here
-would not do: PNG files go through zlib, and its builds pack differently.) The database *file* may
-still differ, since SQLite writes its own version into the header.
+would not do: PNG files go through zlib, and its builds pack differently.) The finished job is made
+by the product from answers that are kept, so these are the same too; its uid and times are not.
+The database *file* differs with them, and with SQLite's own version in the header.
 """
 
 from __future__ import annotations
@@ -58,9 +59,22 @@ TABLES: dict[str, dict[str, str]] = {
     },
 }
 
+
+def add_finished_job(path: Path) -> None:
+    """Let the product make its job; without the product, say so and leave the job out."""
+    try:
+        from finished_job import RecordedAnswers, make_job
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "sqlite_utils_openai_batch":
+            raise
+        sys.stderr.write("No finished job: sqlite-utils-openai-batch is not installed here.\n")
+        return
+    make_job(path, RecordedAnswers())
+
+
 # What is done to the file once its tables are there, in this order: each step gets the path of
-# the database. The finished job is such a step: the product makes it, from answers that are kept.
-AFTER_TABLES: tuple[Callable[[Path], None], ...] = ()
+# the database.
+AFTER_TABLES: tuple[Callable[[Path], None], ...] = (add_finished_job,)
 
 
 def rows_of(table: str) -> Iterator[Row]:

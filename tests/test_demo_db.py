@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import struct
 import subprocess
 import sys
+import tempfile
 import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "demo"
+OURS = "'openai\\_batch\\_%' ESCAPE '\\'"
+# The two last columns of movies are the answers of the finished job.
 COLUMNS = {
-    "movies": ["id", "title", "year", "director", "runtime", "genre", "overview"],
+    "movies": [
+        "id",
+        "title",
+        "year",
+        "director",
+        "runtime",
+        "genre",
+        "overview",
+        "city",
+        "country",
+    ],
     "personas": ["ID", "Age", "College", "Description"],
     "reviews": ["id", "product", "rating", "language", "body"],
     "furniture": ["id", "name", "category", "material", "price", "image"],
@@ -32,7 +47,7 @@ def run(script: str, *arguments: str | Path, cwd: Path = ROOT) -> subprocess.Com
 
 
 def dump(connection: sqlite3.Connection, table: str) -> list[str]:
-    """Each row as SQL literals, of the columns that the build makes: a job may have added more."""
+    """Each row as SQL literals."""
     literals = " || ', ' || ".join(f'quote("{name}")' for name in COLUMNS[table])
     return [row[0] for row in connection.execute(f"SELECT {literals} FROM {table} ORDER BY rowid")]
 
@@ -62,13 +77,34 @@ def test_builds_the_committed_rows_again(
     assert dump(built, table) == dump(committed, table)
 
 
-def test_build_makes_only_its_tables(built: sqlite3.Connection) -> None:
-    assert [row[0] for row in built.execute("SELECT name FROM sqlite_master")] == list(COLUMNS)
+def test_build_makes_only_its_tables_and_those_of_jobs(built: sqlite3.Connection) -> None:
+    names = built.execute(
+        f"SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE {OURS} "
+        "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
+    ).fetchall()
+    assert [name for (name,) in names] == [*COLUMNS, "_sqlite_migrations"]
+
+
+def test_the_committed_file_has_the_tables_of_jobs_of_today(
+    built: sqlite3.Connection, committed: sqlite3.Connection
+) -> None:
+    asked = f"SELECT type, name, sql FROM sqlite_master WHERE name LIKE {OURS} ORDER BY name"
+    assert built.execute(asked).fetchall() == committed.execute(asked).fetchall()
 
 
 def test_is_small_and_whole(committed: sqlite3.Connection) -> None:
-    assert (ROOT / "demo.db").stat().st_size < 1_000_000
+    assert (ROOT / "demo.db").stat().st_size < 500_000
     assert committed.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert committed.execute("PRAGMA freelist_count").fetchone() == (0,)
+    # In WAL mode a reader would have to write beside the file.
+    assert committed.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+def test_names_no_place_of_the_machine_that_built_it(built: sqlite3.Connection) -> None:
+    (path,) = (row[2] for row in built.execute("PRAGMA database_list"))
+    data = Path(path).read_bytes()
+    for place in (Path(path).parent, ROOT, Path.home(), tempfile.gettempdir(), "127.0.0.1"):
+        assert str(place).encode() not in data
 
 
 def test_build_replaces_an_older_file(tmp_path: Path) -> None:
@@ -76,6 +112,17 @@ def test_build_replaces_an_older_file(tmp_path: Path) -> None:
     out.write_text("not a database")
     assert run("build.py", cwd=tmp_path).returncode == 0
     assert out.read_bytes().startswith(b"SQLite format 3\0")
+
+
+def test_build_does_without_the_product(tmp_path: Path, committed: sqlite3.Connection) -> None:
+    # -S leaves out everything that is installed.
+    command = [sys.executable, "-S", str(DEMO / "build.py")]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stderr == ("No finished job: sqlite-utils-openai-batch is not installed here.\n")
+    with closing(sqlite3.connect(tmp_path / "demo.db")) as plain:
+        tables = plain.execute("SELECT name FROM sqlite_master").fetchall()
+        assert [name for (name,) in tables] == list(COLUMNS)
+        assert dump(plain, "reviews") == dump(committed, "reviews")
 
 
 def test_build_refuses_beside_a_write_ahead_log(tmp_path: Path) -> None:
@@ -102,8 +149,76 @@ def test_counts_and_keys(committed: sqlite3.Connection, table: str, rows: int) -
     assert keys == list(range(1, rows + 1))
 
 
+def recorded() -> list[dict[str, Any]]:
+    lines = (DEMO / "finished_job.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def said(answer: dict[str, Any]) -> str:
+    return str(answer["choices"][0]["message"]["content"])
+
+
+@pytest.fixture(params=["built", "committed"])
+def db(request: pytest.FixtureRequest) -> sqlite3.Connection:
+    connection: sqlite3.Connection = request.getfixturevalue(request.param)
+    return connection
+
+
+def test_the_finished_job_is_done(db: sqlite3.Connection) -> None:
+    rows = len(recorded())
+    jobs = db.execute(
+        "SELECT id, name, status, source, provider, base_url, requests, skipped, message "
+        "FROM openai_batch_jobs"
+    ).fetchall()
+    assert jobs == [(1, "demo-model", "completed", "movies", "local", None, rows, 0, None)]
+    parts = db.execute("SELECT status, requests, completed, outcomes FROM openai_batch_parts")
+    assert [(*row[:3], json.loads(row[3])) for row in parts] == [
+        ("completed", rows, rows, {"ok": rows})
+    ]
+
+
+def test_the_finished_job_says_who_answered(db: sqlite3.Connection) -> None:
+    assert db.execute("SELECT model FROM openai_batch_jobs").fetchall() == [
+        ("SmolLM2-135M-Instruct",)
+    ]
+    assert db.execute("SELECT DISTINCT model FROM openai_batch_requests").fetchall() == [
+        ("SmolLM2-135M-Instruct (demo model)",)
+    ]
+
+
+def test_the_answers_are_those_of_the_model(db: sqlite3.Connection) -> None:
+    answers = db.execute(
+        "SELECT movies.overview, requests.answer, requests.status, requests.write_status "
+        "FROM openai_batch_requests AS requests JOIN movies ON movies.id = requests.row_key "
+        "ORDER BY movies.id"
+    ).fetchall()
+    assert answers == [
+        (line["request"]["messages"][-1]["content"], said(line["response"]), "ok", "written")
+        for line in recorded()
+    ]
+
+
+def test_the_responses_are_kept_as_they_came(db: sqlite3.Connection) -> None:
+    lines = db.execute("SELECT line FROM openai_batch_responses ORDER BY request_id").fetchall()
+    bodies = [json.loads(line)["response"]["body"] for (line,) in lines]
+    assert bodies == [line["response"] for line in recorded()]
+
+
+def test_the_answers_stand_beside_their_films(db: sqlite3.Connection) -> None:
+    rows = db.execute(
+        "SELECT overview, city, country FROM movies "
+        "WHERE city IS NOT NULL OR country IS NOT NULL ORDER BY id"
+    ).fetchall()
+    expected = [(json.loads(said(line["response"])), line["request"]) for line in recorded()]
+    assert rows == [
+        (request["messages"][-1]["content"], answer["city"], answer["country"])
+        for answer, request in expected
+    ]
+
+
 def test_movies_are_plausible(committed: sqlite3.Connection) -> None:
-    films = committed.execute(f"SELECT {', '.join(COLUMNS['movies'])} FROM movies").fetchall()
+    columns = ", ".join(COLUMNS["movies"][:7])
+    films = committed.execute(f"SELECT {columns} FROM movies").fetchall()
     assert len({(title, year) for _, title, year, *_ in films}) == len(films)
     for _, title, year, director, runtime, genre, overview in films:
         assert 1900 <= year <= 2026, title

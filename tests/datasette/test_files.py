@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 import job_data
 import pytest
-from conftest import fetch
 from hypothesis import given
 from hypothesis import strategies as st
+from serving import fetch
 
 from datasette_openai_batch import csvtext
 from sqlite_utils_openai_batch.keys import encode_key

@@ -5,7 +5,7 @@ from html import unescape
 from pathlib import Path
 
 import job_data
-from conftest import cells, fetch
+from serving import cells, fetch
 
 from sqlite_utils_openai_batch.keys import encode_key
 

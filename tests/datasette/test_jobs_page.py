@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 import job_data
-from conftest import cells
+from serving import cells
 
 
 def test_lists_jobs_newest_first(serve, page, db: Path) -> None:

@@ -6,7 +6,7 @@ from html import unescape
 from pathlib import Path
 
 import job_data
-from conftest import IS_1_0, fetch
+from serving import IS_1_0, fetch
 
 
 def test_table_page_says_who_wrote_its_columns(serve, page, db: Path) -> None:

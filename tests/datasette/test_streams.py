@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import job_data
 import pytest
-from conftest import fetch
 from live import running
+from serving import fetch
 
 
 def get(base: str, path: str) -> tuple[int, bytes, bool]:

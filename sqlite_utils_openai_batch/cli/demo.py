@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -35,7 +35,7 @@ def demo_command(rows: int) -> None:
     from ..database import connect
     from ..demodata import copy_to
     from ..places import Places
-    from .ask import run
+    from .ask import run, run_command
     from .options import fetch_weights
 
     fetch_weights()
@@ -44,10 +44,13 @@ def demo_command(rows: int) -> None:
     talk(f"{db} is here: films, personas, reviews and furniture to try things on.")
     talk(f"\nAsking a small model on this machine about {rows} reviews:\n")
     talk(as_typed(db, rows) + "\n")
+    options = run_command.make_context("run", arguments(db, rows)).params
+    for name in ("db", "table", "poll", "no_wait", "dry_run", "yes"):
+        del options[name]
     with closing(connect(db)) as conn, Places() as places:
         code = 0
         try:
-            run(conn, db, "reviews", options(rows), places, poll=0.3, no_wait=False, yes=True)
+            run(conn, db, "reviews", options, places, poll=0.3, no_wait=False, yes=True)
         except click.exceptions.Exit as left:
             # Some reviews may have failed; the others are still worth seeing.
             code = left.exit_code
@@ -65,38 +68,16 @@ def demo_command(rows: int) -> None:
         raise click.exceptions.Exit(code)
 
 
-def options(rows: int) -> dict[str, Any]:
-    """What `run` would be given on the command line."""
-    given: dict[str, Any] = {
-        name: None
-        for name in ("sql", "where", "order", "model", "output", "output_table", "part_requests",
-                     "part_bytes", "name", "base_url", "upstream", "concurrency", "key")
-    }  # fmt: skip
-    return given | {
-        "pk": (),
-        "params": (),
-        "limit": rows,
-        "blanks": "skip",
-        "system": None,
-        "prompt": PROMPT,
-        "options": (("temperature", "0"),),
-        "schema": SCHEMA,
-        "endpoint": "/v1/chat/completions",
-        "prefix": "",
-        "replace": False,
-        "no_write": False,
-        "local": True,
-        "new": False,
-    }
+def arguments(db: str, rows: int) -> list[str]:
+    """What one would type after `openai-batch run` for the same job."""
+    return [db, "reviews", "--limit", str(rows), "--local", "--prompt", PROMPT, "--schema", SCHEMA]
 
 
 def as_typed(db: str, rows: int) -> str:
     """The same job as one would type it."""
-    return (
-        f"  sqlite-utils openai-batch run {db} reviews --limit {rows} --local \\\n"
-        f"    --prompt '{PROMPT}' \\\n"
-        f"    --schema '{SCHEMA}'"
-    )
+    words = " ".join(shlex.quote(word) for word in arguments(db, rows))
+    broken = words.replace(" --prompt", " \\\n    --prompt").replace(" --schema", " \\\n    --schema")
+    return f"  sqlite-utils openai-batch run {broken}"
 
 
 def show_answers(conn: sqlite3.Connection, rows: int) -> None:

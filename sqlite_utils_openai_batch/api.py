@@ -8,7 +8,7 @@ sends no idempotency key and a repeated POST /batches is a second, paid batch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import clock
 from .errors import (
+    Garbled,
     NeedsAttention,
     NoBatchAPI,
     NotFound,
@@ -168,23 +169,56 @@ class Provider:
 
         Raises Unreachable, NoBatchAPI or NeedsAttention.
         """
+        try:
+            with explained(self.base_url):
+                page = self._client.with_options(max_retries=1, timeout=30).batches.list(limit=1)
+        except (NotFound, Garbled, ValueError) as error:
+            raise NoBatchAPI(no_batch_api(self.base_url)) from error
+        if not isinstance(page.data, list):
+            raise NoBatchAPI(no_batch_api(self.base_url))
+
+    def models(self) -> list[str]:
+        """Names of the models that the server lists; none where it lists none."""
+        try:
+            with explained(self.base_url):
+                page = self._client.with_options(max_retries=1, timeout=30).models.list()
+                return [model.id for model in page.data or []]
+        except ProviderError:
+            # A server of this API need not have a list: then nothing can be told by it.
+            return []
+
+    def ask(self, endpoint: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        """One request now, without a batch: the HTTP status and the body, as they came.
+
+        `endpoint` begins with `/v1`, as in a batch. Raises Unreachable, or NeedsAttention where
+        the next request would fare no better.
+        """
+        import httpx2
         import openai
 
         try:
             with explained(self.base_url):
-                self._client.with_options(max_retries=1, timeout=30).batches.list(limit=1)
-        except NotFound as error:
-            raise NoBatchAPI(no_batch_api(self.base_url)) from error
-        except (openai.APIResponseValidationError, ValueError) as error:
-            raise NoBatchAPI(no_batch_api(self.base_url)) from error
+                reply = self._client.post(
+                    endpoint.removeprefix("/v1"), body=body, cast_to=httpx2.Response
+                )
+        except NeedsAttention:
+            raise
+        except ProviderError as error:
+            refused = error.__cause__
+            if not isinstance(refused, openai.APIStatusError):
+                raise
+            return refused.status_code, refused.response.content
+        return reply.status_code, reply.content
 
     def upload(self, path: Path, name: str) -> str:
         """Upload a part's file under `name`. Returns the file id. Never repeated."""
-        with explained(self.base_url), path.open("rb") as file:
-            made = self._once.files.create(
-                file=(name, file, "application/jsonl"), purpose="batch", timeout=3600
-            )
-        return made.id
+        try:
+            with explained(self.base_url), path.open("rb") as file:
+                return self._once.files.create(
+                    file=(name, file, "application/jsonl"), purpose="batch", timeout=3600
+                ).id
+        except NotFound as error:
+            raise NoBatchAPI(no_batch_api(self.base_url)) from error
 
     def create(self, file_id: str, endpoint: str, metadata: dict[str, str]) -> BatchState:
         """Create a batch over an uploaded file. Never repeated."""
@@ -195,7 +229,7 @@ class Provider:
                 completion_window="24h",
                 metadata=metadata,
             )
-        return read_batch(made)
+            return read_batch(made)
 
     def retrieve(self, batch_id: str) -> BatchState:
         """A batch as it is now. Raises NotFound."""
@@ -303,6 +337,9 @@ def explained(base_url: str) -> Iterator[None]:
         ) from error
     except openai.APIStatusError as error:
         raise judged(error, host) from error
+    except AttributeError as error:
+        # The client checks no reply: a proxy's page, or an object without an id, trips its reader.
+        raise Garbled(f"{host} answered with something that is no reply of its API.") from error
 
 
 def judged(error: openai.APIStatusError, host: str) -> ProviderError:
@@ -325,11 +362,21 @@ def judged(error: openai.APIStatusError, host: str) -> ProviderError:
 
 
 def provider_words(error: openai.APIStatusError) -> str:
-    """What the provider said, without the client's wrapping."""
+    """What the provider said, without the client's wrapping, and without the key."""
     body = error.body
     if isinstance(body, dict) and body.get("message"):
-        return str(body["message"])
+        return without_key(str(body["message"]), error.request.headers)
     return f"HTTP {error.status_code}"
+
+
+def without_key(said: str, headers: Mapping[str, str]) -> str:
+    """A provider's words without the key of the request, which some servers repeat."""
+    sent = (headers.get("authorization", "").removeprefix("Bearer "), headers.get("api-key", ""))
+    for key in sent:
+        # A word like `none`, sent where no key is wanted, is no secret.
+        if len(key) >= 8:
+            said = said.replace(key, "(the key)")
+    return said
 
 
 def attention(status: int, code: str, said: str, host: str) -> str:

@@ -19,6 +19,7 @@ exits with the class's `exit_code`.
         ├── NoBatchAPI            a server that has no Files or Batches API
         ├── QueueFull             the enqueued-token limit: wait, then go on
         ├── Transient             try the same again later
+        │   └── Garbled           a reply that is none of the API
         ├── NotFound              no such batch or file
         └── NeedsAttention (4)    quota, billing, key, permission: the job pauses
 """
@@ -95,6 +96,10 @@ class Transient(ProviderError):
     def __init__(self, message: str, *, refused: bool = False):
         super().__init__(message)
         self.refused = refused
+
+
+class Garbled(Transient):
+    """A reply that isn't one of the API: a proxy's page, or an object without its id."""
 
 
 class NotFound(ProviderError):

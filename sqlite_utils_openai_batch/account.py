@@ -9,10 +9,11 @@ import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from . import store
 from .api import OPENAI_URL, Provider, host_of
-from .errors import ConfigurationError, NeedsAttention, NotFound
+from .errors import ConfigurationError, NeedsAttention, NotFound, UsageError
 
 # For servers that want no key: the client insists on sending one.
 NO_KEY = "none"
@@ -46,6 +47,7 @@ def destination(base_url: str | None, key: str | None) -> Destination:
     """
     own_url = (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
     url = (base_url or own_url).rstrip("/")
+    refuse_password(url, "--base-url" if base_url else "OPENAI_BASE_URL")
     if key:
         stored = stored_key(key)
         return Destination(url, stored or key, f"llm's key '{key}'" if stored else "--key")
@@ -58,6 +60,15 @@ def destination(base_url: str | None, key: str | None) -> Destination:
             "or ask the small model on this machine with --local."
         )
     return Destination(url, NO_KEY, "no key")
+
+
+def refuse_password(url: str, option: str) -> None:
+    """Raise UsageError for an address that holds a secret: addresses are kept with their jobs."""
+    if "@" in urlsplit(url).netloc:
+        raise UsageError(
+            f"{option} can't hold a user name or password: it is kept with the job. "
+            "Give a key with --key."
+        )
 
 
 def stored_key(name: str) -> str | None:

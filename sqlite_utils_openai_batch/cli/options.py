@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -24,7 +25,8 @@ ANSWERS = "Answers"
 LIMITS = "Limits"
 WHERE = "Where it runs"
 
-db_argument = click.argument("db", type=click.Path(), metavar="DB")
+# Not for Click to judge whether it can be read: that is no mistake in the command.
+db_argument = click.argument("db", type=click.Path(readable=False), metavar="DB")
 job_argument = click.argument("job", required=False, metavar="[JOB]")
 
 
@@ -65,6 +67,16 @@ request_options = together(
     option("-s", "--system", metavar="TEXT|FILE", section=REQUEST, help="System prompt"),
     option("--prompt", metavar="TEXT|FILE", section=REQUEST,
            help="What to ask of each row: '{{ title }}: {{ overview }}'"),
+    option("--template", metavar="FILE", section=REQUEST,
+           help="Whole request body with placeholders, JSON or YAML, for any endpoint"),
+    option("-a", "--image", "images", multiple=True, metavar="COLUMN|TEMPLATE|URL",
+           section=REQUEST, help="Show an image with the prompt, repeatable"),
+    option("--image-dir", metavar="DIR", section=REQUEST,
+           help="Folder of the image files that --image names; others aren't read"),
+    option("--image-detail", type=click.Choice(["auto", "low", "high"]), section=REQUEST,
+           help="How closely the model looks at images"),
+    option("--image-size", type=click.IntRange(min=0), metavar="PX", section=REQUEST,
+           help="Longest side of images; 0 sends them as they are  [default: 2048]"),
     option("-o", "--option", "options", nargs=2, multiple=True, metavar="NAME VALUE",
            section=REQUEST, help="Any parameter of the request, such as -o max_tokens 200"),
     option("--schema", metavar="SPEC|FILE", section=REQUEST,
@@ -94,6 +106,8 @@ limit_options = together(
            help="At most that many requests in a part"),
     option("--part-bytes", type=click.IntRange(min=1), metavar="N", section=LIMITS,
            help="At most that many bytes in a part"),
+    option("--part-tokens", type=click.IntRange(min=1), metavar="N", section=LIMITS,
+           help="At most about that many input tokens in a part"),
 )  # fmt: skip
 
 place_options = together(
@@ -130,7 +144,7 @@ class Place:
 
 def read_place(options: dict[str, Any]) -> Place:
     """Take the options under 'Where it runs' out of `options`. Raises OpenAIBatchError."""
-    from ..account import destination
+    from ..account import destination, refuse_password
     from ..errors import UsageError
     from ..places import LOCAL
 
@@ -143,6 +157,8 @@ def read_place(options: dict[str, Any]) -> Place:
             "give only one of them."
         )
     if local or upstream:
+        if upstream:
+            refuse_password(upstream, "--upstream")
         if upstream and not options.get("model"):
             raise UsageError(f"Which model of {upstream} is to answer? Name it with -m.")
         settings = {"concurrency": concurrency} if concurrency else {}
@@ -160,21 +176,51 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     from ..body import parse_option
     from ..plan import DEFAULT_MODEL, Ask
 
-    model = options["model"] or place.default_model or DEFAULT_MODEL
+    template = read_template(options.pop("template"))
+    named = template.get("model") if template else None
+    model = options["model"] or named or place.default_model or DEFAULT_MODEL
     body = {name: parse_option(name, value) for name, value in options.pop("options")}
     names = ("sql", "pk", "where", "order", "limit", "blanks", "model", "system", "prompt",
              "schema", "endpoint", "name", "output", "output_table", "prefix", "replace",
-             "responses", "part_requests", "part_bytes", "new")  # fmt: skip
+             "responses", "part_requests", "part_bytes", "part_tokens", "new", "images",
+             "image_detail", "image_size")  # fmt: skip
     given = {name: options.pop(name) for name in names}
     return Ask(
         table=table,
         params=dict(options.pop("params")),
+        template=template,
+        image_dir=image_folder(options.pop("image_dir")),
         options=body,
         write=not options.pop("no_write"),
-        money=read_money(options, place, model, given["endpoint"]),
+        money=read_money(options, place, str(model), given["endpoint"]),
         provider=place.provider,
         **given,
     )
+
+
+def read_template(name: str | None) -> dict[str, Any] | None:
+    """The whole body in a file. Raises TemplateError."""
+    from ..body import parse_body
+    from ..errors import TemplateError
+
+    if name is None:
+        return None
+    try:
+        return parse_body(Path(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TemplateError(f"--template '{name}' can't be read: {reason}.") from error
+
+
+def image_folder(name: str | None) -> str | None:
+    """The folder of --image-dir as the job keeps it. Raises UsageError."""
+    from ..errors import UsageError
+
+    if name is None:
+        return None
+    if not Path(name).is_dir():
+        raise UsageError(f"--image-dir '{name}' is no folder.")
+    return str(Path(name).resolve())
 
 
 def fetch_weights() -> None:

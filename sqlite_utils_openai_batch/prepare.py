@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from . import clock, store
 from .ceiling import check_ceiling
 from .database import transaction
@@ -18,6 +20,7 @@ from .limits import Planner
 from .plan import Plan
 from .sampling import Sample
 from .template import source_hash
+from .tokens import count_requests
 
 # Rule 10 of DESIGN section 7: short locks.
 COMMIT_ROWS = 10_000
@@ -70,7 +73,9 @@ def rendered_rows(
     Raises SourceError for the first blank row where blanks are an error.
     """
     planner = Planner(plan.limits)
-    render = plan.renderer.line
+    renderer = plan.renderer
+    render = renderer.line
+    count = token_counter(plan) if plan.limits.tokens else None
     is_blank = plan.renderer.is_blank
     hashed = plan.hashed
     whole = len(hashed) == len(plan.renderer.columns)
@@ -95,13 +100,16 @@ def rendered_rows(
                 tally.first_problem = tally.first_problem or f"row {row_key!r}: {error}"
                 yield Rendered(position, row_key, digest, "unrenderable", message=str(error))
                 continue
-            if planner.too_large(len(line)):
+            inputs = renderer.inputs(line)
+            if planner.too_large(len(line), inputs):
                 tally.too_large += 1
                 message = f"one line of {len(line):,} bytes; the limit is {plan.limits.bytes:,}"
+                if len(line) <= plan.limits.bytes:
+                    message = f"{inputs:,} inputs; the limit is {plan.limits.embedding_inputs:,}"
                 tally.first_problem = tally.first_problem or f"row {row_key!r}: {message}"
                 yield Rendered(position, row_key, digest, "too_large", message=message)
                 continue
-            starts = planner.add(len(line))
+            starts = planner.add(len(line), inputs, count(line) if count else 0)
             tally.asked += 1
             tally.bytes += len(line)
             tally.parts += starts
@@ -111,6 +119,28 @@ def rendered_rows(
             if tally.distinct is not None:
                 tally.distinct.add(digest)
             yield Rendered(position, row_key, digest, "pending", line, None, starts)
+
+
+def refuse_blanks(plan: Plan) -> None:
+    """Raise SourceError for the first blank row, before anything is written."""
+    is_blank = plan.renderer.is_blank
+    for page in plan.source.pages(plan.renderer.columns):
+        for row_key, values in page:
+            if is_blank(values):
+                raise SourceError(blank_sentence(plan, row_key))
+
+
+def token_counter(plan: Plan) -> Callable[[bytes], int]:
+    """Count the input tokens of a line, for --part-tokens."""
+    counter = plan.ask.money.counter(plan.model)
+    endpoint = plan.template.endpoint
+
+    def count(line: bytes) -> int:
+        (found,) = count_requests(counter, [orjson.loads(line)["body"]], endpoint)
+        # of images whose tokens aren't published only the bytes are known
+        return len(line) // 4 if found.tokens is None else found.tokens
+
+    return count
 
 
 def blank_sentence(plan: Plan, row_key: Any) -> str:
@@ -246,6 +276,8 @@ def prepare(
     Until all is stored the job has no `requests`: what a kill leaves is swept by the next call.
     `progress` is told the number of rows read. Raises OpenAIBatchError; then nothing is left.
     """
+    if plan.ask.blanks == "error":
+        refuse_blanks(plan)
     store.migrate(conn)
     sweep(conn)
     total = plan.source.count()
@@ -352,6 +384,8 @@ def job_values(
         "blanks": ask.blanks,
         "part_requests": ask.part_requests,
         "part_bytes": ask.part_bytes,
+        "part_tokens": ask.part_tokens,
+        **ask.image_settings,
         "prices": ask.money.prices.to_data() if ask.money.prices else None,
         "context_window": ask.money.window,
         **settings,

@@ -140,6 +140,16 @@ def nothing_to_ask(plan: Plan) -> str:
     return f"{name} has no rows: nothing to ask."
 
 
+def all_blank(plan: Plan, tally: Tally) -> str:
+    """The sentence for a source none of whose rows has anything to ask about."""
+    rows = "The only row" if tally.blank == 1 else f"All {tally.blank:,} rows"
+    return (
+        f"{rows} of {plan.source.name or 'the query'} {'is' if tally.blank == 1 else 'are'} blank "
+        f"in {', '.join(plan.renderer.prompt_columns)}: nothing to ask. "
+        "Ask all the same with --blanks send."
+    )
+
+
 @click.command("prepare", cls=Command)
 @db_argument
 @table_argument
@@ -209,6 +219,11 @@ def make_job(
     except BaseException:
         plan.close()
         raise
+    if job.requests == 0:
+        plan.close()
+        forget(conn, job)
+        talk(all_blank(plan, tally))
+        return None
     return job, plan, tally, place
 
 

@@ -12,10 +12,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,98 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalServer
         yield running, answerer
 
 
+@dataclass(frozen=True)
+class Reply:
+    """What a scripted server answers; `cut` sends only that many bytes of what it announced."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that a scripted server got."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Web:
+    """A server that answers word for word what a test tells it, and remembers what it got."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        self.replies: dict[str, list[Reply]] = {}
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                web.answer(self)
+
+            do_GET = do_POST = do_DELETE = handle_any
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    @property
+    def base_url(self) -> str:
+        """Where its API begins."""
+        return f"http://127.0.0.1:{self.http.server_port}/v1"
+
+    def reply(self, to: str, *replies: Reply) -> None:
+        """Answer `GET /files` and so on with these replies in turn, the last one ever after."""
+        self.replies[to] = list(replies)
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Answer one request."""
+        body = request.rfile.read(int(request.headers.get("content-length") or 0))
+        path = request.path.partition("?")[0].removeprefix("/v1")
+        self.asked.append(Asked(request.command, request.path, dict(request.headers), body))
+        queue = self.replies.get(f"{request.command} {path}") or [
+            Reply(404, {"error": {"message": "Not Found"}})
+        ]
+        reply = queue.pop(0) if len(queue) > 1 else queue[0]
+        data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+        request.send_response(reply.status)
+        for name, value in {"content-type": "application/json", **reply.headers}.items():
+            request.send_header(name, value)
+        request.send_header("content-length", str(len(data)))
+        request.end_headers()
+        request.wfile.write(data[: reply.cut])
+        request.close_connection = request.close_connection or reply.cut is not None
+
+    def close(self) -> None:
+        """Stop to listen."""
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    """A server whose replies a test writes."""
+    running = Web()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def reply() -> type[Reply]:
+    """The class of what `web` replies."""
+    return Reply
+
+
 # The commands
 
 
@@ -153,11 +247,13 @@ class Commands:
         assert said.code == code, said
         return said
 
-    def process(self, *args: str | Path, code: int = 0, **options: Any) -> Said:
-        """Run a command as a process of its own; fails unless it exits with `code`."""
+    def process(
+        self, *args: str | Path, code: int = 0, by: Sequence[str] = (), **options: Any
+    ) -> Said:
+        """Run a command as a process of its own (`by` another program), which exits with `code`."""
         options = {"cwd": self.folder, "stdin": subprocess.DEVNULL, **options}
         done = subprocess.run(
-            [*self.script(), *map(str, args)],
+            [*by, *self.script(), *map(str, args)],
             capture_output=True, text=True, timeout=PATIENCE, check=False, **options,
         )  # fmt: skip
         assert done.returncode == code, done

@@ -25,3 +25,7 @@ docs:
 # Build demo.db from its sources
 demo-db:
     {{bin}}python demo/build.py
+
+# Kill a run at every point there is (about ten minutes)
+chaos:
+    CHAOS=all {{bin}}pytest -s tests/reliability/test_kill.py

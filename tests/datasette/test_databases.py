@@ -1,0 +1,113 @@
+"""Databases as people have them: copies, in use by others, without threads, under a prefix."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import unescape
+from pathlib import Path
+
+import job_data
+import pytest
+from serving import fetch
+
+ADDRESSES = ("", "/1", "/1.json", "/1.csv", "/1.xlsx", "/1.jsonl", "/1/report", "/2", "/3")
+
+
+def all_answer(datasette, prefix: str = "/films/-/openai-batch") -> None:
+    for address in ADDRESSES:
+        assert fetch(datasette, prefix + address).status_code == 200, address
+
+
+def test_immutable(serve, db: Path) -> None:
+    all_answer(serve(immutables=(db,)))
+
+
+def test_without_threads(serve, db: Path) -> None:
+    all_answer(serve(db, settings={"num_sql_threads": 0}))
+
+
+def test_read_only_file(serve, db: Path) -> None:
+    db.chmod(0o444)
+    db.parent.chmod(0o555)
+    try:
+        all_answer(serve(db))
+    finally:
+        db.parent.chmod(0o755)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Another process's work: a commit after the other, as `sync` makes them."""
+    stop = threading.Event()
+
+    def work() -> None:
+        conn = sqlite3.connect(path, timeout=30, isolation_level=None)
+        while not stop.wait(0.002):
+            conn.execute("BEGIN IMMEDIATE")
+            conn.execute("UPDATE openai_batch_jobs SET checked_at = '2026-11-21T00:00:00.000Z'")
+            conn.execute("UPDATE movies SET overview = overview || '.' WHERE id = 1")
+            conn.execute("COMMIT")
+        conn.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_while_others_write(serve, db: Path, journal: str) -> None:
+    conn = job_data.connect(db, journal=journal)
+    conn.close()
+    datasette = serve(db)
+    with writing(db):
+        for _ in range(3):
+            all_answer(datasette)
+
+
+def test_every_address_has_the_prefix(serve, page, db: Path) -> None:
+    datasette = serve(db, settings={"base_url": "/data/"})
+    all_answer(datasette)
+    for address in (
+        "/-/openai-batch",
+        "/films/-/openai-batch",
+        "/films/-/openai-batch/1?_request=1",
+    ):
+        html = unescape(page(datasette, address))
+        for piece in (
+            html.split('href="')[1:] + html.split('src="')[1:] + html.split('action="')[1:]
+        ):
+            link = piece[: piece.index('"')]
+            assert link.startswith(("/data/", "https://datasette.io", "#")), link
+
+
+def test_memory_database_says_how_to_start(serve, page, db: Path) -> None:
+    datasette = serve(db, memory=True)
+    assert "No batch jobs in this database yet." in page(datasette, "/_memory/-/openai-batch")
+
+
+def test_two_databases_of_one_name(serve, page, db: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "films.db"
+    other.parent.mkdir()
+    other.write_bytes(db.read_bytes())
+    datasette = serve(db, other)
+    html = page(datasette, "/-/openai-batch")
+    assert '"/films/-/openai-batch/1"' in html and '"/films_2/-/openai-batch/1"' in html
+
+
+def test_a_job_that_is_being_prepared(serve, page, db: Path) -> None:
+    conn = job_data.connect(db)
+    conn.execute("UPDATE openai_batch_jobs SET requests = NULL, skipped = NULL WHERE id = 3")
+    conn.execute("DELETE FROM openai_batch_parts WHERE job_id = 3")
+    conn.execute("DROP INDEX openai_batch_requests_part")
+    conn.execute("DROP INDEX openai_batch_requests_status")
+    conn.close()
+    datasette = serve(db)
+    assert "being prepared" in page(datasette, "/films/-/openai-batch")
+    all_answer(datasette)

@@ -8,11 +8,12 @@ from typing import Any
 
 from datasette.utils import sqlite_timelimit
 
+from sqlite_utils_openai_batch.binding import bind_job
 from sqlite_utils_openai_batch.errors import OpenAIBatchError
 from sqlite_utils_openai_batch.keys import SQLiteValue, decode_key, encode_key, quote
 from sqlite_utils_openai_batch.source import Source, reopen
 from sqlite_utils_openai_batch.store import Job
-from sqlite_utils_openai_batch.template import Renderer, Template
+from sqlite_utils_openai_batch.template import Renderer
 
 # A view or query may take any time to find a row; a page doesn't wait for it.
 LIMIT_MS = 500
@@ -36,7 +37,7 @@ def bind(job: Job, source: Source | None) -> Renderer | None:
     if source is None:
         return None
     try:
-        return Template.from_json(job.template, job.endpoint).bind(source.columns)
+        return bind_job(job, source)
     except OpenAIBatchError:
         return None
 

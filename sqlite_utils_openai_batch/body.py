@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -78,11 +78,14 @@ def build_body(
     system: str | None,
     schema: AnswerSchema | None,
     options: Mapping[str, Any],
+    images: Sequence[str] = (),
+    detail: str | None = None,
 ) -> dict[str, Any]:
     """Return the template body for chat completions, responses or embeddings.
 
-    Raises UsageError for an endpoint that needs a whole body and for options that contradict
-    each other, TemplateError for a parameter that the model refuses.
+    `images` are placeholders or URLs of images, shown with the prompt at this `detail`. Raises
+    UsageError for an endpoint that needs a whole body and for options that contradict each
+    other, TemplateError for a parameter that the model refuses.
     """
     if endpoint not in _ASKED:
         raise UsageError(
@@ -92,9 +95,9 @@ def build_body(
         raise UsageError("No prompt: give it by --prompt, or a whole body by --template.")
     _check_options(options, schema)
     if endpoint == EMBEDDINGS:
-        _check_embeddings(system, schema, options)
+        _check_embeddings(system, schema, options, images)
     given = {name: value for name, value in options.items() if name != "json_object"}
-    body = {"model": model, **_ASKED[endpoint](prompt, system)}
+    body = {"model": model, **_ASKED[endpoint](_shown(endpoint, prompt, images, detail), system)}
     if schema is not None:
         _merge(body, schema.response_format(endpoint))
     if options.get("json_object"):
@@ -103,16 +106,65 @@ def build_body(
     return body
 
 
-def _chat(prompt: str, system: str | None) -> dict[str, Any]:
+def change_body(
+    body: Mapping[str, Any],
+    *,
+    endpoint: str,
+    model: str | None,
+    schema: AnswerSchema | None,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return a whole body (--template) with what other options say of it: -m, -o and --schema.
+
+    Raises UsageError for options that contradict each other, TemplateError for a parameter that
+    the model refuses, and for a model that changes from row to row.
+    """
+    changed: dict[str, Any] = copy.deepcopy(dict(body))
+    if model is not None:
+        changed = {"model": model, **changed, **{"model": model}}
+    name = changed.get("model")
+    if name is not None and (not isinstance(name, str) or "{{" in name or "{%" in name):
+        raise TemplateError(
+            "A batch asks one model: the template's model can't hold a placeholder."
+        )
+    for given, asked in (("--schema", schema), ("-o json_object", options.get("json_object"))):
+        if asked and endpoint not in JSON_MODE:
+            raise UsageError(f"{given} has no place in the body of {endpoint}.")
+    _check_options(options, schema)
+    if schema is not None:
+        _merge(changed, schema.response_format(endpoint))
+    if options.get("json_object"):
+        _merge(changed, JSON_MODE[endpoint])
+    plain = {name: value for name, value in options.items() if name != "json_object"}
+    _merge(changed, adapt(endpoint, name or "", plain))
+    return changed
+
+
+def _shown(
+    endpoint: str, prompt: str, images: Sequence[str], detail: str | None
+) -> str | list[dict[str, Any]]:
+    """The prompt, with the images that it is about."""
+    if not images:
+        return prompt
+    more = {} if detail is None else {"detail": detail}
+    if endpoint == RESPONSES:
+        parts = [{"type": "input_image", "image_url": url, **more} for url in images]
+        return [{"type": "input_text", "text": prompt}, *parts]
+    shown = [{"type": "image_url", "image_url": {"url": url, **more}} for url in images]
+    return [{"type": "text", "text": prompt}, *shown]
+
+
+def _chat(prompt: Any, system: str | None) -> dict[str, Any]:
     messages = [] if system is None else [{"role": "system", "content": system}]
     return {"messages": [*messages, {"role": "user", "content": prompt}]}
 
 
-def _responses(prompt: str, system: str | None) -> dict[str, Any]:
-    return {**({} if system is None else {"instructions": system}), "input": prompt}
+def _responses(prompt: Any, system: str | None) -> dict[str, Any]:
+    asked = prompt if isinstance(prompt, str) else [{"role": "user", "content": prompt}]
+    return {**({} if system is None else {"instructions": system}), "input": asked}
 
 
-def _embeddings(prompt: str, system: str | None) -> dict[str, Any]:
+def _embeddings(prompt: Any, system: str | None) -> dict[str, Any]:
     return {"input": prompt}
 
 
@@ -131,9 +183,13 @@ def _check_options(options: Mapping[str, Any], schema: AnswerSchema | None) -> N
 
 
 def _check_embeddings(
-    system: str | None, schema: AnswerSchema | None, options: Mapping[str, Any]
+    system: str | None,
+    schema: AnswerSchema | None,
+    options: Mapping[str, Any],
+    images: Sequence[str],
 ) -> None:
     refused = [
+        ("--image", images),
         ("--system", system),
         ("--schema", schema),
         ("-o json_object", options.get("json_object")),

@@ -41,6 +41,12 @@ class Slot:
     native: bool
     """Whether it is exactly `{{ … | json }}`: its text is JSON, not a string's content."""
 
+    @property
+    def column(self) -> str | None:
+        """The column, where the string is its placeholder and nothing else."""
+        shown = list(printed(self.tree))
+        return column_of(shown[0]) if len(shown) == 1 else None
+
     def text(self, columns: Sequence[str]) -> Text:
         """Return the function from values of `columns` to its text, the fast one if it can be."""
         return self.pieces(columns) or self.jinja(columns)

@@ -66,6 +66,11 @@ def size_of(url: str) -> tuple[int, int] | None:
         start = base64.b64decode(data[: 4 * 65_536])
     except (binascii.Error, ValueError):
         return None
+    return pixels(start)
+
+
+def pixels(start: bytes) -> tuple[int, int] | None:
+    """Width and height of an image by its first bytes; None where they don't tell."""
     try:
         return _png(start) or _gif(start) or _webp(start) or _jpeg(start)
     except (struct.error, IndexError):

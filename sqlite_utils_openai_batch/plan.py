@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -13,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from . import store
-from .body import build_body
+from .binding import bind
+from .body import build_body, change_body
 from .errors import JobError, TemplateError, UsageError
 from .estimate import Money
+from .images import WEB
 from .limits import Limits, limits_for
+from .nearest import listed, meant, nearest_first
 from .output import Output, check_output, plan_output
+from .parameters import CHAT, EMBEDDINGS, RESPONSES
 from .schema import AnswerSchema
 from .source import Source, open_source
 from .template import Renderer, Template
 
-CHAT = "/v1/chat/completions"
 DEFAULT_MODEL = "gpt-4o-mini"
 BLANKS = ("skip", "send", "error")
 
@@ -54,9 +58,21 @@ class Ask:
     responses: str = "all"
     part_requests: int | None = None
     part_bytes: int | None = None
+    part_tokens: int | None = None
+    template: Mapping[str, Any] | None = None
+    images: Sequence[str] = ()
+    image_dir: str | None = None
+    image_detail: str | None = None
+    image_size: int | None = None
     provider: str = "openai"
     new: bool = False
     money: Money = field(default_factory=Money)
+
+    @property
+    def image_settings(self) -> dict[str, Any]:
+        """What a job keeps of how images are read."""
+        kept = {"image_dir": self.image_dir, "image_size": self.image_size}
+        return {name: value for name, value in kept.items() if value is not None}
 
 
 @dataclass
@@ -116,26 +132,9 @@ def settle(conn: sqlite3.Connection, ask: Ask, *, default_model: str = DEFAULT_M
 
 def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_model: str) -> Plan:
     """The rest of `settle`, once there is a source."""
-    model = ask.model or default_model
     schema = AnswerSchema.load(ask.schema) if ask.schema else None
-    prompt = text_or_file(ask.prompt)
-    if not prompt:
-        columns = [column for column in source.columns if column not in source.key_columns]
-        example = columns[0] if columns else "column"
-        raise TemplateError(
-            f"What is to be asked? Give a prompt with a column in it: "
-            f"--prompt 'Summarise: {{{{ {example} }}}}'. Columns: {', '.join(source.columns)}"
-        )
-    body = build_body(
-        endpoint=ask.endpoint,
-        model=model,
-        prompt=prompt,
-        system=text_or_file(ask.system),
-        schema=schema,
-        options=ask.options,
-    )
+    body = whole_body(ask, source, schema, default_model)
     template = Template(body, ask.endpoint)
-    renderer = template.bind(source.columns)
     output = plan_output(
         source,
         schema,
@@ -147,8 +146,13 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         responses=ask.responses,
         answer_type="BLOB" if ask.endpoint.endswith("/embeddings") else "TEXT",
     )
+    renderer = bind(template, source, output, ask.image_settings)
     limits = limits_for(
-        ask.provider, ask.endpoint, requests=ask.part_requests, bytes=ask.part_bytes
+        ask.provider,
+        ask.endpoint,
+        requests=ask.part_requests,
+        bytes=ask.part_bytes,
+        tokens=ask.part_tokens,
     )
     source.check_keys()
     return Plan(
@@ -159,9 +163,70 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         schema=schema,
         output=output,
         limits=limits,
-        model=model,
+        model=str(body.get("model") or ""),
         hashed=hashed_columns(renderer, output),
         warnings=list(source.warnings),
+    )
+
+
+def whole_body(
+    ask: Ask, source: Source, schema: AnswerSchema | None, default_model: str
+) -> dict[str, Any]:
+    """The body with its placeholders: a template's, or built of prompt, system and images."""
+    if ask.template is not None:
+        given = (("--prompt", ask.prompt), ("--system", ask.system), ("--image", ask.images))
+        for option, value in given:
+            if value:
+                raise UsageError(f"--template is the whole body: {option} belongs in it.")
+        if ask.endpoint == CHAT and "messages" not in ask.template:
+            raise TemplateError(
+                f"The template has no messages, which {CHAT} needs. "
+                "Is it for another endpoint? Name it by --endpoint."
+            )
+        return change_body(
+            ask.template,
+            endpoint=ask.endpoint,
+            model=ask.model or (default_model if needs_model(ask) else None),
+            schema=schema,
+            options=ask.options,
+        )
+    prompt = text_or_file(ask.prompt)
+    if not prompt:
+        columns = [column for column in source.columns if column not in source.key_columns]
+        example = columns[0] if columns else "column"
+        raise TemplateError(
+            f"What is to be asked? Give a prompt with a column in it: "
+            f"--prompt 'Summarise: {{{{ {example} }}}}'. Columns: {', '.join(source.columns)}"
+        )
+    return build_body(
+        endpoint=ask.endpoint,
+        model=ask.model or default_model,
+        prompt=prompt,
+        system=text_or_file(ask.system),
+        schema=schema,
+        options=ask.options,
+        images=[image_slot(given, source) for given in ask.images],
+        detail=ask.image_detail,
+    )
+
+
+def needs_model(ask: Ask) -> bool:
+    """Whether a template names no model, and its endpoint wants one."""
+    assert ask.template is not None
+    return "model" not in ask.template and ask.endpoint in (CHAT, RESPONSES, EMBEDDINGS)
+
+
+def image_slot(given: str, source: Source) -> str:
+    """What stands in a body for `--image`: a column's placeholder, a template or a URL."""
+    if given in source.columns:
+        return f"{{{{ row[{json.dumps(given, ensure_ascii=False)}] }}}}"
+    lowered = given.lower()
+    if "{{" in given or "{%" in given or lowered.startswith((*WEB, "data:image/")):
+        return given
+    near = listed(nearest_first(given, source.columns))
+    raise TemplateError(
+        f"--image {given!r} is no column, no template and no URL. "
+        f"{meant(given, source.columns)}Columns: {near}."
     )
 
 

@@ -7,7 +7,6 @@ knows what may have happened and looks before it sends again.
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from . import capacity, clock, store
 from .api import BatchState, Provider
+from .binding import bind_job
 from .ceiling import PartBound, reserve
 from .database import transaction
 from .errors import UnrenderableRow
@@ -22,7 +22,7 @@ from .limits import cap_for
 from .output import Output
 from .plan import hashed_columns
 from .source import Source, reopen
-from .template import Renderer, Template, source_hash
+from .template import Renderer, source_hash
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,7 @@ class Sender:
     def renderer(self, overrides: str | None) -> Renderer:
         """The renderer of the job's template, with a retry's changes to the body."""
         assert self.source is not None
-        template = Template.from_json(self.job.template, self.job.endpoint)
-        if overrides:
-            template = Template({**template.body, **json.loads(overrides)}, self.job.endpoint)
-        return template.bind(self.source.columns)
+        return bind_job(self.job, self.source, overrides)
 
     def render(self, part: store.Part, folder: Path) -> RenderedPart:
         """Write a part's file from the rows as they are now, a page at a time."""

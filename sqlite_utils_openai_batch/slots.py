@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, cast
 
 from jinja2 import TemplateSyntaxError, meta, nodes
@@ -27,9 +27,16 @@ _STATEMENTS = (
 _WORDS = {nodes.ScopedEvalContextModifier: "autoescape", nodes.For: "a recursive loop"}
 
 
-def read_slot(text: str, place: str, columns: Sequence[str], source: str | None) -> Slot | None:
+def read_slot(
+    text: str,
+    place: str,
+    columns: Sequence[str],
+    source: str | None,
+    hidden: Collection[str] = (),
+) -> Slot | None:
     """Read a string of a body; None if it holds no placeholder at all.
 
+    Columns in `hidden` are read only where they are named: `row` as a whole leaves them out.
     Raises TemplateError for a syntax error, a name that is no column of `columns`, and for what
     a template may not do.
     """
@@ -41,7 +48,7 @@ def read_slot(text: str, place: str, columns: Sequence[str], source: str | None)
         tree = cast(nodes.Template, _Restored(guard).visit(tree))
         _check_statements(tree, place)
         tree = cast(nodes.Template, _RowNames().visit(tree))
-        names = _check_names(tree, place, columns, source)
+        names = _check_names(tree, place, columns, source, hidden)
         tree = cast(nodes.Template, _Measured().visit(tree))
         tree.set_environment(SANDBOX)
         SANDBOX.compile(tree)
@@ -146,7 +153,11 @@ def _constant(node: nodes.Node) -> str:
 
 
 def _check_names(
-    tree: nodes.Template, place: str, columns: Sequence[str], source: str | None
+    tree: nodes.Template,
+    place: str,
+    columns: Sequence[str],
+    source: str | None,
+    hidden: Collection[str],
 ) -> frozenset[str]:
     """Return the columns that the tree reads; TemplateError for a name that is none."""
     free = meta.find_undeclared_variables(tree)
@@ -160,20 +171,23 @@ def _check_names(
         if node.name == "self" or (node.name in free and node.name not in known):
             raise unknown_column(node.name, columns, source)
     if ROW in free:
-        read |= _row_columns(tree, columns, source)
+        read |= _row_columns(tree, columns, source, hidden)
     return frozenset(read)
 
 
-def _row_columns(tree: nodes.Template, columns: Sequence[str], source: str | None) -> set[str]:
+def _row_columns(
+    tree: nodes.Template, columns: Sequence[str], source: str | None, hidden: Collection[str]
+) -> set[str]:
     """Return the columns read through `row`: those named, or all if it is used otherwise."""
     named = [column_of(node) for node in tree.find_all(nodes.Getitem) if _is_row(node.node)]
     for column in named:
         if column is not None and column not in columns:
             raise unknown_column(column, columns, source)
     uses = sum(map(_is_row, tree.find_all(nodes.Name)))
+    found = {column for column in named if column is not None}
     if None in named or uses > len(named):
-        return set(columns)
-    return {column for column in named if column is not None}
+        return found | {column for column in columns if column.lower() not in hidden}
+    return found
 
 
 def unknown_column(name: str, columns: Sequence[str], source: str | None) -> TemplateError:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import orjson
 
-from .compiled import Slot
+from .compiled import Slot, Text
 from .errors import TemplateError
+from .images import Images
 from .keys import SQLiteValue
 from .nearest import listed
+from .parameters import EMBEDDINGS
 from .slots import read_slot
 from .values import json_bytes, without_surrogates
 
@@ -70,18 +72,28 @@ class Template:
             raise TemplateError("The template must be an object: the body of a request.")
         return cls(body, endpoint)
 
-    def bind(self, columns: Sequence[str], source: str | None = None) -> Renderer:
+    def bind(
+        self,
+        columns: Sequence[str],
+        source: str | None = None,
+        *,
+        hidden: Collection[str] = (),
+        images: Images | None = None,
+    ) -> Renderer:
         """Check the placeholders against the columns of a source, and compile them.
 
-        `source` is its name, for messages. Raises TemplateError for a name that is no column,
-        a syntax error, what the sandbox forbids, and a prompt with no placeholder.
+        `source` is its name, for messages. Columns in `hidden` (lower case) are no part of `row`
+        as a whole: the job itself writes them. `images` makes URLs of images. Raises
+        TemplateError for a name that is no column, a syntax error, what the sandbox forbids, and
+        a prompt with no placeholder.
         """
         slots: dict[Path, Slot] = {}
         for path, text in _strings(self.body):
-            slot = read_slot(without_surrogates(text), _place(path, self.body), columns, source)
+            place = _place(path, self.body)
+            slot = read_slot(without_surrogates(text), place, columns, source, hidden)
             if slot is not None:
                 slots[path] = slot
-        return Renderer(self, slots, columns)
+        return Renderer(self, slots, columns, images or Images())
 
 
 class Renderer:
@@ -92,7 +104,9 @@ class Renderer:
     prompt_columns: tuple[str, ...]
     """Those that are blank together when a row has nothing to ask."""
 
-    def __init__(self, template: Template, slots: dict[Path, Slot], source: Sequence[str]) -> None:
+    def __init__(
+        self, template: Template, slots: dict[Path, Slot], source: Sequence[str], images: Images
+    ) -> None:
         reads = {column for slot in slots.values() for column in slot.reads}
         shows = _asking(template.body, slots)
         if not shows:
@@ -105,9 +119,14 @@ class Renderer:
         self._blank = [self.columns.index(column) for column in self.prompt_columns]
         *starts, self._end = _segments(template, slots)
         self._makers = [
-            (before, slot.text(self.columns), _json_value if slot.native else _json_string)
-            for before, slot in zip(starts, slots.values(), strict=True)
+            (
+                before,
+                _image(slot, self.columns, images) if _is_image(path) else slot.text(self.columns),
+                _json_value if slot.native else _json_string,
+            )
+            for before, (path, slot) in zip(starts, slots.items(), strict=True)
         ]
+        self._inputs = _fixed_inputs(template, slots)
 
     def line(self, custom_id: str, row: Sequence[SQLiteValue]) -> bytes:
         r"""Return one JSONL line with its newline, in UTF-8.
@@ -120,6 +139,10 @@ class Renderer:
             parts += before, as_json(text(row))
         parts.append(self._end)
         return b"".join(parts)
+
+    def inputs(self, line: bytes) -> int:
+        """Return how many inputs a rendered line has: texts to embed; 1 at other endpoints."""
+        return self._inputs or count_inputs(orjson.loads(line)["body"].get("input"))
 
     def body(self, row: Sequence[SQLiteValue]) -> dict[str, Any]:
         """Return the rendered body as data, for previews. Raises UnrenderableRow."""
@@ -135,6 +158,36 @@ class Renderer:
             if not isinstance(value, (str, bytes)) or value.strip():
                 return False
         return True
+
+
+def _image(slot: Slot, columns: Sequence[str], images: Images) -> Text:
+    """Return the function that makes the URL of an image, also of a BLOB."""
+    column = slot.column
+    if column is not None:
+        index = columns.index(column)
+        return lambda row: images.url(row[index], column)
+    text = slot.text(columns)
+    return lambda row: images.url(text(row), slot.place)
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a string of a body is an image's URL, in chat completions or in responses."""
+    return path[-2:] == ("image_url", "url") or path[-1] == "image_url"
+
+
+def _fixed_inputs(template: Template, slots: dict[Path, Slot]) -> int | None:
+    """How many inputs each line has, None where that differs from row to row."""
+    if template.endpoint != EMBEDDINGS:
+        return 1
+    native = any(slot.native for path, slot in slots.items() if path[0] == "input")
+    return None if native else count_inputs(template.body.get("input"))
+
+
+def count_inputs(given: Any) -> int:
+    """Count the inputs of an embeddings request: a text or a list of tokens is one."""
+    if isinstance(given, list) and not all(isinstance(one, int) for one in given):
+        return len(given)
+    return 1
 
 
 def _json_string(text: str) -> bytes:

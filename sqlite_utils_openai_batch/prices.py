@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -25,7 +25,7 @@ import msgspec
 from .errors import UsageError
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice, PriceCalculation, PriceVariant
+    from genai_prices.types import ModelPrice, PriceCalculation, PriceVariant
 
     from .outcome import Outcome
 
@@ -177,7 +177,18 @@ def find_prices(model: str, base_url: str, at: datetime | None = None) -> Prices
     `at` is the moment that they are wanted for, by default now.
     """
     found = _look_up(model, base_url, at or datetime.now(timezone.utc))
-    return None if found is None else _read(model, *found)
+    if found is None:
+        return None
+    price, holding = found
+    return _read(model, price, getattr(holding.constraint, "start_date", None))
+
+
+def full_prices(model: str, base_url: str, at: datetime | None = None) -> Prices | None:
+    """The prices of a model outside of batches, for requests that are made at once."""
+    found = _calculation(model, base_url, at or datetime.now(timezone.utc), batch=False)
+    if found is None or not any(found.model is one for one in found.provider.models):
+        return None
+    return _read(model, found.model_price, None)
 
 
 def context_window(model: str, base_url: str) -> int | None:
@@ -191,10 +202,8 @@ def prices_version() -> str:
     return f"genai-prices {version('genai-prices')}"
 
 
-def _look_up(
-    model: str, base_url: str, at: datetime
-) -> tuple[ModelInfo, ModelPrice, list[PriceVariant]] | None:
-    """A model with its batch variants that hold at that moment; None where there is none."""
+def _look_up(model: str, base_url: str, at: datetime) -> tuple[ModelPrice, PriceVariant] | None:
+    """A model's prices with the batch variant that holds at that moment; None without one."""
     found = _calculation(model, base_url, at)
     if found is None or not any(found.model is one for one in found.provider.models):
         # A model lent by another provider is priced without looking at the processing.
@@ -204,10 +213,12 @@ def _look_up(
         for variant in found.model.price_variants or ()
         if variant.when == BATCH and (variant.constraint is None or variant.constraint.active(at))
     ]
-    return (found.model, found.model_price, holding) if holding else None
+    return (found.model_price, holding[0]) if holding else None
 
 
-def _calculation(model: str, base_url: str, at: datetime) -> PriceCalculation | None:
+def _calculation(
+    model: str, base_url: str, at: datetime, *, batch: bool = True
+) -> PriceCalculation | None:
     from genai_prices import Usage, calc_price
 
     try:
@@ -216,15 +227,13 @@ def _calculation(model: str, base_url: str, at: datetime) -> PriceCalculation | 
             model,
             provider_api_url=base_url,
             genai_request_timestamp=at,
-            price_context=BATCH,
+            price_context=BATCH if batch else None,
         )
     except LookupError:
         return None
 
 
-def _read(
-    model: str, info: ModelInfo, price: ModelPrice, holding: list[PriceVariant]
-) -> Prices | None:
+def _read(model: str, price: ModelPrice, since: date | None) -> Prices | None:
     """Make Prices of what the package says; None where text tokens aren't all there is to pay."""
     units = {name: value for name, value in vars(price).items() if value is not None}
     if set(units) - TEXT_UNITS - TOOL_UNITS or "input_mtok" not in units:
@@ -233,8 +242,6 @@ def _read(
         tier.start for name in TEXT_UNITS & set(units) for tier in getattr(units[name], "tiers", ())
     }
     bands = tuple(_band(units, above) for above in sorted(starts))
-    constraint = holding[0].constraint
-    since = getattr(constraint, "start_date", None)
     return Prices(model, bands, prices_version(), since.isoformat() if since else None)
 
 

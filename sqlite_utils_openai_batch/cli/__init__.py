@@ -12,13 +12,14 @@ from .framework import Group
 from .look import jobs_command, results_command, show_command
 from .manage import cancel_command, delete_command, pause_command, retry_command
 from .serve import serve
+from .trial import try_command
 
 
 class OpenAIBatchGroup(Group):
     """The commands under the headings of their help."""
 
     sections = (
-        ("Ask", ("run", "preview", "prepare", "submit")),
+        ("Ask", ("run", "preview", "try", "prepare", "submit")),
         ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
         ("Take away", ("results",)),
         ("Mend", ("retry", "delete")),
@@ -44,6 +45,7 @@ def openai_batch() -> None:
 for command in (
     run_command,
     preview_command,
+    try_command,
     prepare_command,
     submit_command,
     sync_command,

@@ -1,0 +1,294 @@
+"""`try`: a few rows now, before the big run."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .ask import model_default, nothing_to_ask, table_argument
+from .figures import counted, cut, duration
+from .framework import FAILED_REQUESTS, INTERRUPTED, Command, option, talk
+from .money import amount, check_may_send, cost_words, estimate_warnings
+from .options import (
+    ANSWERS,
+    ask_options,
+    check_place,
+    db_argument,
+    read_ask,
+    read_place,
+    yes_option,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from ..api import Provider
+    from ..estimate import Estimate
+    from ..places import Places
+    from ..plan import Plan
+    from ..prices import Prices
+    from ..trial import Tried
+    from .options import Place
+
+
+@click.command("try", cls=Command)
+@db_argument
+@table_argument
+@option("-n", "--count", type=click.IntRange(min=1), default=5, show_default=True, section=ANSWERS,
+        help="Rows to ask")  # fmt: skip
+@option("--save", metavar="NAME", section=ANSWERS,
+        help="Keep the answers, as a finished job of that name")  # fmt: skip
+@ask_options
+@yes_option
+def try_command(
+    db: str, table: str | None, count: int, save: str | None, yes: bool, **options: Any
+) -> None:
+    """Ask a few rows now, without a batch, and print what they answer.
+
+    The same rows each time, at the price of single requests. Nothing is written, unless --save.
+
+    \b
+    Example:
+      sqlite-utils openai-batch try movies.db movies -n 5 \\
+        --prompt '{{ title }}: {{ overview }}' --schema 'categories list, summary'
+    """
+    from contextlib import closing
+
+    from ..database import connect
+    from ..places import Places
+
+    can_ask = sys.stdin.isatty() and sys.stderr.isatty()
+    check_may_send(yes, options.get("max_cost"), can_ask)
+    with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
+        try_rows(conn, table, count, save, options, places)
+
+
+def try_rows(
+    conn: sqlite3.Connection,
+    table: str | None,
+    count: int,
+    save: str | None,
+    options: dict[str, Any],
+    places: Places,
+) -> None:
+    """Choose rows, ask them, say what they answered and what all rows would cost."""
+    from .. import store
+    from ..output import check_output
+    from ..places import forget_local
+    from ..plan import settle
+    from ..prepare import estimated
+    from ..trial import choose
+
+    place = read_place(options)
+    options.pop("key")
+    if save is not None:
+        options["name"] = save
+    store.check_version(conn)
+    plan = settle(conn, read_ask(table, options, place), **model_default(place))
+    uid = store.new_uid()
+    try:
+        tally, rows = choose(plan, count)
+        if not rows:
+            talk(nothing_to_ask(plan))
+            return
+        found = estimated(conn, plan, tally)
+        if save is not None:
+            check_output(conn, plan.source, plan.output)
+        prices = prices_now(plan, place)
+        check_bound(plan, [row.line for row in rows], prices)
+        check_place(place, places, uid)
+        tried, stopped = ask_and_show(open_place(place, places, uid), plan, rows)
+        tell(tried, len(rows), plan, found, prices)
+        if save is not None and tried:
+            keep(conn, plan, tried, place, uid, prices)
+    finally:
+        plan.close()
+        places.close()
+        forget_local(uid)
+    if stopped:
+        raise click.exceptions.Exit(INTERRUPTED)
+    if any(one.outcome.status != "ok" for one in tried):
+        raise click.exceptions.Exit(FAILED_REQUESTS)
+
+
+def prices_now(plan: Plan, place: Place) -> Prices | None:
+    """What single requests cost; None where nothing is paid, or that isn't known."""
+    from ..api import OPENAI_URL
+    from ..prices import full_prices
+
+    money = plan.ask.money
+    if money.own or money.prices is None or not money.prices.model:
+        return None
+    base_url = place.base_url or OPENAI_URL
+    model = money.prices.model
+    return full_prices(model, base_url) or full_prices(model, OPENAI_URL)
+
+
+def check_bound(plan: Plan, lines: Sequence[bytes], prices: Prices | None) -> None:
+    """Raise UsageError where the rows of this try might cost more than --max-cost."""
+    from ..ceiling import PartBound
+    from ..errors import UsageError
+    from ..prices import usd
+
+    money = plan.ask.money
+    if money.max_cost is None or money.own:
+        return
+    # Stated prices are those of a batch. OpenAI and Azure sell single requests at twice that.
+    stated = money.prices if prices is None else prices
+    assert stated is not None
+    factor = 2 if prices is None else 1
+    models = (plan.model, *([money.price_as] if money.price_as else []))
+    bound = PartBound(
+        stated, money.counter(plan.model), plan.template.endpoint, models, money.window
+    )
+    for line in lines:
+        bound.add(line)
+    most = bound.count().nanousd
+    if most is None or most * factor > money.max_cost:
+        may = "nothing bounds" if most is None else f"up to {usd(most * factor, up=True)} is"
+        raise UsageError(
+            f"{may[0].upper()}{may[1:]} what {counted(len(lines), 'row')} may cost now, and the "
+            f"ceiling is {usd(money.max_cost)}. Ask fewer with -n, or cap the answers "
+            "with -o max_tokens."
+        )
+
+
+def open_place(place: Place, places: Places, uid: str) -> Provider:
+    """The provider that `check_place` found in order."""
+    from ..account import destination
+    from ..places import LOCAL
+
+    if place.provider == LOCAL:
+        return places.local(uid, place.base_url, place.settings)
+    return places.remote(destination(place.base_url, places.key))
+
+
+def ask_and_show(provider: Provider, plan: Plan, rows: Sequence[Any]) -> tuple[list[Tried], bool]:
+    """Print each row's answer as it comes. Returns them, and whether Ctrl-C came first."""
+    from ..trial import ask_rows
+
+    tried: list[Tried] = []
+    try:
+        for one in ask_rows(provider, plan, rows):
+            tried.append(one)
+            click.echo(answer_lines(plan, one, len(tried), len(rows)))
+    except KeyboardInterrupt:
+        return tried, True
+    return tried, False
+
+
+def answer_lines(plan: Plan, one: Tried, number: int, total: int) -> str:
+    """One row: what it was asked last, what it answered, and whether that is as asked."""
+    import json
+
+    from .text import said
+
+    key = "/".join(plan.source.key_columns)
+    name = f"{plan.source.name}.{key}" if plan.source.name else key
+    asked = [text for _, text in said(json.loads(one.row.line)["body"])]
+    lines = [f"Row {number} of {total}   {name} = {one.row.row_key}"]
+    pairs = [("asked", cut(asked[-1], 100))] if asked else []
+    pairs += answer_pairs(plan, one)
+    pairs.append((one.outcome.status, told(one)))
+    width = max(len(label) for label, _ in pairs)
+    return "\n".join([*lines, *(f"  {label:<{width}}  {text}".rstrip() for label, text in pairs)])
+
+
+def answer_pairs(plan: Plan, one: Tried) -> list[tuple[str, str]]:
+    """The columns that an answer would fill, or the answer itself."""
+    outcome = one.outcome
+    if outcome.values is not None:
+        return [
+            (column.name, cut("" if value is None else str(value), 200))
+            for column, value in zip(plan.output.columns, outcome.values, strict=True)
+        ]
+    if isinstance(outcome.answer, bytes):
+        return [("answer", f"{len(outcome.answer) // 4:,} numbers")]
+    return [("answer", cut(outcome.answer, 400))] if outcome.answer else []
+
+
+def told(one: Tried) -> str:
+    """Why a row failed, its tokens, and its time."""
+    outcome = one.outcome
+    said = [outcome.error_message] if outcome.error_message else []
+    if outcome.prompt_tokens is not None:
+        said.append(f"{outcome.prompt_tokens:,} tokens in, {outcome.completion_tokens or 0:,} out")
+    return " · ".join([*said, duration(one.seconds)])
+
+
+def tell(
+    tried: Sequence[Tried], wanted: int, plan: Plan, found: Estimate, prices: Prices | None
+) -> None:
+    """What came, what it cost, and what all rows would cost on that basis."""
+    from ..prices import usd
+    from ..trial import spent
+    from .text import row
+
+    good = sum(one.outcome.status == "ok" for one in tried)
+    came = f"{good} of {counted(wanted, 'row')} answered"
+    if plan.schema is not None and good:
+        came += " as the schema asks"
+    if len(tried) < wanted:
+        came = f"Stopped after {counted(len(tried), 'answer')}. {came}"
+    sums = spent(tried, prices)
+    talk(f"\n{came}: {sums.prompt:,} tokens in, {sums.completion:,} out")
+    if sums.nanousd is not None:
+        talk(row("This try", f"{usd(sums.nanousd)} (single requests, without a batch)"))
+    if sums.requests:
+        for label, text in all_rows(tried, found, plan):
+            talk(row(label, text))
+    for warning in estimate_warnings(found, plan):
+        talk(f"Warning: {warning}")
+    talk("\nNext: run with the same options.")
+
+
+def all_rows(tried: Sequence[Tried], found: Estimate, plan: Plan) -> list[tuple[str, str]]:
+    """What all rows would take and cost if their answers are as long as these."""
+    from ..estimate import likely
+    from ..store.money import Earlier
+    from ..trial import spent
+
+    sums = spent(tried, None)
+    output = round(sums.completion / sums.requests * found.requests)
+    questions = "" if found.input.tokens is None else f"{amount(found.input.tokens)} in, "
+    words = f"{counted(found.requests, 'request')}: about {questions}{amount(output)} out"
+    lines = [("All rows", words)]
+    if not found.money.own:
+        counted_tokens = [sums.prompt // sums.requests]
+        about = likely(
+            found.money.prices, found.input_cost, output, counted_tokens, found.cap, found.requests
+        )
+        # As if an earlier job had answered so.
+        basis = replace(
+            found, output=output, about=about, earlier=Earlier(0, sums.requests, sums.completion)
+        )
+        lines.append(("Cost", cost_words(basis, plan.model, "this server")))
+    return lines
+
+
+def keep(
+    conn: sqlite3.Connection,
+    plan: Plan,
+    tried: Sequence[Tried],
+    place: Place,
+    uid: str,
+    prices: Prices | None,
+) -> None:
+    """Keep the answers as a job, and say which."""
+    from ..trial import save
+
+    job = save(
+        conn,
+        plan,
+        tried,
+        uid=uid,
+        provider=place.provider,
+        base_url=place.base_url,
+        account=place.account,
+        prices=prices,
+    )
+    talk(f"Kept as job {job.id} ({job.name}).")

@@ -1,7 +1,7 @@
 // Keeps the headline and outcomes of an unfinished job current. The page is complete without it.
 const live = document.getElementById("ob-live");
 const said = document.getElementById("ob-said");
-const FIRST = 2000;
+const FIRST = 1000;
 const SLOWEST = 60000;
 const ENDED = new Set(["completed", "cancelled", "failed"]);
 

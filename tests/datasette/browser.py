@@ -1,0 +1,86 @@
+"""A headless Chromium, where there is one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+
+# Beside --headless: nothing but the page itself may ask the network for anything.
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--window-size=1100,900",
+)
+
+
+def missing() -> str | None:
+    """Why there can be no browser tests here; None where there can."""
+    if not CHROMIUM or not DRIVER:
+        return "no Chromium: apt-get install chromium chromium-driver"
+    try:
+        import selenium  # noqa: F401
+    except ImportError:
+        return "no selenium: pip install selenium"
+    return None
+
+
+def axe() -> Path | None:
+    """The axe-core script: named by AXE_CORE, or where npm puts it in this folder."""
+    named = os.environ.get("AXE_CORE")
+    found = Path(named) if named else Path("node_modules/axe-core/axe.min.js")
+    return found if found.is_file() else None
+
+
+@contextmanager
+def chromium(folder: Path) -> Iterator[Any]:
+    """A driver of a new browser; its profile and downloads are in `folder`."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.add_experimental_option(
+        "prefs", {"download.default_directory": str(folder), "download.prompt_for_download": False}
+    )
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def requested(driver: Any) -> list[str]:
+    """Every address that the browser asked for since this was called last."""
+    found = []
+    for entry in driver.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            found.append(message["params"]["request"]["url"])
+    return found
+
+
+def complaints(driver: Any) -> list[str]:
+    """What the console said since this was called last: errors and warnings."""
+    return [
+        entry["message"]
+        for entry in driver.get_log("browser")
+        if entry["level"] in ("SEVERE", "WARNING") and "favicon" not in entry["message"]
+    ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .framework import INTERRUPTED, Command, confirm, option, talk
-from .money import check_may_send
+from .money import check_may_send, check_model
 from .options import (
     ask_options,
     check_place,
@@ -206,6 +206,7 @@ def make_job(
         check_free(conn, plan, db)
         uid = store.new_uid()
         check_place(place, places, uid)
+        check_model(place, places, plan)
         job, tally = prepare(
             conn,
             plan,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..estimate import Estimate, Money
+    from ..places import Places
     from ..plan import Plan
     from ..store import Job
     from ..store.money import Month
@@ -113,6 +114,29 @@ def check_may_send(yes: bool, max_cost: Any, can_ask: bool) -> None:
         raise UsageError(
             "Without a terminal to ask on, sending needs -y or --max-cost (or use preview)."
         )
+
+
+def check_model(place: Place, places: Places, plan: Plan) -> None:
+    """See whether the server knows the model, where it has a list (`GET /v1/models`).
+
+    Raises UsageError where OpenAI itself doesn't: nothing could be answered. Elsewhere a list need
+    not be whole, so that is a warning.
+    """
+    from ..account import destination
+    from ..errors import UsageError
+    from ..nearest import listed, meant, nearest_first
+
+    if place.provider != "openai" or "{{" in plan.model:
+        return
+    provider = places.remote(destination(place.base_url, places.key))
+    known = provider.models()
+    if not known or plan.model in known:
+        return
+    said = f"{place.host} has no model '{plan.model}'."
+    if provider.is_openai:
+        raise UsageError(f"{said} {meant(plan.model, known)}Name one with -m.")
+    near = listed(nearest_first(plan.model, known)[:5])
+    plan.warnings.append(f"{place.host} doesn't list a model '{plan.model}'. It lists: {near}.")
 
 
 def amount(tokens: int) -> str:

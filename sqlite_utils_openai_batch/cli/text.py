@@ -379,9 +379,7 @@ def writes_words(plan: Plan) -> str:
 
 def confirmation(job: Job, plan: Plan, place: Place, tally: Tally, path: str) -> str:
     """The question before anything is sent."""
-    lines = [
-        f"Ask {plan.model} about {counted(tally.asked, 'row')} of {plan.source.name or 'the query'}?"
-    ]
+    lines = [f"Ask {plan.model} about {counted(tally.asked, 'row')} of {source_name(plan)}?"]
     if tally.estimate is not None:
         lines.append(confirmation_line(tally.estimate, place.host))
     if plan.output.write:

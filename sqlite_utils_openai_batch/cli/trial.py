@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 from .ask import model_default, nothing_to_ask, table_argument
 from .figures import counted, cut, duration
 from .framework import FAILED_REQUESTS, INTERRUPTED, Command, option, talk
-from .money import amount, check_may_send, cost_words, estimate_warnings
+from .money import amount, check_may_send, check_model, cost_words, estimate_warnings
 from .options import (
     ANSWERS,
     ask_options,
@@ -101,8 +102,10 @@ def try_rows(
         prices = prices_now(plan, place)
         check_bound(plan, [row.line for row in rows], prices)
         check_place(place, places, uid)
+        check_model(place, places, plan)
+        began = time.monotonic()
         tried, stopped = ask_and_show(open_place(place, places, uid), plan, rows)
-        tell(tried, len(rows), plan, found, prices)
+        tell(tried, len(rows), plan, found, prices, time.monotonic() - began)
         if save is not None and tried:
             keep(conn, plan, tried, place, uid, prices)
     finally:
@@ -221,7 +224,12 @@ def told(one: Tried) -> str:
 
 
 def tell(
-    tried: Sequence[Tried], wanted: int, plan: Plan, found: Estimate, prices: Prices | None
+    tried: Sequence[Tried],
+    wanted: int,
+    plan: Plan,
+    found: Estimate,
+    prices: Prices | None,
+    seconds: float,
 ) -> None:
     """What came, what it cost, and what all rows would cost on that basis."""
     from ..prices import usd
@@ -235,13 +243,14 @@ def tell(
     if len(tried) < wanted:
         came = f"Stopped after {counted(len(tried), 'answer')}. {came}"
     sums = spent(tried, prices)
-    talk(f"\n{came}: {sums.prompt:,} tokens in, {sums.completion:,} out")
+    tokens = f"{sums.prompt:,} tokens in, {sums.completion:,} out"
+    talk(f"\n{came}: {tokens}, {duration(seconds)}.")
     if sums.nanousd is not None:
         talk(row("This try", f"{usd(sums.nanousd)} (single requests, without a batch)"))
     if sums.requests:
         for label, text in all_rows(tried, found, plan):
             talk(row(label, text))
-    for warning in estimate_warnings(found, plan):
+    for warning in [*plan.warnings, *estimate_warnings(found, plan)]:
         talk(f"Warning: {warning}")
     talk("\nNext: run with the same options.")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from . import clock, store
 from .api import BatchState, Provider
+from .errors import NotFound, ProviderError
 
 # How long after an intent a batch may still turn up in the provider's lists.
 GRACE_SECONDS = 60
@@ -31,10 +32,16 @@ def look(
     since = clock.parse(job.created_at).timestamp() - SKEW_SECONDS
     ended = store.ended_batches(conn, job.id)
     found: dict[int, list[BatchState]] = {}
-    for state in provider.list_since(since):
-        number = part_number(job.uid, state.metadata)
-        if number is not None and state.status != "failed" and state.id not in ended:
-            found.setdefault(number, []).append(state)
+    try:
+        for state in provider.list_since(since):
+            number = part_number(job.uid, state.metadata)
+            if number is not None and state.status != "failed" and state.id not in ended:
+                found.setdefault(number, []).append(state)
+    except NotFound as error:
+        raise ProviderError(
+            f"{provider.host} has no list of batches, so it can't be seen what it has of job "
+            f"{job.id} already. Nothing was sent."
+        ) from error
     for states in found.values():
         states.sort(key=lambda state: (state.created_at, state.id))
     return found

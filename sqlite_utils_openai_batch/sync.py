@@ -106,6 +106,14 @@ def sync_job(
         report.waiting.append(f"Job {job.id}: {error}")
     except (ProviderError, OutputError) as error:
         pause(conn, job, str(error))
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        # Another program writes for longer than we wait: every step can be taken later.
+        report.waiting.append(
+            f"Job {job.id}: the database is locked by another program; trying again later."
+        )
+        return
     finally:
         if pass_ is not None:
             pass_.close()

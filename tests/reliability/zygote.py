@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sqlite3
 import sys
@@ -73,18 +74,23 @@ def child(order: dict[str, Any], points: Points, out: Path) -> None:
     """Run one command in this (forked) process and leave."""
     from sqlite_utils.cli import cli
 
-    from sqlite_utils_openai_batch import capacity, sync
+    from sqlite_utils_openai_batch import capacity, database, sync
 
     # Nothing here is eventually consistent unless a test says so: no need to wait for lists.
     sync.GRACE_SECONDS = order.get("grace", 0)
     sync.RETRY_SECONDS = 0.0
     sync.LATE_FILES_SECONDS = order.get("late", 0.0)
+    database.BUSY_SECONDS = order.get("busy", 10.0)
     capacity.WAIT_SECONDS = 0.1
     os.environ.update(order.get("env", {}))
     stream = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
     patch(points)
+    if order.get("disk"):
+        # A disk that is full: no file may grow beyond that many bytes.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["disk"], order["disk"]))
     # A run that never ends is a failure to see, not one to wait for.
     signal.alarm(order.get("seconds", 20))
     code = 0

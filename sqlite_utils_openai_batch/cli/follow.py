@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -244,8 +245,10 @@ def tell_result(
             talk(ended_screen(job, counts, asdict(written) if written else {}, db))
             if job.provider == "local" and not job.base_url and counts.get("ok"):
                 talk(DEMO_MODEL)
-        elif once:
+        elif once or job.status == "prepared":
             talk(f"Job {job.id}: {progress(job, counts)} done · {status_words(job, counts)}")
+            if job.status == "prepared":
+                talk(f"  Send it with    {COMMAND} submit {shlex.quote(db)} {job.id}")
             if job.status == "running":
                 talk(f"  Go on with    {COMMAND} watch {shlex.quote(db)} {job.id}")
     if not silent:
@@ -269,8 +272,10 @@ class Teller:
         """Hear of a pass."""
         if self.silent:
             return
-        line = " | ".join(self.line(job) for job in jobs if job.unfinished)
-        if report.waiting:
+        from ..watch import goes_on
+
+        line = " | ".join(self.line(job) for job in jobs if goes_on(self.conn, job))
+        if line and report.waiting:
             line = f"{line} · {report.waiting[0]}"
         if line and line != self.last:
             self.say(line)
@@ -295,10 +300,14 @@ class Teller:
 
     def say(self, line: str) -> None:
         """Print a line, over the last one on a terminal."""
+        from .figures import cut
+
         if not self.terminal:
             talk(line)
             return
-        talk("\r" + line.ljust(self.width)[:200], nl=False)
+        # A line that wraps couldn't be written over.
+        line = cut(line, shutil.get_terminal_size().columns - 1)
+        talk("\r" + line.ljust(self.width), nl=False)
         self.width = len(line)
 
     def end(self) -> None:

@@ -1,0 +1,375 @@
+"""prepare, submit, sync and watch: from separate processes, stopped anywhere, gone on with."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ASK = ("--prompt", "Say: {{ text }}")
+PATIENCE = 30.0
+
+
+def asked(answer: str) -> str:
+    """The prompt that an answer repeats."""
+    return answer.partition(": ")[2]
+
+
+def posts(server: Any) -> list[str]:
+    """What the server was sent, in order."""
+    return [entry["path"] for entry in server.journal() if entry["method"] == "POST"]
+
+
+def wait_for(rows: Any, db: Path, sql: str, wanted: list[tuple[Any, ...]]) -> None:
+    """Wait until a statement gives these rows."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := rows(db, sql)) != wanted:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+
+
+def answered(rows: Any, db: Path) -> None:
+    """Each row of `notes` has the answer to its own question."""
+    found = rows(db, "SELECT text, answer FROM notes")
+    assert len(found) == 12
+    assert all(answer and asked(answer) == f"Say: {text}" for text, answer in found)
+
+
+# Step by step
+
+only_delete = pytest.mark.parametrize("journal", ["delete"], indirect=True)
+
+
+@only_delete
+def test_prepare_submit_and_sync_from_separate_processes(
+    run: Any, notes: Path, rows: Any, held: Any
+) -> None:
+    server, answerer = held
+    there = ("--base-url", server.base_url, "--part-requests", "5")
+
+    said = run.process("prepare", notes, "notes", *ASK, *there)
+    assert said.out == "1\n"
+    assert "\nNothing was sent. Next: sqlite-utils openai-batch submit data.db 1\n" in said.err
+    assert posts(server) == []
+    assert rows(notes, "SELECT status, approved_at FROM openai_batch_jobs") == [("prepared", None)]
+
+    said = run.process("sync", notes)
+    assert said.err.startswith("Job 1: 0/12 done · prepared, not sent\n")
+    assert posts(server) == []
+
+    run.process("submit", notes, "-y")
+    assert posts(server)[:2] == ["/v1/files", "/v1/batches"]
+    run.process("sync", notes)
+    assert posts(server) == ["/v1/files", "/v1/batches"] * 3
+    said = run.process("sync", notes, "1")
+    assert re.match(r"Job 1: 0/12 done · waiting for 127\.0\.0\.1:\d+\n", said.err)
+    assert posts(server) == ["/v1/files", "/v1/batches"] * 3
+
+    answerer.release()
+    deadline = time.monotonic() + PATIENCE
+    while rows(notes, "SELECT status FROM openai_batch_jobs") != [("completed",)]:
+        assert time.monotonic() < deadline
+        run.process("sync", notes)
+    answered(rows, notes)
+    assert posts(server) == ["/v1/files", "/v1/batches"] * 3
+    said = run.process("sync", notes)
+    assert said.err == "Nothing to do: no unfinished job in 'data.db'.\n"
+
+
+def test_sync_sends_nothing_that_nobody_approved(
+    run: Any, notes: Path, rows: Any, server: Any, unchanged: Any
+) -> None:
+    run("prepare", notes, "notes", *ASK, "--base-url", run.base_url)
+    before = posts(server)
+    check = unchanged(notes)
+    for _ in range(3):
+        run("sync", notes)
+        run("sync", notes, "1")
+    said = run("watch", notes, "--poll", "0.05")
+    assert said.err == (
+        "Job 1: 0/12 done · prepared, not sent\n"
+        "  Send it with    sqlite-utils openai-batch submit data.db 1\n"
+    )
+    assert posts(server) == before
+    check()
+
+
+def test_a_prepared_job_stays_beside_a_running_one(
+    run: Any, notes: Path, rows: Any, server: Any
+) -> None:
+    run("prepare", notes, "notes", *ASK, "--base-url", run.base_url, "--output", "later")
+    run("run", notes, "notes", *ASK, *run.there)
+    run("sync", notes)
+    statuses = rows(notes, "SELECT id, status, approved_at IS NULL FROM openai_batch_jobs")
+    assert statuses == [(1, "prepared", 1), (2, "completed", 0)]
+    answered(rows, notes)
+
+
+def test_answers_are_written_part_by_part(run: Any, notes: Path, rows: Any, server: Any) -> None:
+    run("run", notes, "notes", *ASK, "--base-url", run.base_url, "-y", "--no-wait",
+        "--part-requests", "4")  # fmt: skip
+    seen = set()
+    deadline = time.monotonic() + PATIENCE
+    while rows(notes, "SELECT status FROM openai_batch_jobs") != [("completed",)]:
+        assert time.monotonic() < deadline
+        run("sync", notes)
+        columns = [name for (name,) in rows(notes, "SELECT name FROM pragma_table_info('notes')")]
+        if "answer" in columns:
+            ((count,),) = rows(notes, "SELECT count(answer) FROM notes")
+            written = rows(
+                notes, "SELECT sum(requests) FROM openai_batch_parts WHERE written_at IS NOT NULL"
+            )
+            assert written == [(count,)]
+            seen.add(count)
+    assert seen <= {4, 8, 12}
+    assert max(seen) == 12
+
+
+def test_syncing_again_changes_nothing(run: Any, notes: Path, server: Any, unchanged: Any) -> None:
+    run("run", notes, "notes", *ASK, *run.there)
+    before = posts(server)
+    check = unchanged(notes)
+    for command in (("sync",), ("sync", "1"), ("watch",), ("sync", "1", "--silent")):
+        run(command[0], notes, *command[1:])
+    assert posts(server) == before
+    check()
+
+
+def test_silent_says_nothing_unless_needed(
+    run: Any, notes: Path, held: Any, web: Any, reply: Any
+) -> None:
+    server, answerer = held
+    run("run", notes, "notes", *ASK, "-y", "--base-url", server.base_url, "--no-wait")
+    said = run("sync", notes, "--silent")
+    assert (said.out, said.err) == ("", "")
+    answerer.release()
+    deadline = time.monotonic() + PATIENCE
+    while "completed" not in run("jobs", notes, "--csv").out:
+        assert time.monotonic() < deadline
+        said = run("sync", notes, "--silent")
+        assert (said.out, said.err) == ("", "")
+    said = run("sync", notes, "--silent")
+    assert (said.out, said.err) == ("", "")
+
+
+# Stopped
+
+
+@only_delete
+@pytest.mark.parametrize("command", ["watch", "run"])
+def test_ctrl_c_leaves_the_batches_and_sync_goes_on(
+    command: str, run: Any, notes: Path, rows: Any, held: Any, terminal: Any
+) -> None:
+    server, answerer = held
+    there = ("notes", *ASK, "--base-url", server.base_url, "--part-requests", "6")
+    if command == "run":
+        screen = terminal("run", notes, *there, "--poll", "0.05", "-y")
+    else:
+        run("prepare", notes, *there)
+        run("submit", notes, "-y")
+        screen = terminal("watch", notes, "--poll", "0.05")
+    screen.wait_for("Job 1: 0/12 done")
+    wait_for(rows, notes, "SELECT count(*) FROM openai_batch_parts "
+                          "WHERE status = 'in_progress'", [(2,)])  # fmt: skip
+
+    screen.type("\x03")
+
+    assert screen.end(130).splitlines()[-1] == (
+        f"Stopped watching. 2 batches go on at {host_of(server)}. "
+        "Go on with: sqlite-utils openai-batch watch data.db 1"
+    )
+    assert rows(notes, "SELECT status FROM openai_batch_jobs") == [("running",)]
+    answerer.release()
+    deadline = time.monotonic() + PATIENCE
+    while rows(notes, "SELECT status FROM openai_batch_jobs") != [("completed",)]:
+        assert time.monotonic() < deadline
+        run("sync", notes)
+    answered(rows, notes)
+    assert posts(server) == ["/v1/files", "/v1/batches"] * 2
+
+
+@only_delete
+def test_sigint_without_a_terminal(run: Any, notes: Path, rows: Any, held: Any) -> None:
+    import signal
+
+    server, answerer = held
+    run("run", notes, "notes", *ASK, "-y", "--base-url", server.base_url, "--no-wait")
+    process = run.start("watch", notes, "--poll", "0.05")
+    line = process.stderr.readline()
+    assert line.startswith("Job 1: 0/12 done · 0/1 parts · waiting for ")
+
+    process.send_signal(signal.SIGINT)
+
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("Stopped watching. 1 batch goes on at 127.0.0.1:")
+    answerer.release()
+    run("watch", notes, "--poll", "0.05")
+    answered(rows, notes)
+
+
+@only_delete
+def test_a_killed_watch_is_gone_on_with(run: Any, notes: Path, rows: Any, held: Any) -> None:
+    server, answerer = held
+    run("run", notes, "notes", *ASK, "-y", "--base-url", server.base_url, "--no-wait")
+    process = run.start("watch", notes, "--poll", "0.05")
+    process.stderr.readline()
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    answerer.release()
+
+    run("watch", notes, "--poll", "0.05")
+
+    answered(rows, notes)
+    assert posts(server) == ["/v1/files", "/v1/batches"]
+
+
+@only_delete
+def test_a_long_line_of_progress_is_cut_to_the_terminal(
+    run: Any, notes: Path, held: Any, terminal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, answerer = held
+    monkeypatch.setenv("COLUMNS", "50")
+    screen = terminal("run", notes, "notes", *ASK, "--base-url", server.base_url, "-y",
+                      "--poll", "0.05", "--part-requests", "6")  # fmt: skip
+    screen.wait_for("Job 1: 0/12 done")
+    answerer.release()
+    before_the_end = screen.end(0).partition("Done in")[0]
+    lines = before_the_end.replace("\n", "\r").split("\r")
+    assert max(map(len, lines)) <= 49
+
+
+# Paused
+
+NO_BATCHES = {"object": "list", "data": [], "has_more": False}
+
+
+def host_of(server: Any) -> str:
+    """Host and port, as sentences name a server."""
+    return str(server.base_url.removeprefix("http://").removesuffix("/v1"))
+
+
+def test_a_refused_key_pauses_with_the_way_out(run: Any, notes: Path, web: Any, reply: Any) -> None:
+    web.reply("GET /batches", reply(200, NO_BATCHES))
+    run("prepare", notes, "notes", *ASK, "--base-url", web.base_url)
+    error = {"message": "Key revoked.", "code": "invalid_api_key"}
+    web.reply("POST /files", reply(401, {"error": error}))
+
+    said = run("submit", notes, "-y", code=4)
+
+    why = (
+        f"{host_of(web)} does not accept the key: Key revoked. "
+        "Give another with --key or OPENAI_API_KEY."
+    )
+    assert said.err == (
+        f"Job 1 is paused: {why}\n  Go on with    sqlite-utils openai-batch submit data.db 1\n"
+    )
+    screen = run("show", notes).out.splitlines()
+    assert screen[0].endswith("  paused")
+    assert screen[1:3] == [why, "Mend      sqlite-utils openai-batch submit data.db 1"]
+    assert f"  paused: {host_of(web)} does not acc" in run("jobs", notes).out
+    assert run("sync", notes, "--silent", code=4).err == said.err
+    assert run("watch", notes, "--poll", "0.05", code=4).err == said.err
+    assert [asked.path for asked in web.asked if asked.method == "POST"] == ["/v1/files"]
+
+
+def test_another_key_is_another_account(run: Any, notes: Path, rows: Any, server: Any) -> None:
+    first, second = "a-first-key-0001", "a-second-key-0002"
+    run("prepare", notes, "notes", *ASK, "--base-url", run.base_url, "--key", first)
+    before = posts(server)
+
+    said = run("submit", notes, "-y", "--key", second, code=4)
+
+    assert re.sub(r"\b[0-9a-f]{10}\b", "HASH", said.err) == (
+        f"Job 1 is paused: Job 1 began with another account ({host_of(run)}:HASH); this key is of "
+        f"{host_of(run)}:HASH. Give the key it began with, or send the rest from this account with "
+        "submit --accept-account.\n"
+        "  Go on with    sqlite-utils openai-batch submit data.db 1\n"
+    )
+    assert posts(server) == before
+    run("submit", notes, "1", "-y", "--key", first)
+    run("watch", notes, "--poll", "0.05", "--key", first)
+    answered(rows, notes)
+
+
+def test_out_of_credit_pauses_with_a_sentence(
+    run: Any, notes: Path, rows: Any, web: Any, reply: Any
+) -> None:
+    web.reply("GET /batches", reply(200, NO_BATCHES))
+    words = "You exceeded your current quota."
+    error = {"message": words, "type": "insufficient_quota", "code": "insufficient_quota"}
+    web.reply("POST /files", reply(429, {"error": error}))
+
+    said = run("run", notes, "notes", *ASK, "-y", "--base-url", web.base_url, code=4)
+
+    assert said.err.splitlines()[-2:] == [
+        f"Job 1 is paused: {host_of(web)} is out of credit: {words}",
+        "  Go on with    sqlite-utils openai-batch submit data.db 1",
+    ]
+    assert rows(notes, "SELECT status, sends FROM openai_batch_parts") == [("prepared", 1)]
+
+
+def test_a_server_that_is_down_is_waited_for(
+    run: Any, notes: Path, rows: Any, tmp_path_factory: Any
+) -> None:
+    from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
+
+    folder, answerer = tmp_path_factory.mktemp("down"), SimulatedAnswerer(echo=True)
+    with LocalServer(folder, answerer=answerer) as server:
+        url = server.base_url
+        run("prepare", notes, "notes", *ASK, "--base-url", url)
+
+    said = run("submit", notes, "-y", code=1)
+
+    assert said.err.splitlines()[-1].startswith(f"Job 1: No server can be reached at {url} (")
+    assert rows(notes, "SELECT status FROM openai_batch_jobs") == [("running",)]
+    port = int(url.rpartition(":")[2].removesuffix("/v1"))
+    with LocalServer(folder, answerer=answerer, port=port):
+        run("watch", notes, "--poll", "0.05")
+    answered(rows, notes)
+
+
+# Exit codes and other jobs
+
+
+def test_watch_follows_all_jobs(run: Any, notes: Path, rows: Any, held: Any) -> None:
+    server, answerer = held
+    for output in ("a", "b"):
+        run("run", notes, "notes", *ASK, "-y", "--base-url", server.base_url, "--no-wait",
+            "--output", output)  # fmt: skip
+    answerer.release()
+    said = run("watch", notes, "--poll", "0.05")
+    assert len(re.findall(r"^Done in .* 12 of 12 rows answered\.$", said.err, re.M)) == 2
+    assert rows(notes, "SELECT count(a), count(b) FROM notes") == [(12, 12)]
+
+
+def test_sync_exits_3_in_the_pass_in_which_a_job_ended_with_failures(
+    run: Any, database: Any, held: Any
+) -> None:
+    server, answerer = held
+    db = database("CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT);"
+                  "INSERT INTO t VALUES (1, 'one'), (2, 'two [refuse]');")  # fmt: skip
+    run("run", db, "t", *ASK, "-y", "--base-url", server.base_url, "--no-wait")
+    assert run("sync", db).code == 0
+    answerer.release()
+    deadline = time.monotonic() + PATIENCE
+    while not ended(server):
+        assert time.monotonic() < deadline
+    run("sync", db, code=3)
+    assert run("sync", db).code == 0
+
+
+def ended(server: Any) -> bool:
+    """Whether the only batch of a server has ended."""
+    import urllib.request
+
+    request = urllib.request.Request(
+        f"{server.base_url}/batches", headers={"Authorization": "Bearer none"}
+    )
+    with urllib.request.urlopen(request) as response:
+        (batch,) = json.load(response)["data"]
+    return bool(batch["status"] == "completed")

@@ -8,21 +8,24 @@ from __future__ import annotations
 import json
 import shlex
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import store
 from .binding import bind
 from .body import build_body, change_body
+from .choose import Choosing, Chosen, check_choice, choose, chooses
 from .errors import JobError, TemplateError, UsageError
 from .estimate import Money
 from .images import WEB
+from .keys import SQLiteValue
 from .limits import Limits, limits_for
 from .nearest import listed, meant, nearest_first
 from .output import Output, check_output, plan_output
 from .parameters import CHAT, EMBEDDINGS, RESPONSES
+from .reading import Row
 from .schema import AnswerSchema
 from .source import Source, open_source
 from .template import Renderer, Template
@@ -42,6 +45,10 @@ class Ask:
     params: Mapping[str, str] = field(default_factory=dict)
     order: str | None = None
     limit: int | None = None
+    sample: int | None = None
+    seed: int | None = None
+    missing: bool = False
+    changed: bool = False
     model: str | None = None
     system: str | None = None
     prompt: str | None = None
@@ -89,10 +96,21 @@ class Plan:
     model: str
     hashed: tuple[int, ...]
     warnings: list[str]
+    chosen: Chosen | None = None
 
     def close(self) -> None:
-        """Drop what was read from a view or query."""
+        """Drop what was read from a view or query, and the list of chosen rows."""
+        if self.chosen is not None:
+            self.chosen.close()
         self.source.close()
+
+    def count(self) -> int:
+        """Return how many rows are asked about, blank ones counted."""
+        return self.source.count() if self.chosen is None else self.chosen.count()
+
+    def pages(self, columns: Sequence[str]) -> Iterator[list[tuple[SQLiteValue, Row]]]:
+        """Yield pages of (row key, values of `columns`) of these rows, in order."""
+        return (self.chosen or self.source).pages(columns)
 
 
 def text_or_file(value: str | None) -> str | None:
@@ -121,7 +139,7 @@ def settle(conn: sqlite3.Connection, ask: Ask, *, default_model: str = DEFAULT_M
         pk=ask.pk,
         where=ask.where,
         order=ask.order,
-        limit=ask.limit,
+        limit=None if chooses(ask) else ask.limit,
     )
     try:
         return settle_source(conn, ask, source, default_model)
@@ -146,7 +164,9 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         responses=ask.responses,
         answer_type="BLOB" if ask.endpoint.endswith("/embeddings") else "TEXT",
     )
+    check_choice(ask, output)
     renderer = bind(template, source, output, ask.image_settings)
+    hashed = hashed_columns(renderer, output)
     limits = limits_for(
         ask.provider,
         ask.endpoint,
@@ -155,6 +175,7 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         tokens=ask.part_tokens,
     )
     source.check_keys()
+    by = Choosing(tuple(renderer.columns[index] for index in hashed), output)
     return Plan(
         ask=ask,
         source=source,
@@ -164,8 +185,9 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         output=output,
         limits=limits,
         model=str(body.get("model") or ""),
-        hashed=hashed_columns(renderer, output),
+        hashed=hashed,
         warnings=list(source.warnings),
+        chosen=choose(conn, ask, source, by),
     )
 
 
@@ -240,9 +262,17 @@ def hashed_columns(renderer: Renderer, output: Output) -> tuple[int, ...]:
 
 def check_free(conn: sqlite3.Connection, plan: Plan, path: str) -> None:
     """Raise JobError or OutputError where this would be asked, or written, a second time."""
-    if not plan.ask.new:
+    # --missing and --changed leave out whatever another job is still asking.
+    if not (plan.ask.new or plan.ask.missing or plan.ask.changed):
         refuse_unfinished_twin(conn, plan, path)
-    check_output(conn, plan.source, plan.output)
+    check_writable(conn, plan)
+
+
+def check_writable(conn: sqlite3.Connection, plan: Plan) -> None:
+    """Raise OutputError where answers would overwrite something, or can't be written."""
+    # Rows whose cells hold something of others are never among these.
+    careful = plan.ask.missing or plan.ask.changed
+    check_output(conn, plan.source, replace(plan.output, replace=careful or plan.output.replace))
 
 
 def refuse_unfinished_twin(conn: sqlite3.Connection, plan: Plan, path: str) -> None:

@@ -81,7 +81,7 @@ def rendered_rows(
     whole = len(hashed) == len(plan.renderer.columns)
     blanks = plan.ask.blanks
     position = -1
-    for page in plan.source.pages(plan.renderer.columns):
+    for page in plan.pages(plan.renderer.columns):
         for row_key, values in page:
             position += 1
             if position == stop:
@@ -280,7 +280,7 @@ def prepare(
         refuse_blanks(plan)
     store.migrate(conn)
     sweep(conn)
-    total = plan.source.count()
+    total = plan.count()
     with transaction(conn):
         job_id = store.insert_job(
             conn, job_values(plan, uid, provider, base_url, account, settings)
@@ -381,6 +381,10 @@ def job_values(
         "where": ask.where,
         "order": ask.order,
         "limit": ask.limit,
+        "sample": ask.sample,
+        "seed": ask.seed,
+        "missing": ask.missing or None,
+        "changed": ask.changed or None,
         "blanks": ask.blanks,
         "part_requests": ask.part_requests,
         "part_bytes": ask.part_bytes,

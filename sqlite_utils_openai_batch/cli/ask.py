@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .framework import INTERRUPTED, Command, confirm, option, talk
+from .like import inherit, recipe
 from .money import check_may_send, check_model
 from .options import (
     ask_options,
@@ -65,11 +66,11 @@ def preview(
     options: dict[str, Any],
 ) -> None:
     """Print the first requests on stdout and the summary on stderr."""
-    from ..output import check_output
-    from ..plan import settle
+    from ..plan import check_writable, settle
     from ..prepare import survey
     from .text import request_lines, summary_screen
 
+    table = inherit(conn, db, table, options)
     place = place_without_key(options)
     plan = settle(conn, read_ask(table, options, place), **model_default(place))
     try:
@@ -88,7 +89,7 @@ def preview(
         talk(summary_screen(plan, tally, place, free, whole_source(plan), **queue(conn, plan)))
         for warning in all_warnings(plan, tally):
             talk(f"Warning: {warning}")
-        check_output(conn, plan.source, plan.output)
+        check_writable(conn, plan)
         talk("\nNothing was sent. Next: run with the same options.")
     finally:
         plan.close()
@@ -114,7 +115,8 @@ def model_default(place: Place) -> dict[str, str]:
 
 def whole_source(plan: Plan) -> int | None:
     """The number of all rows of the source, where only some of them were chosen."""
-    chosen = plan.ask.where is not None or plan.ask.limit is not None
+    ask = plan.ask
+    chosen = ask.where is not None or ask.limit is not None or plan.chosen is not None
     return plan.source.total() if chosen else None
 
 
@@ -135,6 +137,10 @@ def all_warnings(plan: Plan, tally: Tally) -> list[str]:
 def nothing_to_ask(plan: Plan) -> str:
     """The sentence for a source without rows."""
     name = plan.source.name or "the query"
+    if plan.ask.changed:
+        return f"Nothing in {name} has changed since it was asked: nothing to ask."
+    if plan.ask.missing:
+        return f"No row of {name} lacks an answer that it could still get: nothing to ask."
     if plan.ask.where or plan.ask.limit is not None:
         return f"No rows of {name} match: nothing to ask."
     return f"{name} has no rows: nothing to ask."
@@ -193,13 +199,15 @@ def make_job(
     from ..plan import check_free, settle
     from ..prepare import prepare
 
+    table = inherit(conn, db, table, options)
+    typed = recipe(table, options)
     place = read_place(options)
     options.pop("key")
     ask = read_ask(table, options, place)
     store.check_version(conn)
     plan = settle(conn, ask, **model_default(place))
     try:
-        if plan.source.count() == 0:
+        if plan.count() == 0:
             talk(nothing_to_ask(plan))
             plan.close()
             return None
@@ -214,7 +222,7 @@ def make_job(
             provider=place.provider,
             base_url=place.base_url,
             account=place.account,
-            settings=place.settings,
+            settings={**place.settings, "recipe": typed},
             progress=counting if sys.stderr.isatty() else None,
         )
     except BaseException:
@@ -289,6 +297,7 @@ def run(
     from .text import confirmation
 
     can_ask = sys.stdin.isatty() and sys.stderr.isatty()
+    table = inherit(conn, db, table, options)
     check_may_send(yes, options.get("max_cost"), can_ask)
     made = make_job(conn, db, table, options, places)
     if made is None:

@@ -57,6 +57,13 @@ row_options = together(
     option("--order", metavar="EXPR", section=ROWS, help="Order of the rows"),
     option("--limit", type=click.IntRange(min=0), metavar="N", section=ROWS,
            help="At most that many rows"),
+    option("--sample", type=click.IntRange(min=1), metavar="N", section=ROWS,
+           help="That many rows, drawn at random: the same ones each time"),
+    option("--seed", type=int, metavar="S", section=ROWS, help="Another draw for --sample"),
+    option("--missing", is_flag=True, section=ROWS,
+           help="Only rows whose answer columns are empty, not asked or failed before"),
+    option("--changed", is_flag=True, section=ROWS,
+           help="Only rows that are new or changed since they were asked under this --name"),
     option("--blanks", type=click.Choice(["skip", "send", "error"]), default="skip",
            show_default=True, section=ROWS,
            help="What to do with rows whose prompt columns are all empty"),
@@ -83,6 +90,8 @@ request_options = together(
            help="Shape of the answer: 'mood good|bad, score 0..1, note', or a JSON schema"),
     option("--endpoint", default="/v1/chat/completions", show_default=True, metavar="PATH",
            section=REQUEST, help="Endpoint of the API"),
+    option("--like", metavar="JOB", section=REQUEST,
+           help="Every option as in that job; those that are typed win"),
     option("--name", section=REQUEST, help="Name of the job"),
 )  # fmt: skip
 
@@ -176,14 +185,16 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     from ..body import parse_option
     from ..plan import DEFAULT_MODEL, Ask
 
-    template = read_template(options.pop("template"))
+    template = options.pop("template_body", None) or read_template(options.get("template"))
+    options.pop("template")
+    options.pop("like", None)
     named = template.get("model") if template else None
     model = options["model"] or named or place.default_model or DEFAULT_MODEL
     body = {name: parse_option(name, value) for name, value in options.pop("options")}
-    names = ("sql", "pk", "where", "order", "limit", "blanks", "model", "system", "prompt",
-             "schema", "endpoint", "name", "output", "output_table", "prefix", "replace",
-             "responses", "part_requests", "part_bytes", "part_tokens", "new", "images",
-             "image_detail", "image_size")  # fmt: skip
+    names = ("sql", "pk", "where", "order", "limit", "sample", "seed", "missing", "changed",
+             "blanks", "model", "system", "prompt", "schema", "endpoint", "name", "output",
+             "output_table", "prefix", "replace", "responses", "part_requests", "part_bytes",
+             "part_tokens", "new", "images", "image_detail", "image_size")  # fmt: skip
     given = {name: options.pop(name) for name in names}
     return Ask(
         table=table,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import images, rows, samples, urls
-from .distribution import cells
 from .jobs import Opened
 from .keys import Key, key_of
 from .rows import Row
 from .samples import Mark
+from .stored import answer_reader
 from .words import cut, size
 
 TEN = 10
@@ -69,14 +69,14 @@ def page(conn: sqlite3.Connection, opened: Opened, status: str, mark: Mark) -> P
     now: Mapping[Any, Row] = {}
     if source is not None and asked:
         now = rows.fetch(conn, source, asked, [row["row_key"] for row in shown])
-    answers = cells(opened, [row["answer"] for row in shown])
+    read = answer_reader(opened.job)
     return Page(
         status=status,
         asked_columns=asked,
         answer_columns=list(opened.output.names) if status == "ok" else [],
         requests=[
-            _shown(opened, row, asked, now.get(row["row_key"]), values)
-            for row, values in zip(shown, answers, strict=True)
+            _shown(opened, row, asked, now.get(row["row_key"]), read(row["status"], row["answer"]))
+            for row in shown
         ],
         next_href=_next(opened, status, shown) if len(found) > TEN else None,
         gone=source is None,

@@ -18,8 +18,6 @@ from . import words
 
 # Classes of shapes in openai_batch.css; all failures look the same, whatever their kind.
 KIND = {"ok": "ok", "pending": "pending"}
-# More rows than this in one drawing help nobody.
-PARTS = 40
 
 
 def bar(outcomes: Mapping[str, int], total: int, *, width: int = 160, height: int = 12) -> Markup:
@@ -77,7 +75,7 @@ def bars(name: str, counts: Sequence[tuple[str, int]], total: int) -> Markup:
 
 def timeline(parts: Sequence[Part], now: str) -> Markup | None:
     """The parts of a job over time: waiting, running, being collected; None where none was sent."""
-    sent = [part for part in parts if part.submitted_at][:PARTS]
+    sent = [part for part in parts if part.submitted_at]
     if not sent:
         return None
     start = min(clock.parse(part.submitted_at or now) for part in sent)

@@ -9,12 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sqlite_utils_openai_batch.errors import OpenAIBatchError
-from sqlite_utils_openai_batch.schema import AnswerSchema
-from sqlite_utils_openai_batch.store import Job
-
 from . import charts, urls
 from .jobs import Opened
+from .stored import answer_reader
 
 # A column with more different values than this isn't one of labels.
 LABELS = 20
@@ -31,29 +28,10 @@ class Distribution:
     facet_href: str | None
 
 
-def cells(opened: Opened, answers: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Answers as the values of the output columns; None where one can't be read."""
-    return read_answers(opened.job, len(opened.output.columns), answers)
-
-
-def read_answers(job: Job, width: int, answers: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Answers of a job with `width` output columns, as their values."""
-    empty = (None,) * width
-    if not job.answer_schema:
-        return [(answer,) for answer in answers]
-    try:
-        schema = AnswerSchema.from_json(job.answer_schema)
-    except OpenAIBatchError:
-        return [empty for _ in answers]
-    return [
-        (schema.check(answer).values or empty) if isinstance(answer, str) else empty
-        for answer in answers
-    ]
-
-
 def distributions(opened: Opened, answers: Sequence[Any]) -> list[Distribution]:
     """The output columns that hold labels or numbers; text that differs in each row is left out."""
-    rows = cells(opened, answers)
+    read = answer_reader(opened.job)
+    rows = [read("ok", answer) for answer in answers]
     found = []
     for index, column in enumerate(opened.output.columns):
         values = [row[index] for row in rows if row[index] is not None]

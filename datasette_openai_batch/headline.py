@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlite_utils_openai_batch.store import Job, Part
+from sqlite_utils_openai_batch.store import Job
 
 from . import words
+from .queries import PartHead
 from .words import counted
 
 COMMAND = "sqlite-utils openai-batch"
@@ -27,10 +28,10 @@ class Headline:
 
 
 def headline(
-    job: Job, parts: Sequence[Part], outcomes: Mapping[str, int], *, file: str, immutable: bool
+    job: Job, parts: Sequence[PartHead], outcomes: Mapping[str, int], *, file: str, immutable: bool
 ) -> Headline:
     """The headline of a job in the database file that is called `file`."""
-    text = words.status(job, parts, outcomes)
+    text = words.status(job, {part.status for part in parts}, outcomes)
     # The reason of a job that stopped is told in full in the box.
     text = job.status if job.status in ("paused", "failed") else text
     alone = words.left_alone(job, immutable=immutable)
@@ -57,7 +58,7 @@ def facts(job: Job, outcomes: Mapping[str, int]) -> list[str]:
     return found
 
 
-def waits(job: Job, parts: Sequence[Part]) -> str | None:
+def waits(job: Job, parts: Sequence[PartHead]) -> str | None:
     """What a running job waits for, and for how long that may be."""
     if job.status not in ("running", "cancelling"):
         return None

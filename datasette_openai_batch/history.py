@@ -12,11 +12,12 @@ from markupsafe import Markup
 from sqlite_utils_openai_batch import clock, store
 from sqlite_utils_openai_batch.store import Part
 
-from . import charts, words
+from . import charts, queries, words
 from .jobs import Opened
 
-# Parts, sends and lines of the log that a page shows; the tables have the rest.
-SHOWN = 200
+# Parts, and sends and lines of the log, that a page shows; the JSON and the tables have the rest.
+PARTS = 40
+SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,11 @@ class History:
 
 def history(conn: sqlite3.Connection, opened: Opened) -> History:
     """The history of a job, its newest log lines first."""
+    parts = queries.some_parts(conn, opened.job.id, PARTS)
     return History(
-        drawing=charts.timeline(opened.parts, clock.now()),
-        parts=[part_facts(part) for part in opened.parts[:SHOWN]],
-        more_parts=max(len(opened.parts) - SHOWN, 0),
+        drawing=charts.timeline(parts, clock.now()),
+        parts=[part_facts(part) for part in parts],
+        more_parts=max(len(opened.parts) - PARTS, 0),
         sends=sends(conn, opened.job.id),
         log=log(conn, opened.job.id),
         facts=facts(opened),

@@ -17,7 +17,6 @@ from . import (
     failures,
     history,
     samples,
-    twin,
     urls,
     words,
 )
@@ -144,9 +143,7 @@ def costs(opened: Opened) -> Costs:
         "reasoning_tokens": "of it reasoning",
     }
     tokens = [
-        (names[name], f"{count:,}")
-        for name, count in twin.tokens(opened).items()
-        if count is not None
+        (names[name], f"{count:,}") for name, count in opened.tokens.items() if count is not None
     ]
     if job.estimated_input_tokens is not None:
         tokens.insert(0, ("Prompt, estimated", f"{job.estimated_input_tokens:,}"))

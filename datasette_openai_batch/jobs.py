@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,13 +11,13 @@ from typing import Any
 
 from datasette import Forbidden, NotFound
 
-from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.output import Output
-from sqlite_utils_openai_batch.store import Job, Part
+from sqlite_utils_openai_batch.store import Job
 
 from . import queries, words
 from .lists import file_name, ordered
 from .permissions import access
+from .queries import PartHead
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,19 @@ class Opened:
     datasette: Any
     db: Any
     job: Job
-    parts: Sequence[Part]
+    parts: Sequence[PartHead]
+    tokens: dict[str, int | None]
+    """As the provider counted them, summed over parts; None where it counted none."""
     has_row_pages: bool
     """Whether a row key leads to a page of Datasette: not for views, nor for keys of one's own."""
 
     @cached_property
     def outcomes(self) -> dict[str, int]:
         """Requests by outcome: the sums of the parts."""
-        return ordered(store.outcomes(list(self.parts)))
+        total: Counter[str] = Counter()
+        for part in self.parts:
+            total.update(part.counts)
+        return ordered({status: count for status, count in total.items() if count})
 
     @cached_property
     def total(self) -> int:
@@ -62,9 +68,10 @@ class Opened:
             return None
         return self.output.table or self.job.source
 
-    def parts_with(self, status: str) -> list[Part]:
-        """The parts that hold requests with this outcome."""
-        return [part for part in self.parts if part.counts.get(status)]
+    @property
+    def status_words(self) -> str:
+        """Where the job stands, in words."""
+        return words.status(self.job, {part.status for part in self.parts}, self.outcomes)
 
 
 async def open_job(datasette: Any, db: Any, actor: Any, job_id: int) -> Opened:
@@ -86,8 +93,14 @@ async def open_job(datasette: Any, db: Any, actor: Any, job_id: int) -> Opened:
         found = queries.jobs(conn, [job_id])
         if not found:
             raise NotFound(f"No job {job_id} in {db.name}.")
-        parts = queries.parts_of(conn, [job_id]).get(job_id, [])
-        return Opened(datasette, db, found[0], parts, queries.has_row_pages(conn, found[0]))
+        return Opened(
+            datasette,
+            db,
+            found[0],
+            queries.part_heads(conn, job_id),
+            queries.tokens(conn, job_id),
+            queries.has_row_pages(conn, found[0]),
+        )
 
     opened: Opened = await db.execute_fn(load)
     return opened

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.store import Job, Part
+from sqlite_utils_openai_batch.store import Job
 
 from . import charts, queries, urls, words
 from .permissions import access
-from .queries import Head, Trouble
+from .queries import Head, Standing, Trouble
 
 PAGE = 50
 
@@ -55,15 +54,15 @@ class Listing:
     next_href: str | None
 
 
-def ordered(outcomes: dict[str, int]) -> dict[str, int]:
+def ordered(outcomes: Mapping[str, int]) -> dict[str, int]:
     """Outcomes in the order in which they are shown; what nobody knows comes last."""
     known = {status: outcomes[status] for status in words.OUTCOMES if status in outcomes}
-    return known | outcomes
+    return known | dict(outcomes)
 
 
-def line(datasette: Any, db: Any, job: Job, parts: Sequence[Part]) -> Line:
+def line(datasette: Any, db: Any, job: Job, standing: Standing) -> Line:
     """A job as its line in a list."""
-    outcomes = ordered(store.outcomes(list(parts)))
+    outcomes = ordered(standing.outcomes)
     total = sum(outcomes.values())
     done = total - outcomes.get("pending", 0)
     return Line(
@@ -73,7 +72,7 @@ def line(datasette: Any, db: Any, job: Job, parts: Sequence[Part]) -> Line:
         source=job.source or "a query",
         source_href=urls.table(datasette, db, job.source) if job.source else None,
         model=job.model or "",
-        status=words.status(job, parts, outcomes),
+        status=words.status(job, standing.parts, outcomes),
         message=job.message,
         done=f"{done:,} of {total:,}",
         bar=charts.bar(outcomes, total),
@@ -114,7 +113,7 @@ async def listing(
         file=file_name(db),
         href=href,
         trouble=trouble,
-        lines=[line(datasette, db, job, parts) for job, parts in loaded],
+        lines=[line(datasette, db, job, standing) for job, standing in loaded],
         count=len(chosen),
         statuses=sorted({job.status for job in mine}),
         tables=sorted({job.place.source for job in mine if job.place.source}),
@@ -133,9 +132,9 @@ def _next(href: str, status: str | None, table: str | None, last: int) -> str:
     return f"{href}?{urlencode({name: value for name, value in given.items() if value})}"
 
 
-def _load(ids: list[int]) -> Callable[[sqlite3.Connection], list[tuple[Job, list[Part]]]]:
-    def load(conn: sqlite3.Connection) -> list[tuple[Job, list[Part]]]:
-        parts = queries.parts_of(conn, ids)
-        return [(job, parts.get(job.id, [])) for job in queries.jobs(conn, ids)]
+def _load(ids: list[int]) -> Callable[[sqlite3.Connection], list[tuple[Job, Standing]]]:
+    def load(conn: sqlite3.Connection) -> list[tuple[Job, Standing]]:
+        standing = queries.standings(conn, ids)
+        return [(job, standing(job.id)) for job in queries.jobs(conn, ids)]
 
     return load

@@ -16,9 +16,9 @@ from sqlite_utils_openai_batch.output import Output
 from sqlite_utils_openai_batch.store import Job
 
 from . import compat, queries, samples, urls, words
-from .distribution import read_answers
 from .permissions import access
 from .queries import Head
+from .stored import answer_reader
 
 # Jobs that one page tells about; its link leads to all of them.
 JOBS = 5
@@ -142,7 +142,7 @@ def _said(job: Job, row: sqlite3.Row) -> str:
     if row["status"] != "ok":
         return f", {row['error_message']}" if row["error_message"] else ""
     output = Output.from_json(job.output)
-    (cells,) = read_answers(job, len(output.columns), [row["answer"]])
+    cells = answer_reader(job)("ok", row["answer"])
     pairs = [
         f"{name} {words.cut(str(value), 80)}"
         for name, value in zip(output.names, cells, strict=True)

@@ -169,15 +169,89 @@ def written_jobs(ids: Iterable[int]) -> Callable[[sqlite3.Connection], list[Job]
     return read_jobs
 
 
-def parts_of(conn: sqlite3.Connection, ids: Iterable[int]) -> Mapping[int, list[Part]]:
-    """The parts of several jobs, by job, in their order."""
+@dataclass(frozen=True, slots=True)
+class PartHead:
+    """The few columns of a part that a page needs of all of them: there may be thousands."""
+
+    id: int
+    number: int
+    status: str
+    counts: Mapping[str, int]
+    expires_at: str | None
+    ended_at: str | None
+
+
+def part_heads(conn: sqlite3.Connection, job_id: int) -> list[PartHead]:
+    """The parts of a job, in their order."""
     found = store.rows(
         conn,
-        "SELECT * FROM openai_batch_parts WHERE job_id IN (SELECT value FROM json_each(?)) "
-        "ORDER BY job_id, number",
-        [json.dumps(list(ids))],
+        "SELECT id, number, status, outcomes, expires_at, ended_at FROM openai_batch_parts "
+        "WHERE job_id = ? ORDER BY number",
+        [job_id],
     )
-    grouped: dict[int, list[Part]] = {}
-    for row in found:
-        grouped.setdefault(row["job_id"], []).append(read(Part, row))
-    return grouped
+    return [
+        PartHead(
+            row["id"],
+            row["number"],
+            row["status"],
+            json.loads(row["outcomes"]),
+            row["expires_at"],
+            row["ended_at"],
+        )
+        for row in found
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a job stands: its parts by status, its requests by outcome."""
+
+    parts: Mapping[str, int]
+    outcomes: Mapping[str, int]
+
+
+def standings(conn: sqlite3.Connection, ids: Iterable[int]) -> Callable[[int], Standing]:
+    """Where these jobs stand, by their ids."""
+    wanted = json.dumps(list(ids))
+    parts = _grouped(
+        conn,
+        "SELECT job_id, status, count(*) FROM openai_batch_parts "
+        "WHERE job_id IN (SELECT value FROM json_each(?)) GROUP BY 1, 2",
+        wanted,
+    )
+    outcomes = _grouped(
+        conn,
+        "SELECT job_id, counts.key, sum(counts.value) "
+        "FROM openai_batch_parts AS parts, json_each(parts.outcomes) AS counts "
+        "WHERE job_id IN (SELECT value FROM json_each(?)) GROUP BY 1, 2 HAVING sum(counts.value)",
+        wanted,
+    )
+    return lambda job_id: Standing(parts.get(job_id, {}), outcomes.get(job_id, {}))
+
+
+def _grouped(conn: sqlite3.Connection, sql: str, ids: str) -> dict[int, dict[str, int]]:
+    found: dict[int, dict[str, int]] = {}
+    for job_id, name, count in store.rows(conn, sql, [ids]):
+        found.setdefault(job_id, {})[name] = count
+    return found
+
+
+TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+
+
+def tokens(conn: sqlite3.Connection, job_id: int) -> dict[str, int | None]:
+    """Tokens as the provider counted them; None where it counted none."""
+    sums = ", ".join(f"sum({name}) AS {name}" for name in TOKENS)
+    row = store.rows(conn, f"SELECT {sums} FROM openai_batch_parts WHERE job_id = ?", [job_id])[0]
+    return {name: row[name] for name in TOKENS}
+
+
+def some_parts(conn: sqlite3.Connection, job_id: int, most: int) -> list[Part]:
+    """Up to `most` parts in full, those that are under way first; in their order."""
+    found = store.rows(
+        conn,
+        "SELECT * FROM openai_batch_parts WHERE job_id = ? "
+        "ORDER BY submitted_at IS NULL OR written_at IS NOT NULL, number LIMIT ?",
+        [job_id, most],
+    )
+    return sorted((read(Part, row) for row in found), key=lambda part: part.number)

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.keys import quote
 from sqlite_utils_openai_batch.results import Results
-from sqlite_utils_openai_batch.schema import AnswerSchema, read_json
-from sqlite_utils_openai_batch.schema_columns import reader
 from sqlite_utils_openai_batch.store import Job
+
+from .stored import answer_reader
 
 Row = tuple[Any, ...]
 Made = TypeVar("Made", bound=Sized)
@@ -44,7 +44,7 @@ class Reader:
         self.link = link
         self.results = Results(conn, job, status=statuses)
         self.headers: list[str] = self.results.headers
-        self.answers = answer_reader(self.results.schema, len(self.results.output.names))
+        self.answers = answer_reader(job)
         self.after, self.last = bounds(conn, job.id)
         self.lenient = False
         self.blobs: list[tuple[int, str]] = list(enumerate(self.results.source_columns))
@@ -175,23 +175,3 @@ def is_plain(results: Results, job: Job) -> bool:
         results.conn, "SELECT name FROM pragma_table_info(?) WHERE pk > 0", [job.source]
     )
     return [row["name"].lower() for row in own] == [job.keys[0].lower()]
-
-
-def answer_reader(schema: AnswerSchema | None, width: int) -> Callable[[str, Any], Row]:
-    """Reads an answer into cells. It was checked when it was collected, so it isn't again."""
-    nothing = (None,) * width
-    if schema is None:
-        return lambda status, answer: (answer,) if status == "ok" else nothing
-    readers = [(column.name, reader(column)) for column in schema.columns]
-
-    def read(status: str, answer: Any) -> Row:
-        if status != "ok":
-            return nothing
-        try:
-            value, _ = read_json(answer)
-            return tuple([cell(value[name]) for name, cell in readers])
-        except (ValueError, LookupError, TypeError, OverflowError):
-            # Edited by hand since: an empty cell, not a file that ends here.
-            return nothing
-
-    return read

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlite_utils_openai_batch import clock
 
-from . import asked, twin, words
+from . import asked, words
 from .jobs import Opened
 
 
@@ -72,7 +72,7 @@ def overview(opened: Opened, models: Sequence[str]) -> Iterator[str]:
     if job.finished_at:
         yield f"- Finished: {utc(job.finished_at)}"
     yield f"- Cost: {words.cost(job)}"
-    counts = {name: count for name, count in twin.tokens(opened).items() if count is not None}
+    counts = {name: count for name, count in opened.tokens.items() if count is not None}
     if counts:
         said = ", ".join(f"{n:,} {name.removesuffix('_tokens')}" for name, n in counts.items())
         yield f"- Tokens: {said}"

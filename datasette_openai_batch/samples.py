@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.store import Part
+
+from .queries import PartHead
 
 # Answers that distributions are counted in, where a job has more than that.
 SAMPLE = 2_000
@@ -49,7 +50,7 @@ class Mark:
 def some(
     conn: sqlite3.Connection,
     job_id: int,
-    parts: Sequence[Part],
+    parts: Sequence[PartHead],
     status: str,
     mark: Mark,
     count: int,
@@ -75,7 +76,7 @@ def some(
 def _some_failures(
     conn: sqlite3.Connection,
     job_id: int,
-    holding: Sequence[Part],
+    holding: Sequence[PartHead],
     status: str,
     mark: Mark,
     count: int,
@@ -141,7 +142,7 @@ def responses(conn: sqlite3.Connection, request_id: int) -> list[sqlite3.Row]:
     )
 
 
-def answers(conn: sqlite3.Connection, parts: Sequence[Part]) -> list[Any]:
+def answers(conn: sqlite3.Connection, parts: Sequence[PartHead]) -> list[Any]:
     """Up to `SAMPLE` answers, all where there are no more, else in blocks spread over the job."""
     holding = [part for part in parts if part.counts.get("ok")]
     total = sum(part.counts["ok"] for part in holding)
@@ -153,7 +154,7 @@ def answers(conn: sqlite3.Connection, parts: Sequence[Part]) -> list[Any]:
     return found
 
 
-def _blocks(conn: sqlite3.Connection, holding: Sequence[Part]) -> Iterator[tuple[int, int]]:
+def _blocks(conn: sqlite3.Connection, holding: Sequence[PartHead]) -> Iterator[tuple[int, int]]:
     """Where `BLOCKS` blocks of answers begin, evenly over all answers: (part, after this id)."""
     total = sum(part.counts["ok"] for part in holding)
     passed = 0
@@ -201,7 +202,7 @@ def messages(conn: sqlite3.Connection, job_id: int, status: str) -> list[sqlite3
     )
 
 
-def models(conn: sqlite3.Connection, parts: Sequence[Part]) -> list[str]:
+def models(conn: sqlite3.Connection, parts: Sequence[PartHead]) -> list[str]:
     """The models that answered, as the provider names them: those of a few answers."""
     found: dict[str, None] = {}
     for part in [part for part in parts if part.counts.get("ok")][:5]:

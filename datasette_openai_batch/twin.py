@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
-from sqlite_utils_openai_batch.store import Part
+import orjson
+
+from sqlite_utils_openai_batch import store
 
 from . import words
 from .jobs import Opened
 
-TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 PART_FIELDS = (
     "number",
     "status",
@@ -37,7 +39,7 @@ def usd(nanousd: int | None) -> float | None:
     return None if nanousd is None else nanousd / words.NANO
 
 
-def twin(opened: Opened) -> dict[str, Any]:
+def twin(opened: Opened, parts: list[dict[str, Any]]) -> dict[str, Any]:
     """A job as JSON: plain values, times in UTC, money in dollars."""
     job = opened.job
     return {
@@ -45,7 +47,7 @@ def twin(opened: Opened) -> dict[str, Any]:
         "id": job.id,
         "name": job.name,
         "status": job.status,
-        "status_words": words.status(job, opened.parts, opened.outcomes),
+        "status_words": opened.status_words,
         "message": job.message,
         "source": job.source,
         "source_sql": job.source_sql,
@@ -58,12 +60,12 @@ def twin(opened: Opened) -> dict[str, Any]:
         "requests": opened.total,
         "skipped": job.skipped,
         "outcomes": opened.outcomes,
-        "parts": [part(one) for one in opened.parts],
+        "parts": parts,
         "cost_usd": usd(job.cost_nanousd),
         "estimated_cost_usd": usd(job.estimated_cost_nanousd),
         "upper_cost_usd": usd(job.upper_cost_nanousd),
         "max_cost_usd": usd(job.max_cost_nanousd),
-        "tokens": tokens(opened),
+        "tokens": opened.tokens,
         "created_at": job.created_at,
         "approved_at": job.approved_at,
         "submitted_at": job.submitted_at,
@@ -72,19 +74,20 @@ def twin(opened: Opened) -> dict[str, Any]:
     }
 
 
-def part(one: Part) -> dict[str, Any]:
-    """A part as JSON."""
-    return {
-        **{name: getattr(one, name) for name in PART_FIELDS},
-        "outcomes": one.counts,
-        "cost_usd": usd(one.cost_nanousd),
-    }
-
-
-def tokens(opened: Opened) -> dict[str, int | None]:
-    """Tokens as the provider counted them, summed over parts; None where it counted none."""
-    found: dict[str, int | None] = {}
-    for name in TOKENS:
-        counts = [getattr(one, name) for one in opened.parts if getattr(one, name) is not None]
-        found[name] = sum(counts) if counts else None
-    return found
+def parts(conn: sqlite3.Connection, job_id: int) -> list[dict[str, Any]]:
+    """The parts of a job as JSON, in their order."""
+    names = ", ".join(PART_FIELDS)
+    found = store.rows(
+        conn,
+        f"SELECT {names}, outcomes, cost_nanousd FROM openai_batch_parts "
+        "WHERE job_id = ? ORDER BY number",
+        [job_id],
+    )
+    return [
+        {
+            **{name: row[name] for name in PART_FIELDS},
+            "outcomes": orjson.loads(row["outcomes"]),
+            "cost_usd": usd(row["cost_nanousd"]),
+        }
+        for row in found
+    ]

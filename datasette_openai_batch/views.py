@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from datasette import Forbidden, NotFound, Response
-from datasette.utils import tilde_decode
+from datasette.utils import add_cors_headers, tilde_decode
 
 from . import compat, images, jobpage, queries, rows, samples, twin, urls, words
 from .jobs import Opened, open_job
@@ -121,7 +122,15 @@ async def job_page(datasette: Any, request: Any) -> Response:
 async def job_json(datasette: Any, request: Any) -> Response:
     """The job as JSON."""
     opened = await opened_job(datasette, request)
-    return Response.json(twin.twin(opened))
+    parts = await opened.db.execute_fn(lambda conn: twin.parts(conn, opened.job.id))
+    headers: dict[str, str] = {}
+    if datasette.cors:
+        add_cors_headers(headers)
+    return Response(
+        orjson.dumps(twin.twin(opened, parts)),
+        headers=headers,
+        content_type="application/json; charset=utf-8",
+    )
 
 
 async def job_report(datasette: Any, request: Any) -> Response:

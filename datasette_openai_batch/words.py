@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
 from sqlite_utils_openai_batch import clock
-from sqlite_utils_openai_batch.store import Job, Part
+from sqlite_utils_openai_batch.store import Job
 
 NANO = 1_000_000_000
 # Statuses of a part whose file is, or may be, with the provider.
@@ -152,8 +152,11 @@ def failures(outcomes: Mapping[str, int]) -> int:
     return sum(n for status, n in outcomes.items() if status not in ("ok", "pending"))
 
 
-def status(job: Job, parts: Sequence[Part], outcomes: Mapping[str, int]) -> str:
-    """A job's status in words, for a list: `waiting for OpenAI`, `done, 131 failed`."""
+def status(job: Job, parts: Collection[str], outcomes: Mapping[str, int]) -> str:
+    """A job's status in words, for a list: `waiting for OpenAI`, `done, 131 failed`.
+
+    `parts` are the statuses that its parts have.
+    """
     failed = failures(outcomes)
     if job.requests is None:
         return "being prepared"
@@ -168,10 +171,10 @@ def status(job: Job, parts: Sequence[Part], outcomes: Mapping[str, int]) -> str:
     return job.status
 
 
-def _waiting(job: Job, parts: Sequence[Part]) -> str:
-    if any(part.status in WITH_PROVIDER for part in parts):
+def _waiting(job: Job, parts: Collection[str]) -> str:
+    if WITH_PROVIDER.intersection(parts):
         return f"waiting for {provider(job)}"
-    if any(part.status == "prepared" for part in parts):
+    if "prepared" in parts:
         return "waiting to send"
     return "collecting answers"
 

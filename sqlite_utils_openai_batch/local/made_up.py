@@ -9,12 +9,29 @@ DEPTH = 8
 """Deeper than this, optional things are left out, so that a recursive schema ends."""
 
 
+MOST_ITEMS = 1_000
+MOST_CHARACTERS = 1_000_000
+"""A schema that asks for more is refused: a single line could fill the memory."""
+
+SCHEMA_TROUBLE = (
+    TypeError, KeyError, IndexError, ValueError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+"""What reading a schema raises when its keywords hold something else than they should."""
+
+
+class UnusableSchema(Exception):
+    """No value can be made for a schema."""
+
+
 def made_up(schema: Any, text: str, chooser: int) -> Any:
     """Return a value that fits the schema; its free texts are `text`, all else is chosen.
 
-    `chooser` is any whole number: the same number gives the same value.
+    `chooser` is any whole number: the same number gives the same value. Raises UnusableSchema.
     """
-    return _Maker(schema, text).value(schema, chooser, 0)
+    try:
+        return _Maker(schema, text).value(schema, chooser, 0)
+    except SCHEMA_TROUBLE as error:
+        raise UnusableSchema(f"{type(error).__name__}: {error}") from error
 
 
 class _Maker:
@@ -71,7 +88,7 @@ class _Maker:
         }
 
     def _array(self, schema: dict[str, Any], chooser: int, depth: int) -> list[Any]:
-        least = schema.get("minItems", 0)
+        least = _few(schema.get("minItems", 0), MOST_ITEMS)
         length = max(least, min(1 + chooser % 3, schema.get("maxItems", 3)))
         length = least if depth > DEPTH else length
         items = schema.get("items", {"type": "string"})
@@ -83,7 +100,13 @@ class _Maker:
         if known := FORMATS.get(schema.get("format", "")):
             return known
         text = self._text[: schema.get("maxLength", len(self._text))]
-        return text.ljust(schema.get("minLength", 0), ".")
+        return text.ljust(_few(schema.get("minLength", 0), MOST_CHARACTERS), ".")
+
+
+def _few(number: int, most: int) -> int:
+    if number > most:
+        raise ValueError(f"{number} is more than {most}")
+    return number
 
 
 FORMATS = {

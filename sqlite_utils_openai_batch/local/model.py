@@ -7,6 +7,7 @@ answers carry `MODEL_NAME`, which says that it is a demo model.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from .answers import Answer, NoAnswer, api_error
+from .bodies import refused
 from .grammar import bounded, in_words
 from .shapes import (
     Usage,
@@ -46,6 +48,9 @@ ANSWER_TOKENS = 256
 
 SAMPLING = ("temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty")
 TOGETHER = 2
+"""Requests at a time."""
+
+MOST_THREADS = 4
 
 
 class ModelAnswerer:
@@ -82,7 +87,7 @@ class ModelAnswerer:
         tasks: dict[str, Callable[[], Answer]] = {
             "/v1/chat/completions": partial(self._converse, url, body, custom_id),
             "/v1/responses": partial(self._converse, url, body, custom_id),
-            "/v1/embeddings": partial(self._embed, body),
+            "/v1/embeddings": partial(self._embed, url, body),
         }
         task = tasks.get(url)
         if task is None:
@@ -90,16 +95,18 @@ class ModelAnswerer:
         return await asyncio.get_running_loop().run_in_executor(self._threads, task)
 
     def _converse(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer:
+        if refusal := refused(url, body):
+            return refusal
         if reason := _unable(body):
             return _refusal(reason)
         reply = _Reply(lambda: self._closing)
-        request = _chat_request(body)
+        server = self._server(for_embeddings=False)
         try:
-            failed = self._server(for_embeddings=False).handle_chat_completions(request, reply)
+            failed = server.handle_chat_completions(_chat_request(body), reply)
         except (ValueError, RuntimeError) as error:  # how the binding reports a bad request
             return _refusal(f"The demo model can't read this request: {error}")
-        if refused := reply.error or (failed or {}).get("error"):
-            return _llama_error(refused)
+        if trouble := reply.error or (failed or {}).get("error"):
+            return _llama_error(trouble)
         created = int(time.time())
         answer = answer_body(
             url, custom_id, body, reply.text,
@@ -108,14 +115,16 @@ class ModelAnswerer:
         )  # fmt: skip
         return Answer(200, answer)
 
-    def _embed(self, body: Mapping[str, Any]) -> Answer:
+    def _embed(self, url: str, body: Mapping[str, Any]) -> Answer:
+        if refusal := refused(url, body):
+            return refusal
         request = {"input": inputs_of(body), "model": MODEL_NAME}
         try:
             reply = self._server(for_embeddings=True).handle_embeddings(request)
         except (ValueError, RuntimeError) as error:  # how the binding reports a bad request
             return _refusal(f"The demo model can't read this request: {error}")
-        if refused := reply.get("error"):
-            return _llama_error(refused)
+        if trouble := reply.get("error"):
+            return _llama_error(trouble)
         vectors = [encoded(shortened(d["embedding"], body), body) for d in reply["data"]]
         used = reply["usage"]["prompt_tokens"]
         return Answer(200, embeddings(vectors, model=MODEL_NAME, prompt_tokens=used))
@@ -169,9 +178,16 @@ def _chat_request(body: Mapping[str, Any]) -> dict[str, Any]:
     }
     request.update({name: body[name] for name in SAMPLING if body.get(name) is not None})
     if schema is not None:
-        shape = {"name": "answer", "schema": bounded(schema)}
-        request["response_format"] = {"type": "json_schema", "json_schema": shape}
+        request["grammar"] = _grammar(schema)
     return request
+
+
+def _grammar(schema: Any) -> str:
+    """A grammar that leaves the model no choice of white space, which it would waste time on."""
+    import xllamacpp
+
+    spaced = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    return str(xllamacpp.json_schema_to_grammar({**bounded(schema), "x-guidance": spaced}))
 
 
 def _messages(body: Mapping[str, Any], schema: Any) -> list[dict[str, str]]:
@@ -237,6 +253,7 @@ def _load(for_embeddings: bool, progress: Progress | None) -> Any:
     params.n_ctx = CONTEXT_TOKENS * TOGETHER
     params.verbosity = -1  # nothing of llama.cpp's log belongs on the user's terminal
     params.warmup = False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
     # llama.cpp opens a port of its own whether it is wanted or not: nobody else has this key
     params.api_keys = [secrets.token_hex(32)]
     params.ui = False
@@ -245,3 +262,12 @@ def _load(for_embeddings: bool, progress: Progress | None) -> Any:
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
         params.n_batch = params.n_ubatch = CONTEXT_TOKENS
     return xllamacpp.Server(params)
+
+
+def _threads() -> int:
+    """All processors but one, and no more than such a small model has work for.
+
+    Its threads wait for each other in busy loops: with one more thread than there are idle
+    processors it was seen to take twenty times as long.
+    """
+    return max(1, min(MOST_THREADS, (os.cpu_count() or 1) - 1))

@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 
 from .answers import Answer, api_error
-from .made_up import made_up
+from .bodies import refused
+from .made_up import UnusableSchema, made_up
 from .shapes import (
     Usage,
     answer_body,
@@ -74,6 +75,15 @@ class SimulatedAnswerer:
 
     def answer_now(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer:
         """Answer one request at once."""
+        if refusal := refused(url, body):
+            return refusal
+        try:
+            return self._answer(url, body, custom_id)
+        except UnusableSchema as error:
+            message = f"Invalid schema for response_format: {error}."
+            return api_error(400, message, type="invalid_request_error", code="invalid_schema")
+
+    def _answer(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer:
         if url in ("/v1/chat/completions", "/v1/responses"):
             return Answer(200, self._conversation(url, body, custom_id))
         if url == "/v1/embeddings":

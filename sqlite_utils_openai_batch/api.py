@@ -90,7 +90,12 @@ def normalised(status: str) -> str:
 
 
 def read_batch(batch: Batch) -> BatchState:
-    """A client's object as BatchState. The client is lenient, so any field may be missing."""
+    """A client's object as BatchState. The client is lenient, so any field may be missing.
+
+    Raises ValueError where even the id is.
+    """
+    if not batch.id:
+        raise ValueError("a batch without an id")
     counts = getattr(batch, "request_counts", None)
     errors = getattr(getattr(batch, "errors", None), "data", None) or []
     ended = (getattr(batch, f"{status}_at", None) for status in ENDED)
@@ -138,9 +143,7 @@ class Provider:
             api_key=key,
             max_retries=max_retries,
             timeout=timeout,
-            # Only what was asked for decides where data goes and who pays for it.
-            organization=os.environ.get("OPENAI_ORG_ID") if self.is_openai else None,
-            project=os.environ.get("OPENAI_PROJECT_ID") if self.is_openai else None,
+            default_headers=None if self.is_openai else own_headers(key),
         )
         self._once = self._client.with_options(max_retries=0)
 
@@ -172,7 +175,7 @@ class Provider:
         try:
             with explained(self.base_url):
                 page = self._client.with_options(max_retries=1, timeout=30).batches.list(limit=1)
-        except (NotFound, Garbled, ValueError) as error:
+        except (NotFound, Garbled) as error:
             raise NoBatchAPI(no_batch_api(self.base_url)) from error
         if not isinstance(page.data, list):
             raise NoBatchAPI(no_batch_api(self.base_url))
@@ -214,9 +217,12 @@ class Provider:
         """Upload a part's file under `name`. Returns the file id. Never repeated."""
         try:
             with explained(self.base_url), path.open("rb") as file:
-                return self._once.files.create(
+                made = self._once.files.create(
                     file=(name, file, "application/jsonl"), purpose="batch", timeout=3600
-                ).id
+                )
+                if not made.id:
+                    raise ValueError("a file without an id")
+                return made.id
         except NotFound as error:
             raise NoBatchAPI(no_batch_api(self.base_url)) from error
 
@@ -302,6 +308,19 @@ class Provider:
             self._client.files.delete(file_id)
 
 
+def own_headers(key: str) -> dict[str, Any]:
+    """Headers for a server that isn't OpenAI: they keep out what the client takes from the
+    environment, which is meant for OpenAI (organisation, project, OPENAI_CUSTOM_HEADERS).
+    """
+    import openai
+
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    names = [line.partition(":")[0].strip() for line in lines if ":" in line]
+    kept_out = dict.fromkeys(("OpenAI-Organization", "OpenAI-Project", *names), openai.Omit())
+    asked_for = {name: f"Bearer {key}" for name in names if name.lower() == "authorization"}
+    return kept_out | asked_for
+
+
 def host_of(url: str) -> str:
     """Host, and port where one is given, of a URL."""
     from urllib.parse import urlsplit
@@ -337,7 +356,7 @@ def explained(base_url: str) -> Iterator[None]:
         ) from error
     except openai.APIStatusError as error:
         raise judged(error, host) from error
-    except AttributeError as error:
+    except (AttributeError, ValueError) as error:
         # The client checks no reply: a proxy's page, or an object without an id, trips its reader.
         raise Garbled(f"{host} answered with something that is no reply of its API.") from error
 

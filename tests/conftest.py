@@ -177,7 +177,8 @@ class Web:
         """Answer one request."""
         body = request.rfile.read(int(request.headers.get("content-length") or 0))
         path = request.path.partition("?")[0].removeprefix("/v1")
-        self.asked.append(Asked(request.command, request.path, dict(request.headers), body))
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.asked.append(Asked(request.command, request.path, headers, body))
         queue = self.replies.get(f"{request.command} {path}") or [
             Reply(404, {"error": {"message": "Not Found"}})
         ]

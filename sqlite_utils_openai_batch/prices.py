@@ -11,7 +11,7 @@ nano-dollars per token.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
@@ -274,12 +274,6 @@ def parse_usd(option: str, text: str) -> Decimal:
     return amount
 
 
-def total(amounts: Iterable[int | None]) -> int | None:
-    """The sum of amounts in nano-dollars; unknown as soon as one of them is."""
-    known = list(amounts)
-    return None if None in known else sum(amount for amount in known if amount is not None)
-
-
 def stored_prices(options: Mapping[str, Any]) -> Prices | None:
     """The prices that a job was planned with; None where they were unknown or nothing is paid."""
     data = options.get("prices")
@@ -294,6 +288,8 @@ def usd(nanousd: int, *, up: bool = False) -> str:
     rounding = ROUND_CEILING if up else ROUND_HALF_EVEN
     amount = Decimal(nanousd) / 1_000_000_000
     digits = amount.quantize(Decimal(1).scaleb(amount.adjusted() - 1), rounding=rounding)
+    # Rounding may have added a digit.
+    digits = digits.quantize(Decimal(1).scaleb(digits.adjusted() - 1), rounding=rounding)
     if digits >= Decimal("0.1" if up else "0.01") or nanousd <= 0:
         return f"${amount.quantize(Decimal('0.01'), rounding=rounding):,}"
     return f"${digits:f}" if digits >= Decimal("0.0001") else "less than $0.0001"

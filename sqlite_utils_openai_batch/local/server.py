@@ -110,7 +110,7 @@ class LocalServer:
         lock.acquire()
         self._lock = lock
         folders = Folders(self.state_dir).create()
-        self._store = Store(folders.database)
+        self._store = Store(folders.database, durable=self._temporary is None)
         self.key = self.key or self._store.secret("key", "local-" + secrets.token_hex(16))
         service = Service(
             self._store,

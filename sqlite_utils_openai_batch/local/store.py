@@ -116,14 +116,17 @@ class BatchRecord(msgspec.Struct, kw_only=True):
 
 
 class Store:
-    """One connection to the state database; its statements are short and never wait for I/O."""
+    """One connection to the state database; its statements are short.
 
-    def __init__(self, path: Path) -> None:
+    With `durable` False nothing waits for the disk: for state that nobody will read again.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         self._lock = threading.RLock()
         self._conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._conn.row_factory = sqlite3.Row
         self._conn.execute("pragma journal_mode = wal")
-        self._conn.execute("pragma synchronous = normal")
+        self._conn.execute(f"pragma synchronous = {'normal' if durable else 'off'}")
         self._create(path)
 
     def _create(self, path: Path) -> None:
@@ -134,8 +137,7 @@ class Store:
                 f"{path.parent} was written by another version of the local batch server."
                 " Use that version, or another directory."
             )
-        self._conn.executescript(SCHEMA)
-        self._conn.execute(f"pragma user_version = {VERSION}")
+        self._conn.executescript(f"begin; {SCHEMA} pragma user_version = {VERSION}; commit;")
 
     def close(self) -> None:
         """Close the database."""

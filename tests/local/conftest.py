@@ -13,6 +13,7 @@ from sqlite_utils_openai_batch.local.pytest_plugin import (  # noqa: F401
     batch_client,
     batch_server,
     batch_server_options,
+    connect,
 )
 
 from .bench import Bench, Serve
@@ -31,7 +32,7 @@ def serve_with() -> Iterator[Serve]:
 
     def start(key: str | None = None, **arguments: Any) -> Bench:
         server = LocalServer(key=key, **arguments).start()
-        client = openai.OpenAI(base_url=server.base_url, api_key=server.key, max_retries=0)
+        client = connect(server)
         opened.extend((client.close, server.stop))
         return Bench(server, client)
 

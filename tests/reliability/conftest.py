@@ -120,8 +120,11 @@ def outcome_sums(path: Path) -> dict[str, int]:
 
 
 def answers(path: Path) -> dict[int, str | None]:
+    """Answers by row; no column is made before there is an answer."""
     with closing(sqlite3.connect(path)) as conn:
-        return dict(conn.execute("SELECT id, answer FROM notes ORDER BY id").fetchall())
+        columns = {row[1] for row in conn.execute("PRAGMA table_info(notes)").fetchall()}
+        answer = "answer" if "answer" in columns else "NULL"
+        return dict(conn.execute(f"SELECT id, {answer} FROM notes ORDER BY id").fetchall())
 
 
 def check_all_answered(path: Path, rows: int = ROWS) -> None:

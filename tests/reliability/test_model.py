@@ -1,0 +1,206 @@
+"""Any order of commands, provider events and crashes: the invariants hold after each step."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import openai
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sqlite_utils_openai_batch import manage, store, sync
+from sqlite_utils_openai_batch.api import Provider
+from sqlite_utils_openai_batch.database import connect, transaction
+from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
+from sqlite_utils_openai_batch.plan import Ask, settle
+from sqlite_utils_openai_batch.prepare import prepare
+
+from .conftest import answers, make_table, outcome_sums
+
+KEY = "model-key"
+ROWS = 7
+FAULTS = (
+    "lost-upload-reply", "lost-create-reply", "create-error:502", "upload-error:503",
+    "file-not-found", "token-limit:2000000", "token-limit-create:2000000", "expire:2*1",
+    "missing-lines:1*1", "duplicate-lines:1*1", "garbage-lines:1*1", "crash-lines:2*1",
+    "fail-lines:2*1", "cancel-race", "empty-ids", "reset-download",
+)  # fmt: skip
+CALLS = ("upload", "create", "retrieve", "download", "list_since")
+
+
+class Crash(BaseException):
+    """Stands for a kill: nothing in the program may catch it."""
+
+
+class Crashing(Provider):
+    """A provider at whose side this process may die, before or after a call."""
+
+    crash_at: tuple[str, bool] | None = None
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name not in CALLS:
+            return found
+
+        def call(*args: Any, **options: Any) -> Any:
+            if self.crash_at == (name, False):
+                self.crash_at = None
+                raise Crash
+            result = found(*args, **options)
+            if self.crash_at == (name, True):
+                self.crash_at = None
+                raise Crash
+            return result
+
+        return call
+
+
+class Machine(RuleBasedStateMachine):
+    """One database, one job, one provider."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sync.GRACE_SECONDS = 0
+        sync.RETRY_SECONDS = 0.0
+        self.folder = Path(tempfile.mkdtemp())
+        self.server = LocalServer(answerer=SimulatedAnswerer(echo=True)).start()
+        self.provider = Crashing(self.server.base_url, KEY, max_retries=0)
+        self.db = make_table(self.folder / "notes.db", rows=ROWS)
+        self.backup: Path | None = None
+        self.retried = False
+        with closing(connect(self.db)) as conn:
+            ask = Ask(table="notes", prompt="Echo {{ body }}", model="gpt-4o-mini", part_requests=3)
+            plan = settle(conn, ask)
+            prepare(
+                conn,
+                plan,
+                uid=store.new_uid(),
+                provider="openai",
+                base_url=self.server.base_url,
+                account=None,
+                settings={},
+            )
+            plan.close()
+
+    def teardown(self) -> None:
+        self.server.faults.clear()
+        self.nothing_is_answered_twice()
+        self.provider.close()
+        self.server.stop()
+        shutil.rmtree(self.folder)
+
+    def job(self) -> store.Job:
+        with closing(connect(self.db)) as conn:
+            return store.list_jobs(conn)[0]
+
+    @rule()
+    def sync_once(self) -> None:
+        with closing(connect(self.db)) as conn:
+            # Nobody waits in here: what is put off is due now.
+            with transaction(conn):
+                conn.execute("UPDATE openai_batch_parts SET next_try_at = NULL")
+            try:
+                sync.one_pass(conn, store.list_jobs(conn), lambda _: self.provider)
+            except Crash:
+                pass
+
+    @rule(call=st.sampled_from(CALLS), after=st.booleans())
+    def die_soon(self, call: str, after: bool) -> None:
+        self.provider.crash_at = (call, after)
+
+    @rule(fault=st.sampled_from(FAULTS))
+    def provider_misbehaves(self, fault: str) -> None:
+        self.server.faults.add(fault)
+
+    @rule()
+    def provider_is_well_again(self) -> None:
+        self.server.faults.clear()
+        self.nothing_is_answered_twice()
+
+    @precondition(lambda self: self.job().status in ("prepared", "paused"))
+    @rule()
+    def submit(self) -> None:
+        with closing(connect(self.db)) as conn:
+            sync.approve(conn, store.list_jobs(conn)[0])
+
+    @precondition(lambda self: self.job().status in ("prepared", "running"))
+    @rule()
+    def pause(self) -> None:
+        with closing(connect(self.db)) as conn:
+            manage.pause_job(conn, store.list_jobs(conn)[0])
+
+    @precondition(lambda self: self.job().status in ("completed", "cancelled", "failed"))
+    @rule()
+    def retry(self) -> None:
+        with closing(connect(self.db)) as conn:
+            job = store.list_jobs(conn)[0]
+            found = manage.plan_retry(conn, job, ())
+            if found.requests:
+                manage.retry(conn, job, found, {})
+                sync.approve(conn, job)
+
+    @precondition(lambda self: self.job().unfinished and self.job().approved_at)
+    @rule()
+    def cancel(self) -> None:
+        with closing(connect(self.db)) as conn:
+            manage.cancel_job(conn, store.list_jobs(conn)[0])
+
+    @rule()
+    def back_up(self) -> None:
+        self.backup = self.folder / "backup.db"
+        shutil.copyfile(self.db, self.backup)
+
+    @precondition(lambda self: self.backup is not None and self.job().status == "running")
+    @rule()
+    def restore(self) -> None:
+        assert self.backup is not None
+        shutil.copyfile(self.backup, self.db)
+
+    @invariant()
+    def sums_agree(self) -> None:
+        outcome_sums(self.db)
+
+    @invariant()
+    def answers_are_on_their_rows(self) -> None:
+        for number, answer in answers(self.db).items():
+            assert answer is None or f"note number {number};" in answer
+
+    def nothing_is_answered_twice(self) -> None:
+        """A request that was answered, and paid for, is never asked again."""
+        good: Counter[str] = Counter()
+        with openai.OpenAI(base_url=self.server.base_url, api_key=KEY, max_retries=5) as client:
+            for batch in client.batches.list(limit=100).data:
+                if batch.output_file_id:
+                    text = client.files.content(batch.output_file_id).read()
+                    good.update(
+                        {
+                            line["custom_id"]: 1
+                            for line in map(parsed, text.split(b"\n"))
+                            if line and line["response"]["status_code"] == 200
+                        }
+                    )
+        assert {custom_id for custom_id, n in good.items() if n > 1} == set()
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        read = json.loads(line)
+    except ValueError:
+        return None
+    return read if isinstance(read, dict) else None
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(
+    max_examples=15,
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)

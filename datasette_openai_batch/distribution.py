@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from . import charts, urls
 from .jobs import Opened
 from .stored import answer_reader
 
-# A column with more different values than this isn't one of labels.
+# A column with more different values than this isn't one of labels; nor is one, unless its schema
+# names them, whose values hardly ever come twice.
 LABELS = 20
+TIMES = 2
 BINS = 12
 
 
@@ -35,7 +38,7 @@ def distributions(opened: Opened, answers: Sequence[Any]) -> list[Distribution]:
     found = []
     for index, column in enumerate(opened.output.columns):
         values = [row[index] for row in rows if row[index] is not None]
-        drawn = draw(column.name, values)
+        drawn = draw(column.name, values, is_enumeration(opened, column.property))
         if drawn is not None:
             found.append(Distribution(column.name, *drawn, facet(opened, column.name)))
     return found
@@ -48,13 +51,23 @@ def facet(opened: Opened, column: str) -> str | None:
     return urls.table(opened.datasette, opened.db, opened.table, ("_facet", column))
 
 
-def draw(name: str, values: Sequence[Any]) -> tuple[Markup, str] | None:
-    """The drawing of a column's values and a note; None where there is nothing to draw."""
+def is_enumeration(opened: Opened, name: str | None) -> bool:
+    """Whether the schema names the labels of this property."""
+    schema = json.loads(opened.job.answer_schema or "{}")
+    node = schema.get("properties", {}).get(name, {})
+    return isinstance(node, dict) and ("enum" in node or node.get("type") == "boolean")
+
+
+def draw(name: str, values: Sequence[Any], labels: bool) -> tuple[Markup, str] | None:
+    """The drawing of a column's values and a note; None where there is nothing to draw.
+
+    `labels` tells that the schema names them: they are counted however rare each of them is.
+    """
     if not values or any(isinstance(value, bytes) for value in values):
         return None
     numbers = all(isinstance(value, (int, float)) for value in values)
     counts = Counter(values)
-    if len(counts) <= LABELS and (len(counts) < len(values) or len(values) == 1):
+    if len(counts) <= LABELS and (labels or TIMES * len(counts) <= len(values)):
         # Numbers keep their order, labels come by frequency.
         ordered = sorted(counts.items()) if numbers else counts.most_common()
         return charts.bars(name, [(str(value), n) for value, n in ordered], len(values)), ""
@@ -65,16 +78,18 @@ def histogram(name: str, values: Sequence[float]) -> tuple[Markup, str]:
     """Numbers in `BINS` bins of one width, and their smallest, middle and largest."""
     ordered = sorted(values)
     low, high = ordered[0], ordered[-1]
-    width = (high - low) / BINS or 1.0
+    whole = all(isinstance(value, int) for value in ordered)
+    width = -(-(high - low + 1) // BINS) if whole else (high - low) / BINS or 1.0
     counts = [0] * BINS
     for value in ordered:
-        counts[min(int((value - low) / width), BINS - 1)] += 1
+        counts[min(int((value - low) // width), BINS - 1)] += 1
     labelled = [
-        (f"{figure(low + n * width)} to {figure(low + (n + 1) * width)}", count)
+        (f"{figure(low + n * width)} to {figure(low + (n + 1) * width - whole)}", count)
         for n, count in enumerate(counts)
+        if low + n * width <= high
     ]
     middle = ordered[len(ordered) // 2]
-    note = f"smallest {figure(low)}, middle {figure(middle)}, largest {figure(high)}"
+    note = f"Smallest {figure(low)}, middle {figure(middle)}, largest {figure(high)}."
     return charts.bars(name, labelled, len(values)), note
 
 

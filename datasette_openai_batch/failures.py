@@ -16,22 +16,22 @@ from .keys import Key, key_of
 EXAMPLES = 3
 SHOWN = 12
 
-# What helps, by outcome; `{retry}` is the command for this kind of failure.
-HELP: Mapping[str, str] = {
-    "truncated": "Ask again with room for more tokens: {retry} --set max_tokens=1400",
-    "refused": "Reword the prompt, or ask another model about these rows.",
-    "content_filter": "Reword the prompt, or leave these rows out with --where.",
-    "empty": "Ask again: {retry}",
-    "invalid_json": "Ask again, with more tokens if answers were cut: {retry}",
-    "schema_violation": "Ask again, or loosen the schema: {retry}",
-    "http_error": "Read the message: it is the provider's. Then {retry}",
-    "api_error": "Ask again: {retry}",
-    "rejected": "The line itself was refused: mend the row or the template, then {retry}",
-    "expired": "Ask again: {retry}",
-    "cancelled": "Ask again: {retry}",
-    "missing": "Ask again: {retry}",
-    "unrenderable": "Mend the rows, then ask about them in a new job with --missing.",
-    "too_large": "Shorten what the template takes from these rows.",
+# What helps, by outcome, and what `retry` needs for it; None where asking again alone is no help.
+HELP: Mapping[str, tuple[str, str | None]] = {
+    "truncated": ("Ask again with room for more tokens.", "--set max_tokens=1400"),
+    "refused": ("Reword the prompt, or ask another model about these rows.", None),
+    "content_filter": ("Reword the prompt, or leave these rows out with --where.", None),
+    "empty": ("Ask again.", ""),
+    "invalid_json": ("Ask again, with more tokens if answers were cut.", ""),
+    "schema_violation": ("Ask again, or loosen the schema.", ""),
+    "http_error": ("Read the message: it is the provider's. Then ask again.", ""),
+    "api_error": ("Ask again.", ""),
+    "rejected": ("The line itself was refused: mend the row or the template, then ask again.", ""),
+    "expired": ("Ask again.", ""),
+    "cancelled": ("Ask again.", ""),
+    "missing": ("Ask again.", ""),
+    "unrenderable": ("Mend the rows, then ask about them in a new job with --missing.", None),
+    "too_large": ("Shorten what the template takes from these rows.", None),
 }
 
 
@@ -53,7 +53,7 @@ class Failures:
     groups: list[Group]
     more: int
     sampled: dict[str, int]
-    help: dict[str, str]
+    help: dict[str, tuple[str, str | None]]
 
 
 def failures(conn: sqlite3.Connection, opened: Opened) -> Failures:
@@ -87,11 +87,13 @@ def _add(
         group.examples.append(key_of(opened, row["id"], row["row_key"]))
 
 
-def what_helps(opened: Opened, status: str) -> str:
-    """A sentence with the command that mends this kind of failure."""
+def what_helps(opened: Opened, status: str) -> tuple[str, str | None]:
+    """A sentence, and the command that mends this kind of failure."""
+    sentence, options = HELP[status]
+    if options is None:
+        return sentence, None
     where = f"{shlex.quote(opened.file)} {opened.job.id}"
-    retry = f"{COMMAND} retry {where} --status {status}"
-    return HELP[status].format(retry=retry)
+    return sentence, f"{COMMAND} retry {where} --status {status} {options}".rstrip()
 
 
 def link(opened: Opened, status: str) -> str:

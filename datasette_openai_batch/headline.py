@@ -49,8 +49,10 @@ def facts(job: Job, outcomes: Mapping[str, int]) -> list[str]:
     """Answered rows, cost, time: the figures of the headline."""
     total = sum(outcomes.values())
     found = [f"{outcomes.get('ok', 0):,} of {counted(total, 'row')} answered"]
-    if job.cost_nanousd is not None or words.is_own_server(job):
-        found.append(f"cost {words.cost(job)}" if job.cost_nanousd is None else words.cost(job))
+    if job.cost_nanousd is not None:
+        found.append(words.money(job.cost_nanousd))
+    elif words.is_own_server(job):
+        found.append("no cost (own server)")
     if job.finished_at:
         found.append(f"finished {words.moment(job.finished_at)} UTC")
     elif job.checked_at:

@@ -60,13 +60,15 @@ def sections(opened: Opened, choice: Choice) -> Callable[[sqlite3.Connection], d
 
     def read(conn: sqlite3.Connection) -> dict[str, Any]:
         sampled = samples.answers(conn, opened.parts)
+        models = samples.models(conn, opened.parts)
         return {
             "headline": top(opened),
             "bar": charts.bar(opened.outcomes, opened.total, width=640, height=22),
             "outcomes": outcome_lines(opened),
             "page": answers.page(conn, opened, choice.status, choice.mark),
             "asked": asked.asked(opened),
-            "models": samples.models(conn, opened.parts),
+            "models": models,
+            "caution": words.caution(models),
             "exact": exact.exact(conn, opened, choice.request, choice.row),
             "failed": failures.failures(conn, opened) if opened.failures else None,
             "costs": costs(opened),

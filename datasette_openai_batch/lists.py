@@ -76,7 +76,7 @@ def line(datasette: Any, db: Any, job: Job, standing: Standing) -> Line:
         message=job.message,
         done=f"{done:,} of {total:,}",
         bar=charts.bar(outcomes, total),
-        cost="" if job.cost_nanousd is None else words.money(job.cost_nanousd),
+        cost=words.short_cost(job),
         started=words.moment(job.submitted_at or job.created_at),
         ended=words.moment(job.finished_at),
     )

@@ -147,6 +147,22 @@ def cost(job: Job) -> str:
     return "none (own server)" if is_own_server(job) else "unknown"
 
 
+def short_cost(job: Job) -> str:
+    """The cost for a narrow column: empty where it is unknown."""
+    if job.cost_nanousd is not None:
+        return money(job.cost_nanousd)
+    return "none" if is_own_server(job) else ""
+
+
+def caution(models: Collection[str]) -> str | None:
+    """What to know of answers that no real model gave; the local server marks them so."""
+    if any(model.endswith("(demo model)") for model in models):
+        return "Answered by a very small demonstration model: it shows the way, not the quality."
+    if any(model.endswith("-simulated") for model in models):
+        return "These answers are simulated: made up, for tests."
+    return None
+
+
 def failures(outcomes: Mapping[str, int]) -> int:
     """Requests that ended without an answer."""
     return sum(n for status, n in outcomes.items() if status not in ("ok", "pending"))

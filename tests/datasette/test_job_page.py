@@ -183,7 +183,7 @@ def test_answers_counted(serve, page, db: Path) -> None:
         ["comedy", "4", "40.0 %"],
         ["crime", "2", "20.0 %"],
     ]
-    assert "smallest 0, middle 7, largest 11" in html
+    assert "Smallest 0, middle 7, largest 11." in html
     assert 'href="/films/movies?_facet=category"' in html
 
 

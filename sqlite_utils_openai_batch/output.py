@@ -87,7 +87,7 @@ def plan_output(
         columns = (OutputColumn(prefix + (output or "answer"), answer_type),)
     if output_table is None and source.kind != "table":
         output_table = f"{source.name}_answers" if source.name else "answers"
-    if output_table == source.name:
+    if source.name and output_table and output_table.lower() == source.name.lower():
         output_table = None
     return Output(output_table, columns, replace=replace, write=write, responses=responses)
 

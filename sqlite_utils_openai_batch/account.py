@@ -52,7 +52,7 @@ def destination(base_url: str | None, key: str | None) -> Destination:
         stored = stored_key(key)
         return Destination(url, stored or key, f"llm's key '{key}'" if stored else "--key")
     environment = os.environ.get("OPENAI_API_KEY")
-    if environment and host_of(url) == host_of(own_url):
+    if environment and origin(url) == origin(own_url):
         return Destination(url, environment, "OPENAI_API_KEY")
     if host_of(url) == host_of(OPENAI_URL):
         raise ConfigurationError(
@@ -60,6 +60,11 @@ def destination(base_url: str | None, key: str | None) -> Destination:
             "or ask the small model on this machine with --local."
         )
     return Destination(url, NO_KEY, "no key")
+
+
+def origin(url: str) -> tuple[str, str]:
+    """Scheme and host of an address: a key for one isn't sent in the clear to the other."""
+    return urlsplit(url).scheme, host_of(url)
 
 
 def refuse_password(url: str, option: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 import sqlite3
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -78,12 +79,13 @@ def find_job(conn: sqlite3.Connection, wanted: str | None, path: str) -> Job:
     jobs = list_jobs(conn)
     if not jobs:
         raise JobError(
-            f"No jobs in '{path}' yet. Start one with: sqlite-utils openai-batch run {path} TABLE …"
+            f"No jobs in '{path}' yet. "
+            f"Start one with: sqlite-utils openai-batch run {shlex.quote(path)} TABLE …"
         )
     if wanted is None:
         return jobs[0]
     for job in jobs:
-        if (wanted.isdigit() and job.id == int(wanted)) or job.name == wanted:
+        if (wanted.isdecimal() and job.id == int(wanted)) or job.name == wanted:
             return job
     there = ", ".join(f"{job.id} ({job.name})" if job.name else str(job.id) for job in jobs[:8])
     raise JobError(f"No job '{wanted}' in '{path}'. Jobs: {there}")

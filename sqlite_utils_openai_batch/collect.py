@@ -177,16 +177,7 @@ def log(
     collected: Collected,
 ) -> None:
     """Record what files held: lines, and of those the odd ones."""
-    odd = {
-        name: count
-        for name in (
-            "unknown",
-            "surplus",
-            "surplus_prompt_tokens",
-            "surplus_completion_tokens",
-        )
-        if (count := getattr(collected, name))
-    }
+    odd = {name: count for name in ("unknown", "surplus") if (count := getattr(collected, name))}
     store.log(
         conn, event, job_id=job.id, part_id=part.id, batch=batch, lines=collected.lines, **odd
     )

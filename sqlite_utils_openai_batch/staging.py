@@ -1,96 +1,90 @@
 """Outcomes in the order of their requests: lines come shuffled, rows are written in order.
 
-Writing in the order of arrival costs twice the time. So what the lines say is kept, packed, in a
-private temporary database on its own connection, and read back sorted: memory stays small.
+Writing in the order of arrival costs twice the time. So what the lines of a batch say is sorted
+before anything is written: in memory while that is little, else packed in a private temporary
+database on its own connection.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import Any
 
 import msgspec
 
 from .outcome import Outcome
 
-# Rows that are written together, at most; long answers make it fewer.
+# Rows that are written together, at most.
 CHUNK_ROWS = 2_000
+# Bytes of lines whose outcomes stay in memory: a batch of 50,000 usual lines has about as many.
+MEMORY_BYTES = 56_000_000
+# Bytes of outcomes that are read back together, at most.
 CHUNK_BYTES = 8_000_000
 
+# What a line says of a request: its id, the fields of its outcome in their order (the custom_id
+# left out), then the number of the file (from 0) and of the line in it (from 1).
+Staged = tuple[Any, ...]
+ID, STATUS, ANSWER, TOKENS_END, VALUES, NOTE, FILE, NUMBER = 0, 1, 2, 11, 11, 12, 13, 14
+
+_fields = msgspec.structs.astuple
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple).decode
 
-# (status, answer, error code, error message, finish reason, model, prompt, cached, completion and
-# reasoning tokens, values of the schema's columns): the order of the columns of a request.
-Settled = tuple[Any, ...]
-STATUS, ANSWER, VALUES = 0, 1, 10
 
-
-class Staged(NamedTuple):
-    """What one line says about a request; its file (from 0) and its number there (from 1)."""
-
-    request_id: int
-    file: int
-    number: int
-    packed: bytes
-
-    def read(self) -> Settled:
-        """Unpack what `settled` packed."""
-        return _unpack(self.packed)
-
-
-def settled(outcome: Outcome) -> bytes:
-    """Pack what an outcome changes in its request."""
-    return _pack(
-        (
-            outcome.status,
-            outcome.answer,
-            outcome.error_code,
-            outcome.error_message or outcome.note,
-            outcome.finish_reason,
-            outcome.model,
-            outcome.prompt_tokens,
-            outcome.cached_tokens,
-            outcome.completion_tokens,
-            outcome.reasoning_tokens,
-            outcome.values,
-        )
-    )
+def staged(request_id: int, outcome: Outcome, file: int, number: int) -> Staged:
+    """Return what a line says of a request, as it is staged."""
+    return (request_id, *_fields(outcome)[1:], file, number)
 
 
 class Staging:
-    """What lines say, in the order of the requests that they answer. Close it."""
+    """What the lines of a batch say, in the order of its requests. Close it."""
 
-    def __init__(self) -> None:
-        # SQLite deletes the file (named by the empty string) when the connection closes.
-        self.conn = sqlite3.connect("", isolation_level=None)
-        self.conn.execute("PRAGMA journal_mode = OFF")
-        self.conn.execute("CREATE TABLE staged (request_id, file, number, packed)")
-        self.conn.execute("BEGIN")
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+        self.room = memory_bytes
+        self.lines: list[Staged] = []
+        self.conn: sqlite3.Connection | None = None
 
     def __enter__(self) -> Staging:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.conn.close()
+        if self.conn is not None:
+            self.conn.close()
 
-    def add(self, lines: Iterable[tuple[int, int, int, bytes]]) -> None:
-        """Keep what lines say: (request id, file, number, packed)."""
-        self.conn.executemany("INSERT INTO staged VALUES (?, ?, ?, ?)", lines)
+    def add(self, lines: list[Staged], size: int) -> None:
+        """Keep what lines say that have `size` bytes together."""
+        self.lines += lines
+        self.room -= size
+        if self.room < 0:
+            self._spill()
+
+    def _spill(self) -> None:
+        if self.conn is None:
+            # SQLite deletes the file (named by the empty string) when the connection closes.
+            self.conn = sqlite3.connect("", isolation_level=None)
+            self.conn.execute("PRAGMA journal_mode = OFF")
+            self.conn.execute("CREATE TABLE staged (request_id, packed)")
+            self.conn.execute("BEGIN")
+        self.conn.executemany(
+            "INSERT INTO staged VALUES (?, ?)", ((line[ID], _pack(line)) for line in self.lines)
+        )
+        self.lines.clear()
 
     def chunks(self) -> Iterator[list[Staged]]:
         """Yield what was kept, by request, and as it came where several lines answer one."""
-        cursor = self.conn.execute(
-            "SELECT request_id, file, number, packed FROM staged ORDER BY request_id, rowid"
-        )
+        if self.conn is None:
+            self.lines.sort(key=itemgetter(ID))
+            for start in range(0, len(self.lines), CHUNK_ROWS):
+                yield self.lines[start : start + CHUNK_ROWS]
+            return
         chunk: list[Staged] = []
         room = CHUNK_BYTES
-        for row in cursor:
-            line = Staged._make(row)
-            chunk.append(line)
-            room -= len(line.packed)
-            if room <= 0 or len(chunk) == CHUNK_ROWS:
+        for (packed,) in self.conn.execute("SELECT packed FROM staged ORDER BY request_id, rowid"):
+            chunk.append(_unpack(packed))
+            room -= len(packed)
+            if room < 0 or len(chunk) == CHUNK_ROWS:
                 yield chunk
                 chunk, room = [], CHUNK_BYTES
         if chunk:

@@ -26,18 +26,23 @@ from .staging import (
     ANSWER,
     CHUNK_BYTES,
     CHUNK_ROWS,
+    FILE,
+    ID,
+    NOTE,
+    NUMBER,
     STATUS,
+    TOKENS_END,
     VALUES,
-    Settled,
     Staged,
     Staging,
-    settled,
+    staged,
 )
 from .store import settling
 from .template import Template
 from .writeback import Answer, Fate, Writer
 
 Known = dict[int, settling.Asked]
+Changed = dict[int, Staged]
 
 _NOT_WRITTEN = (None, None)
 _ID_DIGITS = 18  # more than any request id has; SQLite's integers end at 19 digits
@@ -55,16 +60,14 @@ class ResultFile(NamedTuple):
 class Collected:
     """What files held.
 
-    `unknown` lines name no request of the job. `surplus` ones answer a request that had its
-    answer; they were paid for too: `surplus_prompt_tokens`, `surplus_completion_tokens`.
+    `unknown` lines name no request of the job, `surplus` ones answer a request that had its
+    answer: they were paid for too.
     """
 
     lines: int = 0
     applied: int = 0
     unknown: int = 0
     surplus: int = 0
-    surplus_prompt_tokens: int = 0
-    surplus_completion_tokens: int = 0
     spent: Spent = field(default_factory=lambda: Spent(None))
     """Tokens of all lines, and what they cost."""
 
@@ -98,9 +101,10 @@ class Taker:
         """Read files, then settle the requests that their lines answer."""
         self.files = list(files)
         with Staging() as staging:
-            answers = sum([self.read(staging, n) for n in range(len(self.files))])
+            for n in range(len(self.files)):
+                self.read(staging, n)
             try:
-                if self.writer is not None and answers:
+                if self.writer is not None:
                     self.writer.ready()
                 self.settle_all(staging)
             except OutputError:
@@ -115,33 +119,25 @@ class Taker:
 
     # reading
 
-    def read(self, staging: Staging, n: int) -> int:
-        """Stage what the lines of a file say; keep the lines themselves. Returns the answers."""
-        answers = 0
-        spent = self.collected.spent
-        kind, file_id, path = self.files[n]
-        with path.open("rb") as file, Commits(self.conn) as commits:
-            for chunk in in_chunks(iter_lines(file)):
-                staged, kept = [], []
+    def read(self, staging: Staging, n: int) -> None:
+        """Stage what the lines of a file say; keep the lines themselves."""
+        file = self.files[n]
+        read, spend, prefix = self.reader, self.collected.spent.add, self.prefix
+        with file.path.open("rb") as opened, Commits(self.conn) as commits:
+            for chunk in in_chunks(iter_lines(opened)):
+                said, kept = [], []
                 for number, line in chunk:
-                    outcome = self.reader(line)
-                    answers += outcome.status == "ok"
-                    spent.add(outcome)
-                    request_id = own_id(self.prefix, outcome.custom_id)
+                    outcome = read(line)
+                    spend(outcome)
+                    request_id = own_id(prefix, outcome.custom_id)
                     if request_id is not None:
-                        staged.append((request_id, n, number, settled(outcome)))
+                        said.append(staged(request_id, outcome, n, number))
                     if request_id is None or self.keeps(outcome.status):
-                        kept.append(
-                            (request_id, self.part.id, kind, file_id, number, as_stored(line))
-                        )
+                        kept.append((request_id, number, line))
                 self.collected.lines += len(chunk)
-                self.collected.unknown += len(chunk) - len(staged)
-                staging.add(staged)
-                if kept:
-                    commits.begin()
-                    store.insert_responses(self.conn, kept)
-                    commits.wrote(len(kept))
-        return answers
+                self.collected.unknown += len(chunk) - len(said)
+                staging.add(said, sum([len(line) for _, line in chunk]))
+                self.keep_lines(commits, file, kept)
 
     def keeps(self, status: str) -> bool:
         """Whether the line of such an outcome is kept (`--responses`)."""
@@ -153,7 +149,6 @@ class Taker:
         """Settle the requests of all staged lines, in short transactions."""
         self.strays.clear()
         self.collected.surplus = 0
-        self.collected.surplus_prompt_tokens = self.collected.surplus_completion_tokens = 0
         with Commits(self.conn) as commits:
             for chunk in staging.chunks():
                 commits.begin()
@@ -163,84 +158,82 @@ class Taker:
 
     def settle(self, chunk: Sequence[Staged]) -> int:
         """Settle the requests of some lines in the caller's transaction. Returns how many."""
-        ids = list(dict.fromkeys([line.request_id for line in chunk]))
-        asked = settling.asked(self.conn, self.job.id, ids)
-        changed = self.judge(chunk, asked)
-        fates = self.write(asked, changed)
+        known = settling.asked(
+            self.conn, self.job.id, list(dict.fromkeys([line[ID] for line in chunk]))
+        )
+        changed = self.judge(chunk, known)
+        fates = self.write(known, changed)
+        fate_of = fates.get
         settling.set_settled(
             self.conn,
             [
-                (*outcome[:VALUES], *fates.get(request_id, _NOT_WRITTEN), request_id)
-                for request_id, outcome in changed.items()
+                (*line[STATUS:TOKENS_END], *fate_of(request_id, _NOT_WRITTEN), request_id)
+                for request_id, line in changed.items()
             ],
         )
+        notes = [(line[NOTE], id_) for id_, line in changed.items() if line[NOTE] is not None]
+        settling.set_notes(self.conn, notes)
         return len(changed)
 
-    def judge(self, chunk: Sequence[Staged], asked: Known) -> dict[int, Settled]:
-        """What the lines change, by request.
+    def judge(self, chunk: Sequence[Staged], known: Known) -> Changed:
+        """Which line settles each request, where one does.
 
         The first `ok` wins. A later `ok` replaces anything else; anything else replaces only
         `pending`, and only in the part that the request belongs to now.
         """
-        changed: dict[int, Settled] = {}
-        again: list[tuple[Staged, Settled]] = []
+        changed: Changed = {}
+        again: list[Staged] = []
+        here = self.part.id
         for line in chunk:
-            request = asked.get(line.request_id)
+            request_id = line[ID]
+            request = known.get(request_id)
             if request is None:
-                self.stray(line, None)
+                self.strays[line[FILE], line[NUMBER]] = None
                 continue
-            outcome = line.read()
-            before = changed.get(line.request_id)
-            status = request.status if before is None else before[STATUS]
-            if outcome[STATUS] != "ok":
-                if status == "pending" and request.part_id == self.part.id:
-                    changed[line.request_id] = outcome
+            _, part_id, status, _, _ = request
+            before = changed.get(request_id)
+            if before is not None:
+                status = before[STATUS]
+            if line[STATUS] != "ok":
+                if status == "pending" and part_id == here:
+                    changed[request_id] = line
             elif status != "ok":
-                changed[line.request_id] = outcome
-                if request.part_id is not None and request.part_id != self.part.id:
-                    self.collected.other_parts.add(request.part_id)
+                changed[request_id] = line
+                if part_id != here and part_id is not None:
+                    self.collected.other_parts.add(part_id)
             elif before is not None:
-                self.surplus(line, outcome)
+                self.surplus(line)
             else:
-                again.append((line, outcome))
-        self.sort_out(again)
+                again.append(line)
+        if again:
+            self.sort_out(again)
         return changed
 
-    def sort_out(self, again: Sequence[tuple[Staged, Settled]]) -> None:
+    def sort_out(self, again: Sequence[Staged]) -> None:
         """Tell lines that were taken in before from others that answer the same requests."""
-        known = settling.answers_of(self.conn, [line.request_id for line, _ in again])
-        for line, outcome in again:
-            if known[line.request_id] != outcome[ANSWER:VALUES]:
-                self.surplus(line, outcome)
+        settled = settling.answers_of(self.conn, [line[ID] for line in again])
+        for line in again:
+            if settled[line[ID]] != line[STATUS:TOKENS_END]:
+                self.surplus(line)
 
-    def surplus(self, line: Staged, outcome: Settled) -> None:
-        """Note a second answer to a request: it is kept, and it was paid for."""
-        self.stray(line, line.request_id)
+    def surplus(self, line: Staged) -> None:
+        """Note a second answer to a request: it is kept in any case."""
+        self.strays[line[FILE], line[NUMBER]] = line[ID]
         self.collected.surplus += 1
-        self.collected.surplus_prompt_tokens += outcome[6] or 0
-        self.collected.surplus_completion_tokens += outcome[8] or 0
 
-    def stray(self, line: Staged, request_id: int | None) -> None:
-        """Note a line that is kept in any case: it may be the only trace of an answer."""
-        self.strays[line.file, line.number] = request_id
-
-    def write(self, asked: Known, changed: dict[int, Settled]) -> dict[int, Fate]:
+    def write(self, known: Known, changed: Changed) -> dict[int, Fate]:
         """Write the answers among what changed. Returns what became of them, by request."""
         if self.writer is None:
             return {}
-        ids, answers = [], []
-        for request_id, outcome in changed.items():
-            if outcome[STATUS] == "ok":
-                request = asked[request_id]
-                values = outcome[VALUES]
+        ids: list[int] = []
+        answers: list[Answer] = []
+        for request_id, line in changed.items():
+            if line[STATUS] == "ok":
+                _, _, _, row_key, digest = known[request_id]
+                values = line[VALUES]
+                cells = (line[ANSWER],) if values is None else tuple(values)
                 ids.append(request_id)
-                answers.append(
-                    Answer(
-                        request.row_key,
-                        request.source_hash,
-                        (outcome[ANSWER],) if values is None else tuple(values),
-                    )
-                )
+                answers.append((row_key, digest, cells))
         return dict(zip(ids, self.writer.write(answers), strict=True))
 
     # keeping
@@ -248,27 +241,30 @@ class Taker:
     def keep_strays(self) -> None:
         """Keep the lines that belong to nobody, or came twice: they are read once more."""
         for n, file in enumerate(self.files):
-            wanted = {number: id_ for (place, number), id_ in self.strays.items() if place == n}
-            if not wanted:
+            owners = {number: owner for (place, number), owner in self.strays.items() if place == n}
+            if not owners:
                 continue
             with file.path.open("rb") as opened, Commits(self.conn) as commits:
                 for chunk in in_chunks(iter_lines(opened)):
-                    kept = [
-                        (
-                            wanted[number],
-                            self.part.id,
-                            file.kind,
-                            file.file_id,
-                            number,
-                            as_stored(line),
-                        )
-                        for number, line in chunk
-                        if number in wanted
-                    ]
-                    commits.begin()
-                    store.insert_responses(self.conn, kept)
-                    settling.disown_responses(self.conn, [row for row in kept if row[0] is None])
-                    commits.wrote(len(kept))
+                    kept = [(owners[no], no, line) for no, line in chunk if no in owners]
+                    self.keep_lines(commits, file, kept)
+                    nobodys = [number for owner, number, _ in kept if owner is None]
+                    settling.disown_responses(self.conn, file.file_id, nobodys)
+
+    def keep_lines(
+        self, commits: Commits, file: ResultFile, lines: list[tuple[int | None, int, bytes]]
+    ) -> None:
+        """Keep lines as they came: (request id, number, line)."""
+        if lines:
+            commits.begin()
+            store.insert_responses(
+                self.conn,
+                [
+                    (request_id, self.part.id, file.kind, file.file_id, number, as_stored(line))
+                    for request_id, number, line in lines
+                ],
+            )
+            commits.wrote(len(lines))
 
 
 def reader(job: store.Job) -> Callable[[bytes], Outcome]:

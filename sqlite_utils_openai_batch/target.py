@@ -15,6 +15,7 @@ from . import store
 from .database import explain, transaction
 from .errors import OutputError
 from .keys import quote
+from .memory import Values, plain, remember
 from .output import Output, output_keys, table_columns
 
 
@@ -45,6 +46,12 @@ class Target:
         names = ", ".join(map(quote, (*self.names, *self.keys)))
         marks = ", ".join("?" * (len(self.names) + len(self.keys)))
         return f"INSERT INTO {quote(self.table)} ({names}) VALUES ({marks})"
+
+    def remember(self, old: Values | None, given: Values, stored: Values | None = None) -> str:
+        """What has to be remembered of one write (see `memory`)."""
+        if stored is None and old is not None and old.count(None) == len(old):
+            return plain(given)
+        return remember(self.names, old, given, stored)
 
 
 def created(job: store.Job) -> list[str]:

@@ -7,38 +7,35 @@ Only output columns are touched. A row that isn't what was asked about any more 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import clock, store
+from .before import Earlier
+from .binding import bind_job
 from .commits import Commits
 from .database import explain
 from .errors import OutputError, SourceError
 from .keys import SQLiteValue, decode_key
-from .memory import plain, remember
 from .output import Output
 from .plan import hashed_columns
 from .schema import AnswerSchema
 from .source import Source, reopen
 from .store import settling
 from .target import Target, make_target
-from .template import Template, source_hash
+from .template import source_hash
 
 PAGE = 2_000
 
 Values = tuple[SQLiteValue, ...]
 # A `write_status`, and what `previous` has to remember.
 Fate = tuple[str, "str | None"]
-KEPT: Fate = ("kept_existing", None)
 
 
-class Answer(NamedTuple):
-    """An answer to be written: its row, the hash of what was asked about, its cells."""
-
-    row_key: SQLiteValue
-    source_hash: bytes
-    values: Values
+# An answer to be written: its row key, the hash of what was asked about, its cells.
+Answer = tuple[SQLiteValue, bytes, Values]
 
 
 @dataclass
@@ -52,8 +49,8 @@ class Written:
 
     def count(self, fates: Sequence[Fate]) -> None:
         """Add what became of some answers."""
-        for status, _ in fates:
-            setattr(self, status, getattr(self, status) + 1)
+        for status, count in Counter(status for status, _ in fates).items():
+            setattr(self, status, getattr(self, status) + count)
 
 
 class Writer:
@@ -66,6 +63,7 @@ class Writer:
         self.schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
         self.accept_stale = accept_stale
         self.written = Written()
+        self.earlier = Earlier(conn, job)
         self.source: Source | None = None
         self.rows: Source | None = None
         self.target: Target | None = None
@@ -99,9 +97,7 @@ class Writer:
                     params={},
                     key_columns=self.target.keys,
                 )
-            renderer = Template.from_json(self.job.template, self.job.endpoint).bind(
-                self.source.columns
-            )
+            renderer = bind_job(self.job, self.source)
             self.read = [renderer.columns[n] for n in hashed_columns(renderer, self.output)]
             self.source.fetch(self.read, [])
         except SourceError as error:
@@ -144,7 +140,7 @@ class Writer:
                 values = self.values(answer)
                 # Checked when it was collected: only an `ok` request comes here.
                 assert values is not None
-                answers.append((request_id, Answer(row_key, digest, values)))
+                answers.append((request_id, (row_key, digest, values)))
             yield answers
 
     def write_requests(self, page: Sequence[tuple[int, Answer]]) -> None:
@@ -173,7 +169,7 @@ class Writer:
         """Judge each answer, write those that may be, and remember what that replaced."""
         target = self.target
         assert target is not None
-        judged = list(self.judged(answers))
+        judged = self.judge(answers)
         updates, inserts = Rows(target.update), Rows(target.insert)
         width = len(target.keys)
         for n, (status, old) in enumerate(judged):
@@ -184,71 +180,72 @@ class Writer:
         refused = {**updates.write(self.conn), **inserts.write(self.conn)}
         if refused:
             self.tell_refused(refused)
-        stored = {} if target.exact else self.stored(answers)
+        if refused or not target.exact:
+            return self.look_again(answers, judged, refused)
         return [
-            fate(target, status, old, answer, stored) if n not in refused else KEPT
-            for n, ((status, old), answer) in enumerate(zip(judged, answers, strict=True))
+            (status, target.remember(old, values)) if status == "written" else (status, None)
+            for (status, old), (_, _, values) in zip(judged, answers, strict=True)
         ]
 
-    def judged(self, answers: Sequence[Answer]) -> Iterator[tuple[str, Values | None]]:
+    def judge(self, answers: Sequence[Answer]) -> list[tuple[str, Values | None]]:
         """What may become of each answer, and what its cells hold (None: there is no row yet)."""
-        width = len(self.read)
-        found, before = self.found(answers)
-        for answer in answers:
-            row = found.get(answer.row_key)
-            if row is None:
-                yield "row_gone", None
-                continue
-            old = before.get(answer.row_key) if self.rows is not None else row[width:]
-            if source_hash(row[:width]) != answer.source_hash and not self.accept_stale:
-                yield "stale", old
-            elif old is None or self.output.replace or old.count(None) == len(old):
-                yield "written", old
-            else:
-                yield "kept_existing", old
-
-    def found(
-        self, answers: Sequence[Answer]
-    ) -> tuple[dict[SQLiteValue, Values], dict[SQLiteValue, Values]]:
-        """The rows as they are now: what was asked about and the answers, by row key."""
-        source, target = self.source, self.target
-        assert source is not None
+        target, source = self.target, self.source
         assert target is not None
-        keys = [answer.row_key for answer in answers]
-        if self.rows is not None:
-            return source.fetch(self.read, keys), self.rows.fetch(target.names, keys)
-        return source.fetch([*self.read, *target.names], keys), {}
+        assert source is not None
+        keys = [answer[0] for answer in answers]
+        width, count = len(self.read), len(target.names)
+        # One look at the row where it holds its answers itself.
+        beside = None if self.rows is None else self.rows.fetch(target.names, keys)
+        found = source.fetch(self.read if self.rows else [*self.read, *target.names], keys)
+        judged: list[tuple[str, Values | None]] = []
+        for row_key, digest, _ in answers:
+            row = found.get(row_key)
+            if row is None:
+                judged.append(("row_gone", None))
+                continue
+            old = row[width:] if beside is None else beside.get(row_key)
+            if source_hash(row[:width]) != digest and not self.accept_stale:
+                judged.append(("stale", old))
+            elif (
+                old is None
+                or old.count(None) == count
+                or self.output.replace
+                or self.earlier.wrote(row_key, old)
+            ):
+                judged.append(("written", old))
+            else:
+                judged.append(("kept_existing", old))
+        return judged
 
-    def stored(self, answers: Sequence[Answer]) -> dict[SQLiteValue, Values]:
-        """What the cells hold now, by row key: the table may change what it is given."""
+    def look_again(
+        self,
+        answers: Sequence[Answer],
+        judged: Sequence[tuple[str, Values | None]],
+        refused: Mapping[int, str],
+    ) -> list[Fate]:
+        """Remember what the cells hold now: this table may change what it is given, or refuse."""
         source, target = self.rows or self.source, self.target
         assert source is not None
         assert target is not None
-        return source.fetch(target.names, [answer.row_key for answer in answers])
+        stored = source.fetch(target.names, [answer[0] for answer in answers])
+        fates: list[Fate] = []
+        for n, ((status, old), (row_key, _, values)) in enumerate(
+            zip(judged, answers, strict=True)
+        ):
+            now = stored.get(row_key)
+            if status != "written":
+                fates.append((status, None))
+            elif n in refused or now is None or (now == old and now != values):
+                # A CHECK or a trigger has kept the answer out.
+                fates.append(("kept_existing", None))
+            else:
+                fates.append((status, target.remember(old, values, now)))
+        return fates
 
-    def tell_refused(self, refused: dict[int, str]) -> None:
+    def tell_refused(self, refused: Mapping[int, str]) -> None:
         """Log that the table itself refused rows (a CHECK, a trigger): they keep what they held."""
         why = next(iter(refused.values()))
         store.log(self.conn, "refused", job_id=self.job.id, rows=len(refused), why=why)
-
-
-def fate(
-    target: Target,
-    status: str,
-    old: Values | None,
-    answer: Answer,
-    stored: Mapping[SQLiteValue, Values],
-) -> Fate:
-    """What became of an answer, and what has to be remembered of its write."""
-    if status != "written":
-        return status, None
-    now = stored.get(answer.row_key)
-    if now is None and old is not None and old.count(None) == len(old):
-        return status, plain(answer.values)
-    if now is not None and now == old:
-        # A trigger took the write back.
-        return KEPT
-    return status, remember(target.names, old, answer.values, now)
 
 
 class Rows:

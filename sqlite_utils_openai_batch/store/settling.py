@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Asked(NamedTuple):
-    """A request, as far as an answer to it has to know."""
-
-    id: int
-    part_id: int | None
-    status: str
-    row_key: Any
-    source_hash: bytes
-
+# A request as far as an answer to it has to know: id, part_id, status, row_key, source_hash.
+Asked = tuple[int, "int | None", str, Any, bytes]
 
 ASKED = "SELECT id, part_id, status, row_key, source_hash FROM openai_batch_requests"
 
@@ -24,30 +16,32 @@ def asked(conn: sqlite3.Connection, job_id: int, ids: Sequence[int]) -> dict[int
     """Those of these requests that are a job's, by id. `ids` ascend."""
     if not ids:
         return {}
-    found: list[tuple[Any, ...]] = []
+    # The + keeps SQLite from walking the whole job by another index.
     if ids[-1] - ids[0] < 4 * len(ids):
         # Close together: one walk is cheaper than as many searches.
         found = conn.execute(
-            f"{ASKED} WHERE id BETWEEN ? AND ? AND job_id = ?", [ids[0], ids[-1], job_id]
+            f"{ASKED} WHERE id BETWEEN ? AND ? AND +job_id = ?", [ids[0], ids[-1], job_id]
         ).fetchall()
     else:
+        found = []
         for start in range(0, len(ids), 500):
             some = ids[start : start + 500]
             marks = ",".join("?" * len(some))
             found += conn.execute(
-                f"{ASKED} WHERE id IN ({marks}) AND job_id = ?", [*some, job_id]
+                f"{ASKED} WHERE id IN ({marks}) AND +job_id = ?", [*some, job_id]
             ).fetchall()
-    return {row[0]: Asked._make(row) for row in found}
+    return {row[0]: row for row in found}
 
 
 def answers_of(conn: sqlite3.Connection, ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
-    """What requests were settled with, from the answer to the tokens, by id."""
+    """What requests were settled with, from the status to the tokens, by id."""
     found: dict[int, tuple[Any, ...]] = {}
     for start in range(0, len(ids), 500):
         some = ids[start : start + 500]
         rows = conn.execute(
-            "SELECT id, answer, error_code, error_message, finish_reason, model, prompt_tokens, "
-            "cached_tokens, completion_tokens, reasoning_tokens FROM openai_batch_requests "
+            "SELECT id, status, answer, error_code, error_message, finish_reason, model, "
+            "prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens "
+            "FROM openai_batch_requests "
             f"WHERE id IN ({','.join('?' * len(some))})",
             some,
         ).fetchall()
@@ -55,14 +49,17 @@ def answers_of(conn: sqlite3.Connection, ids: Sequence[int]) -> dict[int, tuple[
     return found
 
 
-def disown_responses(
-    conn: sqlite3.Connection, lines: Iterable[tuple[Any, Any, Any, str, int, Any]]
-) -> None:
-    """Let kept lines belong to no request: what they name isn't there."""
+def disown_responses(conn: sqlite3.Connection, file_id: str, numbers: Iterable[int]) -> None:
+    """Let kept lines of a file belong to no request: what they name isn't there."""
     conn.executemany(
         "UPDATE openai_batch_responses SET request_id = NULL WHERE file_id = ? AND line_number = ?",
-        [(file_id, number) for _, _, _, file_id, number, _ in lines],
+        [(file_id, number) for number in numbers],
     )
+
+
+def set_notes(conn: sqlite3.Connection, notes: Iterable[tuple[str, int]]) -> None:
+    """Record what was forgiven in answers that are ok: (note, request id)."""
+    conn.executemany("UPDATE openai_batch_requests SET error_message = ? WHERE id = ?", notes)
 
 
 def set_settled(conn: sqlite3.Connection, found: Iterable[Sequence[Any]]) -> None:

@@ -49,6 +49,7 @@ class Ask:
     seed: int | None = None
     missing: bool = False
     changed: bool = False
+    reuse: bool = False
     model: str | None = None
     system: str | None = None
     prompt: str | None = None
@@ -97,6 +98,8 @@ class Plan:
     hashed: tuple[int, ...]
     warnings: list[str]
     chosen: Chosen | None = None
+    earlier: tuple[int, ...] = ()
+    """Jobs whose answers are taken again (--reuse)."""
 
     def close(self) -> None:
         """Drop what was read from a view or query, and the list of chosen rows."""
@@ -188,6 +191,38 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         hashed=hashed,
         warnings=list(source.warnings),
         chosen=choose(conn, ask, source, by),
+        earlier=earlier_jobs(conn, ask, template, renderer, hashed),
+    )
+
+
+def earlier_jobs(
+    conn: sqlite3.Connection,
+    ask: Ask,
+    template: Template,
+    renderer: Renderer,
+    hashed: Sequence[int],
+) -> tuple[int, ...]:
+    """The jobs that asked the same of the same model, in case their answers are to be reused.
+
+    Raises UsageError where it can't be told which requests are identical.
+    """
+    if not ask.reuse:
+        return ()
+    reads = [renderer.columns[index] for index in hashed]
+    if len(reads) < len(renderer.columns):
+        raise UsageError("--reuse: the prompt reads a column that the answers go to. Leave it out.")
+    if ask.image_dir is not None:
+        # What a file held when it was asked about isn't known.
+        return ()
+    image_size = ask.image_settings.get("image_size")
+    return tuple(
+        job.id
+        for job in store.list_jobs(conn)
+        if job.template_hash == template.hash
+        and job.base_url == ask.money.base_url
+        and job.settings.get("reads") == reads
+        and job.settings.get("image_size") == image_size
+        and "image_dir" not in job.settings
     )
 
 

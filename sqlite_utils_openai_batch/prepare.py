@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-
-import orjson
 
 from . import clock, store
 from .ceiling import check_ceiling
 from .database import transaction
-from .errors import SourceError, UnrenderableRow
+from .errors import SourceError
 from .estimate import Distinct, Estimate, estimate
-from .limits import Planner
 from .plan import Plan
+from .rendering import Rendered, Tally, blank_sentence, rendered_rows
 from .sampling import Sample
-from .template import source_hash
-from .tokens import count_requests
+from .store import asking
+
+__all__ = ["Rendered", "Tally", "estimated", "new_tally", "prepare", "rendered_rows", "survey"]
 
 # Rule 10 of DESIGN section 7: short locks.
 COMMIT_ROWS = 10_000
@@ -29,127 +28,13 @@ COMMIT_SECONDS = 0.25
 ABANDONED_SECONDS = 15 * 60
 
 
-@dataclass
-class Tally:
-    """What reading all rows of a plan found; every row is in exactly one of the counts."""
-
-    asked: int = 0
-    blank: int = 0
-    unrenderable: int = 0
-    too_large: int = 0
-    bytes: int = 0
-    parts: int = 0
-    largest: int = 0
-    first_problem: str | None = None
-    sample: Sample | None = None
-    distinct: Distinct | None = None
-    estimate: Estimate | None = None
-
-    @property
-    def rows(self) -> int:
-        """All rows read."""
-        return self.asked + self.blank + self.unrenderable + self.too_large
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """One row, rendered. `status` is pending, blank, unrenderable or too_large."""
-
-    position: int
-    row_key: Any
-    source_hash: bytes
-    status: str
-    line: bytes = b""
-    message: str | None = None
-    starts_part: bool = False
-
-
-def rendered_rows(
-    plan: Plan, tally: Tally, uid: str, first_id: int = 1, stop: int | None = None
-) -> Iterator[Rendered]:
-    """Read and render the rows of a plan, at most `stop` of them, counting into `tally`.
-
-    A row's request id is `first_id` + its position in the source, so blank rows leave gaps.
-    Raises SourceError for the first blank row where blanks are an error.
-    """
-    planner = Planner(plan.limits)
-    renderer = plan.renderer
-    render = renderer.line
-    count = token_counter(plan) if plan.limits.tokens else None
-    is_blank = plan.renderer.is_blank
-    hashed = plan.hashed
-    whole = len(hashed) == len(plan.renderer.columns)
-    blanks = plan.ask.blanks
-    position = -1
-    for page in plan.pages(plan.renderer.columns):
-        for row_key, values in page:
-            position += 1
-            if position == stop:
-                return
-            digest = source_hash(values if whole else [values[index] for index in hashed])
-            if blanks != "send" and is_blank(values):
-                if blanks == "error":
-                    raise SourceError(blank_sentence(plan, row_key))
-                tally.blank += 1
-                yield Rendered(position, row_key, digest, "blank")
-                continue
-            try:
-                line = render(f"{uid}-{first_id + position}", values)
-            except UnrenderableRow as error:
-                tally.unrenderable += 1
-                tally.first_problem = tally.first_problem or f"row {row_key!r}: {error}"
-                yield Rendered(position, row_key, digest, "unrenderable", message=str(error))
-                continue
-            inputs = renderer.inputs(line)
-            if planner.too_large(len(line), inputs):
-                tally.too_large += 1
-                message = f"one line of {len(line):,} bytes; the limit is {plan.limits.bytes:,}"
-                if len(line) <= plan.limits.bytes:
-                    message = f"{inputs:,} inputs; the limit is {plan.limits.embedding_inputs:,}"
-                tally.first_problem = tally.first_problem or f"row {row_key!r}: {message}"
-                yield Rendered(position, row_key, digest, "too_large", message=message)
-                continue
-            starts = planner.add(len(line), inputs, count(line) if count else 0)
-            tally.asked += 1
-            tally.bytes += len(line)
-            tally.parts += starts
-            tally.largest = max(tally.largest, len(line))
-            if tally.sample is not None:
-                tally.sample.add(line, row_key)
-            if tally.distinct is not None:
-                tally.distinct.add(digest)
-            yield Rendered(position, row_key, digest, "pending", line, None, starts)
-
-
 def refuse_blanks(plan: Plan) -> None:
     """Raise SourceError for the first blank row, before anything is written."""
     is_blank = plan.renderer.is_blank
-    for page in plan.source.pages(plan.renderer.columns):
+    for page in plan.pages(plan.renderer.columns):
         for row_key, values in page:
             if is_blank(values):
                 raise SourceError(blank_sentence(plan, row_key))
-
-
-def token_counter(plan: Plan) -> Callable[[bytes], int]:
-    """Count the input tokens of a line, for --part-tokens."""
-    counter = plan.ask.money.counter(plan.model)
-    endpoint = plan.template.endpoint
-
-    def count(line: bytes) -> int:
-        (found,) = count_requests(counter, [orjson.loads(line)["body"]], endpoint)
-        # of images whose tokens aren't published only the bytes are known
-        return len(line) // 4 if found.tokens is None else found.tokens
-
-    return count
-
-
-def blank_sentence(plan: Plan, row_key: Any) -> str:
-    """What to say of a blank row where blanks are an error."""
-    columns = ", ".join(plan.renderer.prompt_columns)
-    return (
-        f"Row {row_key} of {plan.source.name or 'the query'} has nothing in {columns}. "
-        "Leave such rows out with --blanks skip, or ask all the same with --blanks send."
-    )
 
 
 def new_tally(plan: Plan) -> Tally:
@@ -158,7 +43,8 @@ def new_tally(plan: Plan) -> Tally:
     sample = Sample(money.counter(plan.model), plan.template.endpoint, money.window)
     # Where a row's hash doesn't cover all that is rendered, it can't tell what is identical.
     whole = len(plan.hashed) == len(plan.renderer.columns)
-    return Tally(sample=sample, distinct=Distinct() if whole else None)
+    count = whole and not plan.ask.reuse
+    return Tally(sample=sample, distinct=Distinct() if count else None)
 
 
 def estimated(conn: sqlite3.Connection, plan: Plan, tally: Tally) -> Estimate:
@@ -206,6 +92,7 @@ class _Writer:
         self.job_id = job_id
         self.part: _Part | None = None
         self.waiting: list[store.RequestRow] = []
+        self.links: list[tuple[int, int]] = []
         self.last_commit = time.monotonic()
 
     def add(self, row: Rendered, request_id: int) -> None:
@@ -215,10 +102,13 @@ class _Writer:
             self.start_part()
         part = self.part
         assert part is not None
-        if row.status == "pending":
+        if row.same_as is not None:
+            self.links.append((row.same_as, request_id))
+        elif row.status == "pending":
             part.requests += 1
             part.bytes += len(row.line)
-        part.outcomes[row.status] = part.outcomes.get(row.status, 0) + 1
+        status = "pending" if row.status == "shared" else row.status
+        part.outcomes[status] = part.outcomes.get(status, 0) + 1
         self.waiting.append(
             (
                 request_id,
@@ -226,7 +116,7 @@ class _Writer:
                 part.id,
                 row.row_key,
                 row.source_hash,
-                row.status,
+                status,
                 row.message,
             )
         )
@@ -249,6 +139,7 @@ class _Writer:
             return
         with transaction(self.conn):
             store.insert_requests(self.conn, self.waiting)
+            asking.link(self.conn, self.links)
             store.update_part(
                 self.conn,
                 self.part.id,
@@ -257,6 +148,7 @@ class _Writer:
                 outcomes=json.dumps(self.part.outcomes),
             )
         self.waiting.clear()
+        self.links.clear()
         self.last_commit = time.monotonic()
 
 
@@ -319,12 +211,14 @@ def fill(
     check_ceiling(found, plan.model)
     with transaction(conn):
         store.drop_placeholder(conn, job_id)
+        if tally.reused:
+            asking.take_answers(conn, job_id)
         finish_empty_parts(conn, job_id)
         share_estimate(conn, job_id, found, tally.bytes)
         store.update_job(
             conn,
             job_id,
-            requests=tally.asked + tally.unrenderable + tally.too_large,
+            requests=tally.requests,
             skipped=tally.blank,
             **estimate_values(store.get_job(conn, job_id), found),
             lease_owner=None,
@@ -362,8 +256,15 @@ def finish_empty_parts(conn: sqlite3.Connection, job_id: int) -> None:
     for part in store.list_parts(conn, job_id):
         if part.requests == 0:
             now = clock.now()
+            # Answers of earlier jobs are still to be written.
+            written_at = None if part.counts.get("ok") else now
             store.update_part(
-                conn, part.id, status="completed", ended_at=now, collected_at=now, written_at=now
+                conn,
+                part.id,
+                status="completed",
+                ended_at=now,
+                collected_at=now,
+                written_at=written_at,
             )
 
 
@@ -390,6 +291,8 @@ def job_values(
         "part_bytes": ask.part_bytes,
         "part_tokens": ask.part_tokens,
         **ask.image_settings,
+        "reuse": ask.reuse or None,
+        "reads": [plan.renderer.columns[index] for index in plan.hashed],
         "prices": ask.money.prices.to_data() if ask.money.prices else None,
         "context_window": ask.money.window,
         **settings,

@@ -8,6 +8,7 @@ from . import clock, store
 from .api import BatchState
 from .database import transaction
 from .outcome import is_providers_fault
+from .store import asking
 
 DEFAULT_ATTEMPTS = 3
 NOTHING_RAN = {"rejected", "unrenderable", "too_large"}
@@ -99,6 +100,9 @@ def settle_job(
             store.update_part(
                 conn, part.id, status="cancelled", ended_at=now, collected_at=now, written_at=now
             )
+        if job.settings.get("reuse"):
+            for part_id in asking.cancel_followers(conn, job_id):
+                store.count_outcomes(conn, part_id)
         status = end_status(conn, job_id, stopping)
         store.update_job(
             conn,

@@ -28,6 +28,7 @@ from .errors import (
     Unreachable,
 )
 from .look import GRACE_SECONDS, look
+from .reuse import share
 from .send import Sender
 from .settle import ask_again, reject_lines, settle_job
 from .states import AT_PROVIDER, ENDED, STATES
@@ -419,6 +420,7 @@ class Pass:
 
     def write(self) -> None:
         """Write the answers of collected parts to their columns."""
+        share(self.conn, self.job)
         for part in store.list_parts(self.conn, self.job.id):
             if part.collected_at and not part.written_at:
                 with store.leased(self.conn, part) as mine:

@@ -47,6 +47,13 @@ poll_option = option(
 )
 yes_option = option("-y", "--yes", is_flag=True, section=WHERE, help="Don't ask before sending")
 
+reuse_option = option(
+    "--reuse",
+    is_flag=True,
+    section="Money",
+    help="Ask identical requests once; take answers of earlier jobs too",
+)
+
 row_options = together(
     option("--sql", metavar="QUERY", section=ROWS, help="Ask about the rows of a query, not a table"),
     option("--pk", multiple=True, metavar="COLUMN", section=ROWS,
@@ -134,7 +141,13 @@ place_options = together(
 )  # fmt: skip
 
 ask_options = together(
-    row_options, request_options, answer_options, money_options, limit_options, place_options
+    row_options,
+    request_options,
+    answer_options,
+    money_options,
+    reuse_option,
+    limit_options,
+    place_options,
 )
 
 
@@ -194,7 +207,7 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     names = ("sql", "pk", "where", "order", "limit", "sample", "seed", "missing", "changed",
              "blanks", "model", "system", "prompt", "schema", "endpoint", "name", "output",
              "output_table", "prefix", "replace", "responses", "part_requests", "part_bytes",
-             "part_tokens", "new", "images", "image_detail", "image_size")  # fmt: skip
+             "part_tokens", "new", "reuse", "images", "image_detail", "image_size")  # fmt: skip
     given = {name: options.pop(name) for name in names}
     return Ask(
         table=table,

@@ -350,6 +350,7 @@ def summary_screen(
     lines = [
         row("Rows", rows),
         *([row("Same", same)] if same else []),
+        *([row("Same", shared_words(tally))] if tally.shared or tally.reused else []),
         row("Model", f"{plan.model} at {place.host}{key}"),
         row("Parts", f"{tally.parts:,} ({size(tally.bytes)}; a temporary file per part{free})"),
     ]
@@ -359,6 +360,16 @@ def summary_screen(
     if tally.first_problem:
         lines.append(row("Problems", cut(tally.first_problem, 100)))
     return "\n".join(lines)
+
+
+def shared_words(tally: Tally) -> str:
+    """How many requests take the answers of others (--reuse)."""
+    words = []
+    if tally.shared:
+        words.append(f"{counted(tally.shared, 'identical request')} not sent twice")
+    if tally.reused:
+        words.append(f"{tally.reused:,} answered by an earlier job")
+    return " · ".join(words)
 
 
 def source_name(plan: Plan) -> str:

@@ -51,3 +51,90 @@ def last_written(
         if row is not None and row[0]:
             found[row_key] = row[0]
     return found
+
+
+class Follower(NamedTuple):
+    """A request that shares the answer of another, whose outcome is there."""
+
+    id: int
+    part_id: int
+    source_hash: bytes
+    same_as: int
+    leader_hash: bytes
+    leader_status: str
+
+    @property
+    def same_question(self) -> bool:
+        """Whether what was asked for it is still what it asks, and its row could be read."""
+        return self.source_hash == self.leader_hash and self.leader_status != "unrenderable"
+
+
+def shareable(conn: sqlite3.Connection, job_id: int, after: int) -> list[Follower]:
+    """The next requests of a job that can take over the outcome of the one they share."""
+    found = conn.execute(
+        "SELECT own.id, own.part_id, own.source_hash, own.same_as, lead.source_hash, lead.status "
+        "FROM openai_batch_requests AS own "
+        "JOIN openai_batch_requests AS lead ON lead.id = own.same_as "
+        "WHERE own.job_id = ? AND own.id > ? AND lead.job_id = own.job_id "
+        "AND lead.status <> 'pending' AND own.status <> 'ok' "
+        "AND (own.status = 'pending' OR lead.status = 'ok') ORDER BY own.id LIMIT ?",
+        [job_id, after, PAGE],
+    ).fetchall()
+    return [Follower._make(row) for row in found]
+
+
+def unwritten_parts(conn: sqlite3.Connection, job_id: int) -> list[int]:
+    """Parts with shared answers that aren't written yet."""
+    found = conn.execute(
+        "SELECT DISTINCT part_id FROM openai_batch_requests WHERE job_id = ? "
+        "AND status = 'ok' AND same_as IS NOT NULL AND write_status IS NULL",
+        [job_id],
+    ).fetchall()
+    return [part_id for (part_id,) in found]
+
+
+def link(conn: sqlite3.Connection, found: Sequence[tuple[int, int]]) -> None:
+    """Record whose answer requests share: (the other request, this one)."""
+    conn.executemany("UPDATE openai_batch_requests SET same_as = ? WHERE id = ?", found)
+
+
+def copy_outcomes(conn: sqlite3.Connection, found: Sequence[tuple[int, int]]) -> None:
+    """Give requests the outcome of others, without their tokens: (the other, this one)."""
+    conn.executemany(
+        "UPDATE openai_batch_requests SET "
+        "(status, answer, error_code, error_message, finish_reason, model) = "
+        "(SELECT status, answer, error_code, error_message, finish_reason, model "
+        "FROM openai_batch_requests WHERE id = ?) WHERE id = ?",
+        found,
+    )
+
+
+def take_answers(conn: sqlite3.Connection, job_id: int) -> None:
+    """Copy the answers of earlier jobs to the requests of a job that share them."""
+    conn.execute(
+        "UPDATE openai_batch_requests AS own SET (answer, finish_reason, model) = "
+        "(SELECT answer, finish_reason, model FROM openai_batch_requests WHERE id = own.same_as) "
+        "WHERE job_id = ? AND status = 'ok' AND same_as IS NOT NULL",
+        [job_id],
+    )
+
+
+def set_alone(conn: sqlite3.Connection, ids: Sequence[int]) -> None:
+    """Let requests share nobody's answer any more."""
+    conn.executemany(
+        "UPDATE openai_batch_requests SET same_as = NULL WHERE id = ?", [(one,) for one in ids]
+    )
+
+
+def cancel_followers(conn: sqlite3.Connection, job_id: int) -> list[int]:
+    """End the requests of a job that wait for another's answer. Returns their parts."""
+    waiting = "job_id = ? AND status = 'pending' AND same_as IS NOT NULL"
+    parts = conn.execute(
+        f"SELECT DISTINCT part_id FROM openai_batch_requests WHERE {waiting}", [job_id]
+    ).fetchall()
+    conn.execute(
+        "UPDATE openai_batch_requests SET status = 'cancelled', error_message = 'never sent' "
+        f"WHERE {waiting}",
+        [job_id],
+    )
+    return [part_id for (part_id,) in parts]

@@ -57,7 +57,8 @@ def pending_page(
     """The next requests of a part that wait for an answer: (id, row_key, source_hash)."""
     return conn.execute(
         "SELECT id, row_key, source_hash FROM openai_batch_requests "
-        "WHERE part_id = ? AND id > ? AND status = 'pending' ORDER BY id LIMIT ?",
+        "WHERE part_id = ? AND id > ? AND status = 'pending' AND same_as IS NULL "
+        "ORDER BY id LIMIT ?",
         [part_id, after, size],
     ).fetchall()
 
@@ -65,7 +66,8 @@ def pending_page(
 def pending_ids(conn: sqlite3.Connection, part_id: int) -> list[int]:
     """All requests of a part that wait for an answer, in the order of its lines."""
     found = conn.execute(
-        "SELECT id FROM openai_batch_requests WHERE part_id = ? AND status = 'pending' ORDER BY id",
+        "SELECT id FROM openai_batch_requests "
+        "WHERE part_id = ? AND status = 'pending' AND same_as IS NULL ORDER BY id",
         [part_id],
     ).fetchall()
     return [request_id for (request_id,) in found]
@@ -90,7 +92,8 @@ def set_outcome(
 def nth_pending(conn: sqlite3.Connection, part_id: int, line: int) -> int | None:
     """The request that line `line` (from 1) of a part's file asks: lines are in id order."""
     row = conn.execute(
-        "SELECT id FROM openai_batch_requests WHERE part_id = ? AND status = 'pending' "
+        "SELECT id FROM openai_batch_requests "
+        "WHERE part_id = ? AND status = 'pending' AND same_as IS NULL "
         "ORDER BY id LIMIT 1 OFFSET ?",
         [part_id, line - 1],
     ).fetchone()
@@ -112,7 +115,7 @@ def end_pending(
     cursor = conn.execute(
         "UPDATE openai_batch_requests SET status = ?, error_code = ?, error_message = ? "
         "WHERE id IN (SELECT id FROM openai_batch_requests "
-        "WHERE part_id = ? AND status = 'pending' LIMIT ?)",
+        "WHERE part_id = ? AND status = 'pending' AND same_as IS NULL LIMIT ?)",
         [status, code, message, part_id, most],
     )
     return cursor.rowcount

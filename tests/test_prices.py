@@ -301,7 +301,7 @@ def test_amounts_as_people_type_them(text: str, amount: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "ten", "-1", "nan", "inf", "1.2.3", "2,5 EUR"])
 def test_what_is_no_amount(text: str) -> None:
-    with pytest.raises(UsageError, match="not an amount in USD. Write it like 2.50."):
+    with pytest.raises(UsageError, match=r"not an amount in USD\. Write it like 2\.50\."):
         parse_usd("--max-cost", text)
 
 

@@ -19,6 +19,7 @@ from .body import build_body, change_body
 from .choose import Choosing, Chosen, check_choice, choose, chooses
 from .errors import JobError, TemplateError, UsageError
 from .estimate import Money
+from .firing import firing
 from .images import WEB
 from .keys import SQLiteValue
 from .limits import Limits, limits_for
@@ -189,10 +190,26 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         limits=limits,
         model=str(body.get("model") or ""),
         hashed=hashed,
-        warnings=list(source.warnings),
+        warnings=[*source.warnings, *trigger_warnings(conn, source, output)],
         chosen=choose(conn, ask, source, by),
         earlier=earlier_jobs(conn, ask, template, renderer, hashed),
     )
+
+
+def trigger_warnings(conn: sqlite3.Connection, source: Source, output: Output) -> list[str]:
+    """What will happen beside the writing of answers: each one fires the table's triggers."""
+    table = output.table or source.name
+    if not output.write or table is None:
+        return []
+    event = "INSERT" if output.table else "UPDATE"
+    names = firing(conn, table, event)
+    if not names:
+        return []
+    one = len(names) == 1
+    return [
+        f"writing the answers fires {table}'s trigger{'' if one else 's'} {listed(names)} for each "
+        f"row; with full-text search that takes about 14 times as long."
+    ]
 
 
 def earlier_jobs(

@@ -358,8 +358,9 @@ def test_preview_shows_requests_and_figures_and_writes_nothing(
     assert steady(said.err) == (
         "\n"
         "Rows      12 rows in notes · 12 to ask\n"
+        "Reads     text (1 of 3 columns)\n"
         "Model     gpt-4o-mini at HOST, no key\n"
-        "Parts     1 (5.7 KB; a temporary file per part, LOTS free)\n"
+        "Parts     1 (5.7 KB; disk 5.7 KB in a temporary file per part, LOTS free)\n"
         "Cost      none (own server)\n"
         "Writes    notes.mood TEXT, notes.score REAL\n"
         "\n"
@@ -370,7 +371,7 @@ def test_preview_shows_requests_and_figures_and_writes_nothing(
 
 def test_preview_needs_no_key(run: Any, notes: Any) -> None:
     said = run("preview", notes, "notes", *ASK, "-n", "0")
-    assert said.err.splitlines()[1] == "Model     gpt-4o-mini at api.openai.com, no key yet"
+    assert said.err.splitlines()[2] == "Model     gpt-4o-mini at api.openai.com, no key yet"
 
 
 def test_preview_tells_chosen_rows_from_all(run: Any, notes: Any) -> None:

@@ -7,6 +7,7 @@ from sqlite_utils.cli import cli
 
 from .ask import prepare_command, preview_command, run_command
 from .demo import demo_command
+from .files import export_requests_command
 from .follow import submit_command, sync_command, watch_command
 from .framework import Group
 from .look import jobs_command, results_command, show_command
@@ -23,6 +24,7 @@ class OpenAIBatchGroup(Group):
         ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
         ("Take away", ("results",)),
         ("Mend", ("retry", "delete")),
+        ("Files", ("export-requests",)),
         ("Local", ("serve", "demo")),
     )
 
@@ -57,6 +59,7 @@ for command in (
     results_command,
     retry_command,
     delete_command,
+    export_requests_command,
     serve,
     demo_command,
 ):

@@ -87,7 +87,7 @@ def preview(
             talk()
         free = shutil.disk_usage(tempfile.gettempdir()).free
         talk(summary_screen(plan, tally, place, free, whole_source(plan), **queue(conn, plan)))
-        for warning in all_warnings(plan, tally):
+        for warning in [*all_warnings(plan, tally), *preview_warnings(plan, tally, place, free)]:
             talk(f"Warning: {warning}")
         check_writable(conn, plan)
         talk("\nNothing was sent. Next: run with the same options.")
@@ -132,6 +132,22 @@ def all_warnings(plan: Plan, tally: Tally) -> list[str]:
     from .money import estimate_warnings
 
     return [*plan.warnings, *(estimate_warnings(tally.estimate, plan) if tally.estimate else ())]
+
+
+def preview_warnings(plan: Plan, tally: Tally, place: Place, free: int) -> list[str]:
+    """What only `preview` can say: `run` asks the server itself, and tries the disk."""
+    from .figures import size
+
+    warnings = []
+    money = plan.ask.money
+    if place.host == "api.openai.com" and money.prices is None and money.window is None:
+        warnings.append(f"no model '{plan.model}' of OpenAI's is known here. Is it spelled so?")
+    if tally.largest_part > free:
+        warnings.append(
+            f"a part takes {size(tally.largest_part)} while it is sent, and {size(free)} are "
+            "free where temporary files go. Set TMPDIR, or make parts smaller with --part-bytes."
+        )
+    return warnings
 
 
 def nothing_to_ask(plan: Plan) -> str:

@@ -166,9 +166,8 @@ def same_words(found: Estimate) -> str | None:
     from ..prices import CENT, usd
 
     saved = found.saved() or 0
-    return f"{counted(found.same, 'identical request')}" + (
-        f" (about {usd(saved)} of the cost)" if saved >= CENT else ""
-    )
+    would = f"would save {usd(saved)}" if saved >= CENT else "would send them once"
+    return f"{counted(found.same, 'identical request')} (--reuse {would})"
 
 
 def input_words(found: Estimate) -> str:

@@ -310,12 +310,37 @@ def said(body: dict[str, Any]) -> Iterable[tuple[str, str]]:
     if "instructions" in body:
         yield "system", str(body["instructions"])
     for message in body.get("messages", []):
-        content = message.get("content")
-        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-        yield str(message.get("role")), text
+        yield from told(str(message.get("role")), message.get("content"))
     if "input" in body:
         value = body["input"]
-        yield "input", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list) and all(isinstance(one, dict) for one in value):
+            for message in value:
+                yield from told(str(message.get("role")), message.get("content"))
+        else:
+            yield from told("input", value)
+
+
+def told(role: str, content: Any) -> Iterable[tuple[str, str]]:
+    """What one message says: its text, and the images that it shows."""
+    parts = content if isinstance(content, list) else [content]
+    if not all(isinstance(part, str | dict) for part in parts):
+        parts = [json.dumps(content, ensure_ascii=False)]
+    for part in parts:
+        if isinstance(part, str):
+            yield role, part
+        elif "image_url" in part:
+            given = part["image_url"]
+            yield "image", image_words(str(given.get("url") if isinstance(given, dict) else given))
+        else:
+            yield role, str(part.get("text") or json.dumps(part, ensure_ascii=False))
+
+
+def image_words(url: str) -> str:
+    """An image in a request: its address, or what its data URL holds."""
+    kind, comma, data = url.partition(";base64,")
+    if not comma:
+        return url
+    return f"{kind.removeprefix('data:')}, {size(len(data) * 3 // 4)}"
 
 
 def summary_screen(
@@ -349,10 +374,11 @@ def summary_screen(
     same = same_words(found) if found else None
     lines = [
         row("Rows", rows),
+        row("Reads", reads_words(plan)),
         *([row("Same", same)] if same else []),
         *([row("Same", shared_words(tally))] if tally.shared or tally.reused else []),
         row("Model", f"{plan.model} at {place.host}{key}"),
-        row("Parts", f"{tally.parts:,} ({size(tally.bytes)}; a temporary file per part{free})"),
+        row("Parts", parts_words(tally, free)),
     ]
     if found is not None:
         lines += [row(*one) for one in estimate_rows(found, plan, place, limit=limit, pace=pace)]
@@ -360,6 +386,20 @@ def summary_screen(
     if tally.first_problem:
         lines.append(row("Problems", cut(tally.first_problem, 100)))
     return "\n".join(lines)
+
+
+def reads_words(plan: Plan) -> str:
+    """Which columns the requests are made of."""
+    whole = len(plan.source.columns)
+    used = plan.renderer.columns
+    names = cut(", ".join(used), 80)
+    return f"{names} ({len(used):,} of {counted(whole, 'column')})"
+
+
+def parts_words(tally: Tally, free: str) -> str:
+    """How many parts, and what sending them takes of the disk: one file at a time."""
+    disk = f"disk {size(tally.largest_part)} in a temporary file per part"
+    return f"{tally.parts:,} ({size(tally.bytes)}; {disk}{free})"
 
 
 def shared_words(tally: Tally) -> str:

@@ -12,6 +12,7 @@ import click
 from .ask import model_default, nothing_to_ask, table_argument
 from .figures import counted, cut, duration
 from .framework import FAILED_REQUESTS, INTERRUPTED, Command, option, talk
+from .like import inherit
 from .money import amount, check_may_send, check_model, cost_words, estimate_warnings
 from .options import (
     ANSWERS,
@@ -63,8 +64,9 @@ def try_command(
     from ..places import Places
 
     can_ask = sys.stdin.isatty() and sys.stderr.isatty()
-    check_may_send(yes, options.get("max_cost"), can_ask)
     with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
+        table = inherit(conn, db, table, options)
+        check_may_send(yes, options.get("max_cost"), can_ask)
         try_rows(conn, table, count, save, options, places)
 
 

@@ -63,7 +63,7 @@ def test_the_screen_says_so(run: Any, database: Any) -> None:
     db = database(SAME)
     without = run("preview", db, "t", *ASK[:2]).err
     said = run("preview", db, "t", *ASK).err
-    assert "Same      3 identical requests\n" in without
+    assert "Same      3 identical requests (--reuse would send them once)\n" in without
     assert "Rows      7 rows in t · 3 to ask · 1 blank, skipped\n" in said
     assert "Same      3 identical requests not sent twice\n" in said
 

@@ -1,0 +1,79 @@
+"""`export-requests`: a job's requests as files, and what to do with them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .figures import counted, size
+from .framework import Command, talk
+from .options import db_argument
+
+if TYPE_CHECKING:
+    from ..export import Exported
+    from ..store import Job
+
+
+@click.command("export-requests", cls=Command)
+@db_argument
+@click.argument("job", metavar="JOB")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+def export_requests_command(db: str, job: str, folder: Path) -> None:
+    """Write a job's requests as JSONL files, one a part, and send nothing.
+
+    \b
+    Example:
+      sqlite-utils openai-batch prepare movies.db movies --prompt '{{ title }}'
+      sqlite-utils openai-batch export-requests movies.db 1 requests
+    """
+    from contextlib import closing
+
+    from .. import store
+    from ..database import connect
+    from ..export import export_requests
+
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        found = store.find_job(conn, job, db)
+        done = []
+        for one in export_requests(conn, found, folder):
+            done.append(one)
+            click.echo(one.path)
+        talk(exported_screen(found, done, db))
+
+
+def exported_screen(job: Job, done: list[Exported], db: str) -> str:
+    """What was written, and the commands for what comes next."""
+    requests = sum(one.requests for one in done)
+    left_out = sum(one.left_out for one in done)
+    lines = [
+        f"{counted(requests, 'request')} of job {job.id} in {counted(len(done), 'file')} "
+        f"({size(sum(one.bytes for one in done))}). Nothing was sent."
+    ]
+    if left_out:
+        lines.append(f"{counted(left_out, 'row')} left out: gone, or not to be rendered any more.")
+    first = shlex.quote(str(done[0].path))
+    answers = shlex.quote(str(done[0].path.with_name("answers-1.jsonl")))
+    lines += [
+        f"  By hand     upload at https://platform.openai.com/batches, endpoint {job.endpoint}",
+        f"  With vLLM   vllm run-batch -i {first} -o {answers} --model {model_words(job)}",
+    ]
+    if has_import():
+        command = f"sqlite-utils openai-batch import-responses {shlex.quote(db)} {answers}"
+        lines.append(f"  Then        {command}")
+    return "\n".join(lines)
+
+
+def model_words(job: Job) -> str:
+    """The model, for a command line."""
+    return shlex.quote(job.model or "MODEL")
+
+
+def has_import() -> bool:
+    """Whether this version takes responses in by hand."""
+    context = click.get_current_context()
+    group = context.parent.command if context.parent else None
+    return isinstance(group, click.Group) and "import-responses" in group.commands

@@ -42,17 +42,18 @@ class Files:
             upload.discard()
             raise
         file_id = new_file_id()
-        upload.path.replace(self._folders.file(file_id))
-        self._store.add_file(
-            id=file_id,
-            owner=owner,
-            filename=upload.filename or "file",
-            purpose=purpose,
-            bytes=upload.bytes,
-            created_at=self._clock.now(),
-            expires_at=expires_at,
-            reads_until_processed=reads_until_processed,
-        )
+        self._folders.keep(upload.path, file_id)
+        with self._store.transaction():
+            self._store.add_file(
+                id=file_id,
+                owner=owner,
+                filename=upload.filename or "file",
+                purpose=purpose,
+                bytes=upload.bytes,
+                created_at=self._clock.now(),
+                expires_at=expires_at,
+                reads_until_processed=reads_until_processed,
+            )
         return self.get(owner, file_id)
 
     @staticmethod

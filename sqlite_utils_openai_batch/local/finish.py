@@ -69,11 +69,12 @@ class Finisher:
     ) -> int:
         """Move a work file to the files; returns the number of its lines, 0 for no file."""
         target = self._folders.file(file_id)
-        if path.exists() and concerns(faults) and any(_lines(path)):
-            mangle(path, target, faults, is_output=is_output)
-            path.unlink()
-        elif path.exists():
-            path.replace(target)
+        if path.exists():
+            if concerns(faults) and any(_lines(path)):
+                spoiled = path.with_suffix(".spoiled")
+                mangle(path, spoiled, faults, is_output=is_output)
+                spoiled.replace(path)
+            self._folders.keep(path, file_id)
         lines = sum(1 for _ in _lines(target))
         if not lines and ("empty-error-file" not in faults or is_output):
             target.unlink(missing_ok=True)

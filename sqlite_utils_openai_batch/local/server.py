@@ -109,8 +109,8 @@ class LocalServer:
         lock = StateLock(self.state_dir)
         lock.acquire()
         self._lock = lock
-        folders = Folders(self.state_dir).create()
-        self._store = Store(folders.database, durable=self._temporary is None)
+        folders = Folders(self.state_dir, durable=self._temporary is None).create()
+        self._store = Store(folders.database, durable=folders.durable)
         self.key = self.key or self._store.secret("key", "local-" + secrets.token_hex(16))
         service = Service(
             self._store,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +60,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where things lie in the state directory."""
+    """Where things lie in the state directory; `durable` if they are to survive a power cut."""
 
     root: Path
+    durable: bool = True
 
     def create(self) -> Folders:
         """Make the folders, readable by their owner only, and clear what uploads left behind."""
@@ -90,6 +92,13 @@ class Folders:
     def database(self) -> Path:
         """Everything else."""
         return self.root / "state.db"
+
+    def keep(self, path: Path, file_id: str) -> None:
+        """Make a file the bytes of `file_id`, on the disk before it has its name."""
+        if self.durable:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        path.replace(self.file(file_id))
 
     def file(self, file_id: str) -> Path:
         """Where the bytes of a file lie."""

@@ -126,7 +126,8 @@ class Store:
         self._conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._conn.row_factory = sqlite3.Row
         self._conn.execute("pragma journal_mode = wal")
-        self._conn.execute(f"pragma synchronous = {'normal' if durable else 'off'}")
+        self._durable = durable
+        self._synchronous("normal")
         self._create(path)
 
     def _create(self, path: Path) -> None:
@@ -146,8 +147,12 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make the statements inside one transaction."""
+        """Make the statements inside one transaction, on the disk when it ends.
+
+        Single statements outside of it survive a kill, but the last may be lost in a power cut.
+        """
         with self._lock:
+            self._synchronous("full")
             self._conn.execute("begin immediate")
             try:
                 yield
@@ -155,6 +160,10 @@ class Store:
                 self._conn.execute("rollback")
                 raise
             self._conn.execute("commit")
+            self._synchronous("normal")
+
+    def _synchronous(self, mode: str) -> None:
+        self._conn.execute(f"pragma synchronous = {mode if self._durable else 'off'}")
 
     def _all(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         with self._lock:
@@ -222,7 +231,8 @@ class Store:
 
     def add_batch(self, **values: Any) -> None:
         """Record a new batch."""
-        self._insert("batches", values)
+        with self.transaction():
+            self._insert("batches", values)
 
     def batch(self, batch_id: str, owner: str | None = None) -> BatchRecord | None:
         """Return a batch, if there is one of that id (and of that owner)."""

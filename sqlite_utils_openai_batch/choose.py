@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from .before import before
 from .errors import UsageError
 from .keys import SQLiteValue
-from .output import Output, output_keys, table_columns
+from .making import fold, output_keys, table_columns
+from .output import Output
 from .reading import Row, weight
 from .source import PAGE_BYTES, Source, reopen
 from .template import source_hash
@@ -196,7 +197,7 @@ class Cells:
         table = output.table or source.name
         there = table_columns(conn, str(table)) if output.write else {}
         self.names = [
-            there[name.lower()][0] if name.lower() in there else None for name in output.names
+            there[fold(name)].name if fold(name) in there else None for name in output.names
         ]
         found = tuple(name for name in self.names if name is not None)
         self.beside = found if output.table is None else ()

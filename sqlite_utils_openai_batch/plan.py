@@ -23,6 +23,7 @@ from .firing import firing
 from .images import WEB
 from .keys import SQLiteValue
 from .limits import Limits, limits_for
+from .making import fold
 from .nearest import listed, meant, nearest_first
 from .output import Output, check_output, plan_output
 from .parameters import CHAT, EMBEDDINGS, RESPONSES
@@ -306,10 +307,8 @@ def image_slot(given: str, source: Source) -> str:
 
 def hashed_columns(renderer: Renderer, output: Output) -> tuple[int, ...]:
     """Which of the rendered columns a row's hash covers: all but those the job writes itself."""
-    written = {name.lower() for name in output.names} if output.table is None else set()
-    return tuple(
-        index for index, name in enumerate(renderer.columns) if name.lower() not in written
-    )
+    written = {fold(name) for name in output.names} if output.table is None else set()
+    return tuple(index for index, name in enumerate(renderer.columns) if fold(name) not in written)
 
 
 def check_free(conn: sqlite3.Connection, plan: Plan, path: str) -> None:

@@ -54,7 +54,9 @@ class Chosen:
         (count,) = self.conn.execute("SELECT count(*) FROM chosen").fetchone()
         return int(count)
 
-    def pages(self, columns: Sequence[str]) -> Iterator[list[tuple[Key, Row]]]:
+    def pages(
+        self, columns: Sequence[str], *, page_bytes: int = PAGE_BYTES
+    ) -> Iterator[list[tuple[Key, Row]]]:
         """Yield pages of (row key, values of `columns`), as `Source.pages` does."""
         step, after = 16, -1
         while keys := self._keys(after, step):
@@ -63,7 +65,7 @@ class Chosen:
             page = [(key, found[key]) for _, key in keys if key in found]
             yield page
             size = weight([row for _, row in page]) if page else 0
-            step = max(1, min(CHUNK, PAGE_BYTES * step // max(size, 1), 2 * step))
+            step = max(1, min(CHUNK, page_bytes * step // max(size, 1), 2 * step))
 
     def _keys(self, after: int, count: int) -> list[tuple[int, Key]]:
         return self.conn.execute(

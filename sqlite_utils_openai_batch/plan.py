@@ -33,6 +33,8 @@ from .source import Source, open_source
 from .template import Renderer, Template
 
 DEFAULT_MODEL = "gpt-4o-mini"
+# A page of 8 MB (DESIGN section 7, rule 10), counted in characters: beside an emoji each takes four.
+PAGE_BYTES = 2_000_000
 BLANKS = ("skip", "send", "error")
 
 
@@ -115,7 +117,7 @@ class Plan:
 
     def pages(self, columns: Sequence[str]) -> Iterator[list[tuple[SQLiteValue, Row]]]:
         """Yield pages of (row key, values of `columns`) of these rows, in order."""
-        return (self.chosen or self.source).pages(columns)
+        return (self.chosen or self.source).pages(columns, page_bytes=PAGE_BYTES)
 
 
 def text_or_file(value: str | None) -> str | None:

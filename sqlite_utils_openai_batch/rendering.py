@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -52,8 +52,7 @@ class Tally:
         return self.asked + self.shared + self.reused + self.unrenderable + self.too_large
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(NamedTuple):
     """One row, rendered. `status` is pending, blank, unrenderable, too_large,
     shared (with another of this job) or ok (answered by an earlier one)."""
 

@@ -36,7 +36,7 @@ Path = tuple[str | int, ...]
 def source_hash(values: Sequence[SQLiteValue]) -> bytes:
     """Return 16 bytes that tell these typed values from others: 1, 1.0 and '1' differ."""
     try:
-        packed = _pack(list(values))
+        packed = _pack(values)
     except UnicodeEncodeError:
         packed = _pack(without_surrogates(list(values)))
     return hashlib.sha256(packed).digest()[:16]

@@ -26,7 +26,7 @@ Values = Sequence[SQLiteValue]
 class Memory:
     """What one write is remembered by; columns by name."""
 
-    wrote: str
+    wrote: str = ""
     was: dict[str, SQLiteValue] = field(default_factory=dict)
     became: dict[str, SQLiteValue] = field(default_factory=dict)
     new: bool = False

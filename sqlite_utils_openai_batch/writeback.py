@@ -17,7 +17,7 @@ from .before import Earlier
 from .binding import bind_job
 from .commits import Commits
 from .database import explain
-from .errors import OutputError, SourceError
+from .errors import OutputError, SourceError, TemplateError
 from .keys import SQLiteValue, decode_key
 from .output import Output
 from .plan import hashed_columns
@@ -67,7 +67,8 @@ class Writer:
         self.source: Source | None = None
         self.rows: Source | None = None
         self.target: Target | None = None
-        self.read: list[str] = []
+        self.read: list[str] | None = []
+        """Columns that a row's hash covers; None where one is gone: then all rows are stale."""
         self.source_gone: str | None = None
 
     def close(self) -> None:
@@ -97,9 +98,8 @@ class Writer:
                     params={},
                     key_columns=self.target.keys,
                 )
-            renderer = bind_job(self.job, self.source)
-            self.read = [renderer.columns[n] for n in hashed_columns(renderer, self.output)]
-            self.source.fetch(self.read, [])
+            self.read = read_columns(self.job, self.source, self.output)
+            self.source.fetch(self.read or (), [])
         except SourceError as error:
             self.source_gone = str(error)
             store.log(self.conn, "source gone", job_id=self.job.id, why=str(error))
@@ -193,10 +193,11 @@ class Writer:
         assert target is not None
         assert source is not None
         keys = [answer[0] for answer in answers]
-        width, count = len(self.read), len(target.names)
+        read = self.read or []
+        width, count = len(read), len(target.names)
         # One look at the row where it holds its answers itself.
         beside = None if self.rows is None else self.rows.fetch(target.names, keys)
-        found = source.fetch(self.read if self.rows else [*self.read, *target.names], keys)
+        found = source.fetch(read if self.rows else [*read, *target.names], keys)
         judged: list[tuple[str, Values | None]] = []
         for row_key, digest, _ in answers:
             row = found.get(row_key)
@@ -204,7 +205,8 @@ class Writer:
                 judged.append(("row_gone", None))
                 continue
             old = row[width:] if beside is None else beside.get(row_key)
-            if source_hash(row[:width]) != digest and not self.accept_stale:
+            same = self.read is not None and source_hash(row[:width]) == digest
+            if not same and not self.accept_stale:
                 judged.append(("stale", old))
             elif (
                 old is None
@@ -246,6 +248,15 @@ class Writer:
         """Log that the table itself refused rows (a CHECK, a trigger): they keep what they held."""
         why = next(iter(refused.values()))
         store.log(self.conn, "refused", job_id=self.job.id, rows=len(refused), why=why)
+
+
+def read_columns(job: store.Job, source: Source, output: Output) -> list[str] | None:
+    """The columns that the hash of a job's rows covers; None where one of them is gone."""
+    try:
+        renderer = bind_job(job, source)
+    except TemplateError:
+        return None
+    return [renderer.columns[n] for n in hashed_columns(renderer, output)]
 
 
 class Rows:

@@ -12,6 +12,7 @@ from .follow import submit_command, sync_command, watch_command
 from .framework import Group
 from .look import jobs_command, results_command, show_command
 from .manage import cancel_command, delete_command, pause_command, retry_command
+from .mend import apply_command, revert_command
 from .serve import serve
 from .trial import try_command
 
@@ -23,7 +24,7 @@ class OpenAIBatchGroup(Group):
         ("Ask", ("run", "preview", "try", "prepare", "submit")),
         ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
         ("Take away", ("results",)),
-        ("Mend", ("retry", "delete")),
+        ("Mend", ("retry", "apply", "revert", "delete")),
         ("Files", ("export-requests",)),
         ("Local", ("serve", "demo")),
     )
@@ -58,6 +59,8 @@ for command in (
     cancel_command,
     results_command,
     retry_command,
+    apply_command,
+    revert_command,
     delete_command,
     export_requests_command,
     serve,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # A request as far as an answer to it has to know: id, part_id, status, row_key, source_hash.
@@ -92,4 +93,65 @@ def set_written(
     """Record what became of answers: (write status, previous, request id)."""
     conn.executemany(
         "UPDATE openai_batch_requests SET write_status = ?, previous = ? WHERE id = ?", found
+    )
+
+
+def written_page(
+    conn: sqlite3.Connection, part_id: int, after: int, size: int
+) -> list[tuple[int, Any, bytes, Any, str | None]]:
+    """The next answers of a part that are in their columns.
+
+    Each is (id, row_key, source_hash, answer, previous).
+    """
+    return conn.execute(
+        "SELECT id, row_key, source_hash, answer, previous FROM openai_batch_requests "
+        "WHERE part_id = ? AND id > ? AND write_status = 'written' ORDER BY id LIMIT ?",
+        [part_id, after, size],
+    ).fetchall()
+
+
+def answered_page(
+    conn: sqlite3.Connection, part_id: int, after: int, size: int
+) -> list[tuple[int, Any, bytes, str, Any, str | None]]:
+    """The next requests of a part that have an answer, whatever its outcome.
+
+    Each is (id, row_key, source_hash, status, answer, write_status).
+    """
+    return conn.execute(
+        "SELECT id, row_key, source_hash, status, answer, write_status "
+        "FROM openai_batch_requests WHERE part_id = ? AND id > ? AND answer IS NOT NULL "
+        "AND status IN ('ok', 'invalid_json', 'schema_violation') ORDER BY id LIMIT ?",
+        [part_id, after, size],
+    ).fetchall()
+
+
+def forget_writes(conn: sqlite3.Connection, part_id: int, size: int) -> int:
+    """Let answers of a part count as not written, so many at most. Returns how many did."""
+    cursor = conn.execute(
+        "UPDATE openai_batch_requests SET write_status = NULL, previous = NULL WHERE id IN "
+        "(SELECT id FROM openai_batch_requests WHERE part_id = ? AND write_status IS NOT NULL "
+        "LIMIT ?)",
+        [part_id, size],
+    )
+    return cursor.rowcount
+
+
+def set_checked(conn: sqlite3.Connection, found: Iterable[tuple[str, str | None, int]]) -> None:
+    """Give answered requests another outcome: (status, message, request id)."""
+    conn.executemany(
+        "UPDATE openai_batch_requests SET status = ?, error_message = ? WHERE id = ?", found
+    )
+
+
+def shift_outcomes(conn: sqlite3.Connection, part_id: int, change: Mapping[str, int]) -> None:
+    """Add to a part's counts of outcomes, in the transaction that changes its requests."""
+    (text,) = conn.execute(
+        "SELECT outcomes FROM openai_batch_parts WHERE id = ?", [part_id]
+    ).fetchone()
+    counts: dict[str, int] = json.loads(text)
+    for status, count in change.items():
+        counts[status] = counts.get(status, 0) + count
+    conn.execute(
+        "UPDATE openai_batch_parts SET outcomes = ? WHERE id = ?",
+        [json.dumps({status: count for status, count in counts.items() if count}), part_id],
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .account import Destination, destination
+from .account import Destination, destination, stored_key
 from .api import Provider
 from .errors import ConfigurationError
 
@@ -65,13 +65,19 @@ class Places:
             self.providers[uid] = Provider(base_url, key)
         return self.providers[uid]
 
+    def upstream_key(self) -> str | None:
+        """The key for an upstream server: what `--key` gave or named, and no other."""
+        return stored_key(self.key) or self.key if self.key else None
+
     def start(self, uid: str, upstream: str | None, settings: dict[str, Any]) -> tuple[str, str]:
         """Start the local batch server over a job's folder. Returns its base URL and a key."""
         from .local import LocalServer, ModelAnswerer, StateInUse, UpstreamAnswerer
 
         folder = local_folder(uid)
         answerer = (
-            UpstreamAnswerer(upstream, key=self.key, concurrency=settings.get("concurrency", 4))
+            UpstreamAnswerer(
+                upstream, key=self.upstream_key(), concurrency=settings.get("concurrency", 4)
+            )
             if upstream
             else ModelAnswerer()
         )

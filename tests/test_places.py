@@ -164,6 +164,103 @@ def test_a_server_is_opened_once() -> None:
         assert places.remote(destination("http://127.0.0.1:8001/v1", KEY)) is not one
 
 
+def local_files(tmp_path: Path) -> list[Path]:
+    """What the batch servers of jobs keep."""
+    return list((tmp_path / "home").rglob("local/*"))
+
+
+def answered(rows: Any, db: Path) -> None:
+    """Each row of `notes` has the answer to its own question."""
+    found = rows(db, "SELECT text, answer FROM notes")
+    assert len(found) == 12
+    assert all(answer.partition(": ")[2] == f"Say: {text}" for text, answer in found)
+
+
+def test_an_upstream_server_is_asked_through_a_server_of_ours(
+    run: Any, notes: Path, rows: Any, server: Any, tmp_path: Path
+) -> None:
+    before = len(server.journal())
+
+    said = run("run", notes, "notes", *ASK, "--upstream", run.base_url, "-m", "gpt-4o-mini", "-y",
+               "--poll", "0.05", "--part-requests", "5", "--key", "any")  # fmt: skip
+
+    assert "12 of 12 rows answered." in said.err
+    answered(rows, notes)
+    paths = {entry["path"] for entry in server.journal()[before:] if entry["method"] == "POST"}
+    assert paths == {"/v1/chat/completions"}
+    # What its server kept is gone with the job.
+    assert local_files(tmp_path) == []
+    assert rows(notes, "SELECT provider, base_url FROM openai_batch_jobs") == [
+        ("local", run.base_url)
+    ]
+
+
+def test_a_batch_of_ours_goes_on_in_another_process(
+    run: Any, notes: Path, rows: Any, tmp_path: Path
+) -> None:
+    there = ("--upstream", run.base_url, "-m", "gpt-4o-mini", "--key", "any")
+    run("prepare", notes, "notes", *ASK, *there)
+    run.process("submit", notes, "-y", "--key", "any")
+    run.process("watch", notes, "--poll", "0.05", "--key", "any")
+    answered(rows, notes)
+    assert local_files(tmp_path) == []
+
+
+def test_a_declined_local_job_keeps_no_files(
+    run: Any, notes: Path, terminal: Any, tmp_path: Path
+) -> None:
+    screen = terminal("run", notes, "notes", *ASK, "--upstream", run.base_url, "-m", "x")
+    screen.wait_for("Send? [y/N]")
+    screen.type("n\n")
+    assert screen.end(0).endswith("Nothing was sent.\n")
+    assert local_files(tmp_path) == []
+
+
+def test_an_upstream_that_nobody_runs(
+    run: Any, notes: Path, unchanged: Any, web: Any, tmp_path: Path
+) -> None:
+    check = unchanged(notes)
+    url = web.base_url
+    web.http.server_close()
+    for command in (("run", "-y"), ("prepare",)):
+        said = run(command[0], notes, "notes", *ASK, *command[1:], "--upstream", url, "-m", "x",
+                   code=1)  # fmt: skip
+        assert said.err.startswith(f"Error: The upstream at {url} can't be reached: ")
+    check()
+    assert local_files(tmp_path) == []
+
+
+def test_an_upstream_gets_the_key_that_was_named_and_no_other(
+    run: Any, notes: Path, web: Any, reply: Any, environment: Any, tmp_path: Path, rows: Any
+) -> None:
+    environment(api_key="sk-of-openai")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "keys.json").write_text(json.dumps({"work": KEY}))
+    choice = {"index": 0, "finish_reason": "stop", "message": {"content": "yes"}}
+    web.reply("POST /chat/completions", reply(200, {"choices": [choice]}))
+    there = ("--upstream", web.base_url, "-m", "x", "-y", "--poll", "0.05")
+    for options, expected in (((), None), (("--key", "work"), f"Bearer {KEY}")):
+        web.asked.clear()
+        run("run", notes, "notes", *ASK, *there, *options, "--output", f"a{len(options)}")
+        assert len(web.asked) > 12
+        assert {asked.headers.get("authorization") for asked in web.asked} == {expected}
+    assert rows(notes, "SELECT DISTINCT a0, a2 FROM notes") == [("yes", "yes")]
+
+
+def test_upstream_needs_a_model(run: Any, notes: Path, unchanged: Any) -> None:
+    check = unchanged(notes)
+    said = run("run", notes, "notes", *ASK, "--upstream", run.base_url, "-y", code=2)
+    assert said.err == f"Error: Which model of {run.base_url} is to answer? Name it with -m.\n"
+    check()
+
+
+def test_a_failed_start_keeps_no_files(run: Any, notes: Path, tmp_path: Path, web: Any) -> None:
+    there = ("--upstream", web.base_url, "-m", "x")
+    for args in (("nothere", *ASK), ("notes", "--prompt", "no placeholder")):
+        run("run", notes, *args, *there, "-y", code=1)
+    assert local_files(tmp_path) == []
+
+
 def test_the_local_server_sends_small_packets_at_once() -> None:
     with closing(listen("127.0.0.1", 0)) as listener:
         # asyncio sets TCP_NODELAY on what this socket accepts only where the protocol is named.

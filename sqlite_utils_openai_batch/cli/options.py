@@ -275,11 +275,14 @@ class Progress:
 def check_place(place: Place, places: Places, uid: str) -> None:
     """See that somebody answers there, before anything is written. Raises OpenAIBatchError."""
     from ..account import destination
+    from ..local import upstream_models
     from ..places import LOCAL
 
     if place.provider == LOCAL:
         if place.base_url is None:
             fetch_weights()
+        else:
+            upstream_models(place.base_url, places.upstream_key())
         places.local(uid, place.base_url, place.settings).check()
     else:
         places.remote(destination(place.base_url, places.key)).check()

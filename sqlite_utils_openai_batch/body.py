@@ -146,10 +146,12 @@ def _shown(
     """The prompt, with the images that it is about."""
     if not images:
         return prompt
-    more = {} if detail is None else {"detail": detail}
     if endpoint == RESPONSES:
-        parts = [{"type": "input_image", "image_url": url, **more} for url in images]
+        # OpenAI's description of this endpoint wants a detail; auto is what it is without one
+        look = detail or "auto"
+        parts = [{"type": "input_image", "image_url": url, "detail": look} for url in images]
         return [{"type": "input_text", "text": prompt}, *parts]
+    more = {} if detail is None else {"detail": detail}
     shown = [{"type": "image_url", "image_url": {"url": url, **more}} for url in images]
     return [{"type": "text", "text": prompt}, *shown]
 

@@ -143,6 +143,26 @@ def test_bodies_with_a_schema(endpoint: str) -> None:
     check(endpoint, build(endpoint, schema="mood good|bad, score 0..1, tags list"))
 
 
+@pytest.mark.parametrize("endpoint", [CHAT, RESPONSES])
+@pytest.mark.parametrize("detail", [None, "auto", "low", "high"])
+def test_bodies_with_images(endpoint: str, detail: str | None) -> None:
+    urls = ["https://example.com/a.png", "data:image/png;base64,AAAA"]
+    body = build_body(
+        endpoint=endpoint,
+        model="gpt-4o-mini",
+        prompt="What is this?",
+        system="Be brief.",
+        schema=None,
+        options={},
+        images=urls,
+        detail=detail,
+    )
+    check(endpoint, body)
+    parts = body["messages" if endpoint == CHAT else "input"][-1]["content"]
+    shown = [part["image_url"] for part in parts[1:]]
+    assert [one["url"] if endpoint == CHAT else one for one in shown] == urls
+
+
 def test_options_do_not_leak_into_a_schema() -> None:
     schema = AnswerSchema.parse("mood good|bad")
     before = json.dumps(schema.response_format(RESPONSES))

@@ -99,11 +99,12 @@ def ask_rows(
     """
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[Came] = queue.SimpleQueue()
+    stopped = threading.Event()
     for place in range(len(rows)):
         todo.put(place)
 
     def work() -> None:
-        while True:
+        while not stopped.is_set():
             try:
                 place = todo.get_nowait()
             except queue.Empty:
@@ -112,20 +113,27 @@ def ask_rows(
                 done.put((place, ask_one(provider, plan, rows[place])))
             except OpenAIBatchError as error:
                 done.put((place, error))
+            except Exception:
+                # The client was closed under a request that nobody waits for any more.
+                if not stopped.is_set():
+                    raise
 
     for _ in range(min(at_once, len(rows))):
         # Nobody waits for these where Ctrl-C came first.
         threading.Thread(target=work, daemon=True).start()
     json_mode = asks_for_json(plan.template.body)
-    for place, reply in in_order(done, len(rows)):
-        # Read here: the decoders of response lines can't be made in two threads at once.
-        outcome = read_response(
-            result_line("try", reply.status, reply.content),
-            endpoint=plan.template.endpoint,
-            schema=plan.schema,
-            json_mode=json_mode,
-        )
-        yield Tried(rows[place], reply.status, reply.content, outcome, reply.seconds)
+    try:
+        for place, reply in in_order(done, len(rows)):
+            # Read here: the decoders of response lines can't be made in two threads at once.
+            outcome = read_response(
+                result_line("try", reply.status, reply.content),
+                endpoint=plan.template.endpoint,
+                schema=plan.schema,
+                json_mode=json_mode,
+            )
+            yield Tried(rows[place], reply.status, reply.content, outcome, reply.seconds)
+    finally:
+        stopped.set()
 
 
 def in_order(done: queue.SimpleQueue[Came], count: int) -> Iterator[tuple[int, _Reply]]:

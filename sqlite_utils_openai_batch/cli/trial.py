@@ -110,6 +110,8 @@ def try_rows(
         tell(tried, len(rows), plan, found, prices, time.monotonic() - began)
         if save is not None and tried:
             keep(conn, plan, tried, place, uid, prices)
+        else:
+            talk("\nNothing was written. Next: run with the same options.")
     finally:
         plan.close()
         places.close()
@@ -254,7 +256,6 @@ def tell(
             talk(row(label, text))
     for warning in [*plan.warnings, *estimate_warnings(found, plan)]:
         talk(f"Warning: {warning}")
-    talk("\nNext: run with the same options.")
 
 
 def all_rows(tried: Sequence[Tried], found: Estimate, plan: Plan) -> list[tuple[str, str]]:
@@ -268,17 +269,18 @@ def all_rows(tried: Sequence[Tried], found: Estimate, plan: Plan) -> list[tuple[
     questions = "" if found.input.tokens is None else f"{amount(found.input.tokens)} in, "
     words = f"{counted(found.requests, 'request')}: about {questions}{amount(output)} out"
     lines = [("All rows", words)]
-    if not found.money.own:
-        counted_tokens = [sums.prompt // sums.requests]
-        about = likely(
-            found.money.prices, found.input_cost, output, counted_tokens, found.cap, found.requests
-        )
-        # As if an earlier job had answered so.
-        basis = replace(
-            found, output=output, about=about, earlier=Earlier(0, sums.requests, sums.completion)
-        )
-        lines.append(("Cost", cost_words(basis, plan.model, "this server")))
-    return lines
+    about = likely(
+        found.money.prices,
+        found.input_cost,
+        output,
+        [sums.prompt // sums.requests],
+        found.cap,
+        found.requests,
+    )
+    # As if an earlier job had answered so.
+    earlier = Earlier(0, sums.requests, sums.completion)
+    basis = replace(found, output=output, about=about, earlier=earlier)
+    return [*lines, ("Cost", cost_words(basis, plan.model, "this server"))]
 
 
 def keep(
@@ -302,4 +304,7 @@ def keep(
         account=place.account,
         prices=prices,
     )
-    talk(f"Kept as job {job.id} ({job.name}).")
+    names = ", ".join(f"{plan.output.table or plan.source.name}.{n}" for n in plan.output.names)
+    written = f", written to {names}" if plan.output.write else ""
+    talk(f"\nKept as job {job.id} ({job.name}){written}.")
+    talk("Next: run with the same options and --missing.")

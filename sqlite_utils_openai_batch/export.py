@@ -12,6 +12,7 @@ from . import store
 from .binding import bind_job
 from .database import transaction
 from .errors import JobError, UnrenderableRow
+from .fetching import fetch_in_turn
 from .output import Output
 from .plan import hashed_columns
 from .source import Source, reopen
@@ -71,9 +72,8 @@ def export_part(
     with unfinished.open("wb") as file:
         while page := store.pending_page(conn, part.id, after):
             after = page[-1][0]
-            found = source.fetch(renderer.columns, [row_key for _, row_key, _ in page])
-            for request_id, row_key, asked in page:
-                values = found.get(row_key)
+            found = fetch_in_turn(source, renderer.columns, [key for _, key, _ in page])
+            for (request_id, _, asked), values in zip(page, found, strict=True):
                 try:
                     line = values and renderer.line(f"{job.uid}-{request_id}", values)
                 except UnrenderableRow:

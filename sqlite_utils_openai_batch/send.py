@@ -18,6 +18,7 @@ from .binding import bind_job
 from .ceiling import PartBound, reserve
 from .database import transaction
 from .errors import UnrenderableRow
+from .fetching import fetch_in_turn
 from .limits import cap_for
 from .output import Output
 from .plan import hashed_columns
@@ -84,13 +85,12 @@ class Sender:
         overflow: list[int] = []
         size = lines = after = 0
         # The ceiling may have been set since this pass began.
-        bound = PartBound.of_job(store.get_job(self.conn, self.job.id))
+        bound = PartBound.of_part(store.get_job(self.conn, self.job.id), part)
         with path.open("wb") as file:
             while page := store.pending_page(self.conn, part.id, after):
                 after = page[-1][0]
-                found = source.fetch(renderer.columns, [row_key for _, row_key, _ in page])
-                for request_id, row_key, asked in page:
-                    values = found.get(row_key)
+                found = fetch_in_turn(source, renderer.columns, [key for _, key, _ in page])
+                for (request_id, _, asked), values in zip(page, found, strict=True):
                     if values is None:
                         gone.append(("unrenderable", None, "the row is gone", request_id))
                         continue

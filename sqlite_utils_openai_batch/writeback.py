@@ -18,6 +18,7 @@ from .binding import bind_job
 from .commits import Commits
 from .database import explain
 from .errors import OutputError, SourceError, TemplateError
+from .fetching import fetch_in_turn
 from .keys import SQLiteValue, decode_key
 from .output import Output
 from .plan import hashed_columns
@@ -197,10 +198,9 @@ class Writer:
         width, count = len(read), len(target.names)
         # One look at the row where it holds its answers itself.
         beside = None if self.rows is None else self.rows.fetch(target.names, keys)
-        found = source.fetch(read if self.rows else [*read, *target.names], keys)
+        found = fetch_in_turn(source, read if self.rows else [*read, *target.names], keys)
         judged: list[tuple[str, Values | None]] = []
-        for row_key, digest, _ in answers:
-            row = found.get(row_key)
+        for (row_key, digest, _), row in zip(answers, found, strict=True):
             if row is None:
                 judged.append(("row_gone", None))
                 continue

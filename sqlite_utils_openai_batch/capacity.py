@@ -87,8 +87,8 @@ def reason_to_wait(conn: sqlite3.Connection, job: store.Job, part: store.Part) -
         if not first or accepted_before(conn, job):
             return None
         return (
-            f"your queue limit for {job.model} isn't known yet: part {first[0].number} of job "
-            f"{first[0].job_id} goes first, to see whether it is accepted"
+            f"waits to see whether part {first[0].number} of job {first[0].job_id} is accepted; "
+            f"your queue limit for {job.model} isn't known yet."
         )
     used = sum(tokens_of(other) for other in waiting)
     if used + tokens_of(part) <= limit:
@@ -97,8 +97,8 @@ def reason_to_wait(conn: sqlite3.Connection, job: store.Job, part: store.Part) -
         # Nothing of ours is in the way: our estimate may be high, so let the service decide.
         return None
     return (
-        f"the queue for {job.model} is full: {used:,} of {limit:,} tokens in use, "
-        f"this part needs {tokens_of(part):,}"
+        f"waits for room in the queue of {job.model}, {used:,} of {limit:,} tokens are in use "
+        f"and it needs {tokens_of(part):,}."
     )
 
 

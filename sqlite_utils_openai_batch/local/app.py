@@ -28,6 +28,9 @@ from .uploads import receive_upload
 PREFIXES = ("/v1", "/openai/v1", "/openai")
 """OpenAI's, Azure's new and Azure's old; the last two take `api-key` for a header."""
 
+BODY_BYTES = 64 * 1024 * 1024
+"""More than this is no body of a request that isn't an upload."""
+
 DEPLOYMENT = "/openai/deployments/{deployment}"
 
 
@@ -208,8 +211,13 @@ def _id(request: Request, name: str) -> str:
 
 
 async def _body(request: Request) -> dict[str, Any]:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > BODY_BYTES:
+            raise APIError(413, f"The request body is too large: at most {BODY_BYTES} bytes.")
     try:
-        body = orjson.loads(await request.body())
+        body = orjson.loads(content)
     except orjson.JSONDecodeError:
         body = None
     if not isinstance(body, dict):

@@ -7,8 +7,6 @@ answers carry `MODEL_NAME`, which says that it is a demo model.
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,12 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from ..errors import ConfigurationError
 from .answers import Answer, NoAnswer, api_error
 from .bodies import refused
 from .grammar import bounded, in_words
+from .llama import CONTEXT_TOKENS, TOGETHER, Reply, grammar, load
 from .shapes import (
-    Usage,
     answer_body,
     asked_limit,
     asked_schema,
@@ -40,17 +37,10 @@ FINGERPRINT = "fp_demo_model"
 SYSTEM = "You are a helpful assistant. Answer briefly."
 """Sent when a request has no system message: without one the model rambles."""
 
-CONTEXT_TOKENS = 4096
-"""Tokens that one request and its answer may have."""
-
 ANSWER_TOKENS = 256
 """The limit of an answer whose request names none."""
 
 SAMPLING = ("temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty")
-TOGETHER = 2
-"""Requests at a time."""
-
-MOST_THREADS = 4
 
 
 class ModelAnswerer:
@@ -66,10 +56,10 @@ class ModelAnswerer:
 
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
-        self._threads = ThreadPoolExecutor(TOGETHER, thread_name_prefix="demo model")
         self._loading = threading.Lock()
         self._servers: dict[bool, Any] = {}
-        self._closing = False
+        self._threads: ThreadPoolExecutor | None = None
+        self._stops: set[threading.Event] = set()
 
     def load(self) -> ModelAnswerer:
         """Fetch the weights if need be and load the model now."""
@@ -79,32 +69,46 @@ class ModelAnswerer:
     def _server(self, *, for_embeddings: bool) -> Any:
         with self._loading:
             if for_embeddings not in self._servers:
-                self._servers[for_embeddings] = _load(for_embeddings, self._progress)
+                weights = ensure_weights(self._progress)
+                self._servers[for_embeddings] = load(weights, for_embeddings=for_embeddings)
             return self._servers[for_embeddings]
 
     async def answer(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer | NoAnswer:
         """Answer one request; what the model can't do is an error reply that says so."""
-        tasks: dict[str, Callable[[], Answer]] = {
-            "/v1/chat/completions": partial(self._converse, url, body, custom_id),
-            "/v1/responses": partial(self._converse, url, body, custom_id),
+        stop = threading.Event()
+        tasks: dict[str, Callable[[], Answer | NoAnswer]] = {
+            "/v1/chat/completions": partial(self._converse, url, body, custom_id, stop),
+            "/v1/responses": partial(self._converse, url, body, custom_id, stop),
             "/v1/embeddings": partial(self._embed, url, body),
         }
         task = tasks.get(url)
         if task is None:
             return _refusal(f"The demo model doesn't answer {url}.")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, task)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(TOGETHER, thread_name_prefix="demo model")
+        self._stops.add(stop)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, task)
+        finally:
+            # nobody waits for the answer any more: if it is still being written, break it off
+            stop.set()
+            self._stops.discard(stop)
 
-    def _converse(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer:
+    def _converse(
+        self, url: str, body: Mapping[str, Any], custom_id: str, stop: threading.Event
+    ) -> Answer | NoAnswer:
         if refusal := refused(url, body):
             return refusal
         if reason := _unable(body):
             return _refusal(reason)
-        reply = _Reply(lambda: self._closing)
+        reply = Reply(stop)
         server = self._server(for_embeddings=False)
         try:
             failed = server.handle_chat_completions(_chat_request(body), reply)
         except (ValueError, RuntimeError) as error:  # how the binding reports a bad request
             return _refusal(f"The demo model can't read this request: {error}")
+        if stop.is_set():
+            return NoAnswer("stopped", "The server stopped before the answer was complete.")
         if trouble := reply.error or (failed or {}).get("error"):
             return _llama_error(trouble)
         created = int(time.time())
@@ -138,33 +142,13 @@ class ModelAnswerer:
         return None
 
     async def close(self) -> None:
-        """Break off what is being answered and free the memory."""
-        self._closing = True
-        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        """Break off what is being answered and free the memory; a request loads it again."""
+        for stop in self._stops:
+            stop.set()
+        if self._threads is not None:
+            await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        self._threads = None
         self._servers.clear()
-
-
-class _Reply:
-    """Collects a streamed answer: a stream can be broken off, a plain call can't."""
-
-    def __init__(self, closing: Callable[[], bool]) -> None:
-        self.text = ""
-        self.finish_reason = "stop"
-        self.usage = Usage(0, 0)
-        self.error: dict[str, Any] | None = None
-        self._closing = closing
-
-    def __call__(self, chunk: dict[str, Any]) -> bool:
-        self.error = self.error or chunk.get("error")
-        for choice in chunk.get("choices", ()):
-            self.text += choice["delta"].get("content") or ""
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
-        if usage := chunk.get("usage"):
-            details = usage.get("prompt_tokens_details") or {}
-            self.usage = Usage(
-                usage["prompt_tokens"], usage["completion_tokens"], details.get("cached_tokens", 0)
-            )
-        return self._closing()
 
 
 def _chat_request(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,16 +162,8 @@ def _chat_request(body: Mapping[str, Any]) -> dict[str, Any]:
     }
     request.update({name: body[name] for name in SAMPLING if body.get(name) is not None})
     if schema is not None:
-        request["grammar"] = _grammar(schema)
+        request["grammar"] = grammar(bounded(schema))
     return request
-
-
-def _grammar(schema: Any) -> str:
-    """A grammar that leaves the model no choice of white space, which it would waste time on."""
-    import xllamacpp
-
-    spaced = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-    return str(xllamacpp.json_schema_to_grammar({**bounded(schema), "x-guidance": spaced}))
 
 
 def _messages(body: Mapping[str, Any], schema: Any) -> list[dict[str, str]]:
@@ -237,37 +213,3 @@ def _llama_error(error: Mapping[str, Any]) -> Answer:
     status = status if isinstance(status, int) and 400 <= status < 600 else 500
     kind = "invalid_request_error" if status < 500 else "server_error"
     return api_error(status, str(error.get("message")), type=kind)
-
-
-def _load(for_embeddings: bool, progress: Progress | None) -> Any:
-    try:
-        import xllamacpp
-    except ImportError as error:
-        raise ConfigurationError(
-            "The demo model needs llama.cpp: pip install 'sqlite-utils-openai-batch[local]'."
-            " Without it: --simulate makes answers up, --upstream URL asks a model server."
-        ) from error
-    params = xllamacpp.CommonParams()
-    params.model.path = str(ensure_weights(progress))
-    params.n_parallel = TOGETHER
-    params.n_ctx = CONTEXT_TOKENS * TOGETHER
-    params.verbosity = -1  # nothing of llama.cpp's log belongs on the user's terminal
-    params.warmup = False
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
-    # llama.cpp opens a port of its own whether it is wanted or not: nobody else has this key
-    params.api_keys = [secrets.token_hex(32)]
-    params.ui = False
-    if for_embeddings:
-        params.embedding = True
-        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-        params.n_batch = params.n_ubatch = CONTEXT_TOKENS
-    return xllamacpp.Server(params)
-
-
-def _threads() -> int:
-    """All processors but one, and no more than such a small model has work for.
-
-    Its threads wait for each other in busy loops: with one more thread than there are idle
-    processors it was seen to take twenty times as long.
-    """
-    return max(1, min(MOST_THREADS, (os.cpu_count() or 1) - 1))

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from ..errors import OpenAIBatchError
 from .answering import answer_lines
 from .answers import Answerer
 from .faults import Faults
@@ -86,6 +87,8 @@ class Runner:
     async def _guarded(self, batch_id: str) -> None:
         try:
             await self._run(self._runs[batch_id])
+        except OpenAIBatchError as error:
+            self._fail(batch_id, [batch_error("server_error", str(error))])
         except Exception as error:  # noqa: BLE001  else the batch would stay open for ever
             logger.error("Batch %s failed: %s", batch_id, traceback.format_exc())
             message = f"The local server failed: {error!r}."
@@ -102,7 +105,7 @@ class Runner:
         for status in ("finalizing", "cancelling"):
             await run.hold(status)
         if run.batch.is_open:
-            self._finisher.finish(run)
+            await asyncio.to_thread(self._finisher.finish, run)
         self._ended(run.batch)
 
     # validating

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from sqlite_utils_openai_batch.errors import ConfigurationError
 from sqlite_utils_openai_batch.local import (
     MODEL_NAME,
+    Answer,
     LocalServer,
     ModelAnswerer,
     ensure_weights,
@@ -20,6 +22,7 @@ from sqlite_utils_openai_batch.local.grammar import bounded, in_words
 from sqlite_utils_openai_batch.schema import AnswerSchema
 
 from .bench import CHAT, EMBEDDINGS, RESPONSES, Bench, chat, request_lines
+from .test_batches import wait_for_status
 
 REVIEWS = ["I loved every minute of it.", "Terrible acting, boring plot.", "Dull, dull, dull."]
 
@@ -231,3 +234,20 @@ def test_a_batch_without_the_extra_says_so(monkeypatch: pytest.MonkeyPatch) -> N
         [error] = bench.errors(bench.run(request_lines([chat()])))
     assert error[0] == "server_error"
     assert "pip install" in str(error[3])
+
+
+def test_stopped_in_the_middle_of_an_answer(model: Bench, tmp_path: Path) -> None:
+    story = chat("Tell me a very long story.", max_tokens=4000)
+    answerer = ModelAnswerer()
+    server = LocalServer(tmp_path, answerer=answerer).start()
+    with openai.OpenAI(base_url=server.base_url, api_key=server.key) as client:
+        batch = Bench(server, client).create(request_lines([story, story]))
+        wait_for_status(Bench(server, client), batch.id, "in_progress")
+    for _ in range(2):  # the second server takes the story up again
+        server.stop()
+        assert (tmp_path / "work" / f"{batch.id}.output").read_bytes() == b""
+        server.start()
+    server.stop()
+    answer = asyncio.run(answerer.answer(CHAT, chat("Hello", max_tokens=2), "a"))
+    asyncio.run(answerer.close())
+    assert isinstance(answer, Answer) and answer.body["model"] == MODEL_NAME

@@ -260,3 +260,8 @@ def test_memory_does_not_grow_with_the_batch(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stdout))
     assert peaks[1] - peaks[0] < 30_000  # KB; the output alone is 35 MB
+
+
+def test_bodies_end_somewhere(bench: Bench) -> None:
+    reply = bench.raw("POST", "/batches", content=b" " * (64 * 1024 * 1024 + 1))
+    assert reply.status_code == 413

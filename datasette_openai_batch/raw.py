@@ -35,7 +35,7 @@ class RawLines:
             "SELECT json_group_array(id) FROM openai_batch_parts WHERE job_id = ?", [job_id]
         ).fetchone()
 
-    def begin(self) -> Callable[[], bytes | None] | None:
+    def begin(self) -> Callable[[], list[bytes] | None] | None:
         """The function that gives the next piece, or None where no line is kept."""
         first = self.step()
         if first is None:
@@ -43,14 +43,14 @@ class RawLines:
         waiting = [first]
         return lambda: waiting.pop() if waiting else self.step()
 
-    def step(self) -> bytes | None:
+    def step(self) -> list[bytes] | None:
         """The next lines; None at the end."""
         found = self.read(KNOWN if self.known else UNKNOWN)
         if not found and self.known:
             self.known = False
             self.line = 0
             found = self.read(UNKNOWN)
-        return b"".join(found) if found else None
+        return [b"".join(found)] if found else None
 
     def read(self, sql: str) -> list[bytes]:
         """Some lines, each with its line break."""

@@ -59,17 +59,21 @@ class Reader:
 
         The list may be empty where none of this stretch was wanted; None is the end.
         """
+        return self.attempt(lambda: self.joined(form, most) if self.sql else self.looked_up(form))
+
+    def attempt(self, read: Callable[[], list[Made]]) -> list[Made] | None:
+        """What `read` gives, with TEXT that isn't UTF-8 forgiven; None at the end of the rows."""
         if self.after >= self.last:
             return None
         try:
-            return self.joined(form, most) if self.sql else self.looked_up(form)
+            return read()
         except sqlite3.OperationalError as error:
             if self.lenient or "Could not decode to UTF-8" not in str(error):
                 raise
-            # SQLite stores any bytes as TEXT; most files hold none that aren't UTF-8.
-            self.lenient = True
-            self.conn.text_factory = lambda value: value.decode("utf-8", "replace")
-            return self.step(form, most)
+        # SQLite stores any bytes as TEXT; most files hold none that aren't UTF-8.
+        self.lenient = True
+        self.conn.text_factory = lambda value: value.decode("utf-8", "replace")
+        return read()
 
     def joined(self, form: Callable[[Row], Made], most: int) -> list[Made]:
         """Rows of a table by its own single key: one walk along the ids of the requests."""
@@ -77,7 +81,7 @@ class Reader:
         found: list[Made] = []
         size = 0
         answers = self.answers
-        cursor = self.conn.execute(self.sql, [self.after, self.last, self.job.id, *self.statuses])
+        cursor = self.conn.execute(self.sql, self.params)
         try:
             for row in cursor:
                 # A key is not NULL, so this is a row that is gone.
@@ -125,7 +129,7 @@ class Reader:
             "SELECT id, row_key, status, answer, coalesce(error_message, error_code) "
             "FROM openai_batch_requests AS r "
             f"WHERE id > ? AND id <= ? AND +job_id = ?{self.condition} ORDER BY id LIMIT ?",
-            [self.after, self.last, self.job.id, *self.statuses, STEP_ROWS],
+            [*self.params, STEP_ROWS],
         ).fetchall()
         rows = self.results.joined(page)
         found = [
@@ -143,6 +147,11 @@ class Reader:
             if isinstance(found[place], bytes):
                 found[place] = self.link(row_key, name)
         return tuple(found)
+
+    @property
+    def params(self) -> list[Any]:
+        """Where the next step begins, and what it is to find."""
+        return [self.after, self.last, self.job.id, *self.statuses]
 
     @property
     def condition(self) -> str:

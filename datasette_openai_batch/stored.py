@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
+
+import msgspec
 
 from sqlite_utils_openai_batch.errors import OpenAIBatchError
 from sqlite_utils_openai_batch.output import Output
@@ -12,6 +15,8 @@ from sqlite_utils_openai_batch.schema_columns import reader
 from sqlite_utils_openai_batch.store import Job
 
 Cells = tuple[Any, ...]
+
+_decode = msgspec.json.Decoder().decode
 
 
 def answer_reader(job: Job) -> Callable[[str, Any], Cells]:
@@ -27,16 +32,41 @@ def answer_reader(job: Job) -> Callable[[str, Any], Cells]:
     except OpenAIBatchError:
         # A schema of a later version: its answers can't be told apart into columns here.
         return lambda status, answer: nothing
-    readers = [(column.name, reader(column)) for column in columns]
+    get = _getter([column.name for column in columns])
+    # Text is as it comes; a call that changes nothing is still a call, a million times.
+    converters = [
+        (place, reader(column)) for place, column in enumerate(columns) if column.kind != "string"
+    ]
 
     def read(status: str, answer: Any) -> Cells:
         if status != "ok":
             return nothing
         try:
-            value, _ = read_json(answer)
-            return tuple([cell(value[name]) for name, cell in readers])
+            cells = get(decode(answer))
+            if not converters:
+                return cells
+            found = list(cells)
+            for place, convert in converters:
+                found[place] = convert(found[place])
+            return tuple(found)
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
             # Edited by hand since: an empty cell, not a page or file that ends here.
             return nothing
 
     return read
+
+
+def _getter(names: list[str]) -> Callable[[Any], Cells]:
+    """The function that takes these properties out of an answer."""
+    if len(names) == 1:
+        (name,) = names
+        return lambda value: (value[name],)
+    return itemgetter(*names)
+
+
+def decode(answer: Any) -> Any:
+    """The JSON of an answer; one in a code fence, or that no tidy encoder wrote, is forgiven."""
+    try:
+        return _decode(answer)
+    except msgspec.MsgspecError:
+        return read_json(answer)[0]

@@ -8,7 +8,9 @@ answer as long as it may be.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_UP, Decimal
 from typing import Any
@@ -17,7 +19,7 @@ import orjson
 
 from .errors import NeedsAttention, UsageError
 from .estimate import Estimate, cap_of, most_cost
-from .prices import CENT, PER_TOKEN, Prices, job_is_own, parse_usd, rounded, stored_prices, usd
+from .prices import CENT, PER_TOKEN, Prices, job_is_own, parse_usd, part_prices, rounded, usd
 from .store import Job, Part, update_part
 from .store.money import Committed, committed
 from .tokens import Counter, answers_asked, count_requests, counter_for
@@ -111,12 +113,12 @@ class PartBound:
     _waiting: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def of_job(cls, job: Job) -> PartBound | None:
-        """A bound for a part of this job; None where the job has no ceiling, or nothing is paid."""
-        prices = stored_prices(job.settings)
+    def of_part(cls, job: Job, part: Part) -> PartBound | None:
+        """A bound for a part; None where its job has no ceiling, or no prices are known."""
+        prices = part_prices(job.model, job.base_url, job.settings, part.overrides)
         if job.max_cost_nanousd is None or prices is None:
             return None
-        models = (job.model or "", *([prices.model] if prices.model else []))
+        models = models_of(job, prices, json.loads(part.overrides or "{}"))
         window = job.settings.get("context_window")
         return cls(prices, counter_for(*models), job.endpoint, models, window)
 
@@ -149,6 +151,28 @@ class PartBound:
     def input_nanousd(self) -> int | None:
         """The bound if the answers had no tokens at all."""
         return most_cost(self.prices, self.prompt, 0, self.longest)
+
+
+def models_of(job: Job, prices: Prices, overrides: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the model that is asked, and of the one that it is priced as."""
+    asked = str(overrides.get("model", job.model or ""))
+    return (asked, prices.model) if prices.model and prices.model != asked else (asked,)
+
+
+def again_most(job: Job, part: Part, requests: int, overrides: Mapping[str, Any]) -> int | None:
+    """What so many requests of a part may cost when they are asked again, in nano-dollars.
+
+    By their share of its estimated tokens; when they are sent it is counted anew. None where
+    nothing bounds it or no prices are known.
+    """
+    prices = part_prices(job.model, job.base_url, job.settings, json.dumps(dict(overrides)))
+    if prices is None or part.estimated_tokens is None:
+        return None
+    body = {**json.loads(job.template), **overrides}
+    models = models_of(job, prices, overrides)
+    cap = cap_of(body, job.endpoint, models, job.settings.get("context_window")).tokens
+    tokens = -(-part.estimated_tokens * requests // max(part.requests, 1))
+    return most_cost(prices, tokens, None if cap is None else cap * requests, tokens)
 
 
 def plus(sum_: int | None, more: int | None) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import clock, store
 from .api import Provider
+from .ceiling import again_most
 from .database import transaction
 from .errors import JobError, NotFound
 from .limits import limits_for
@@ -88,14 +89,30 @@ def retry(
         old = store.get_part(conn, part_id)
         overrides = {**json.loads(old.overrides or "{}"), **body}
         for start in range(0, len(ids), most):
+            some = ids[start : start + most]
             with transaction(conn):
-                new_part(
-                    conn,
-                    job,
-                    old,
-                    ids[start : start + most],
-                    json.dumps(overrides) if overrides else None,
+                made = new_part(
+                    conn, job, old, some, json.dumps(overrides) if overrides else None
                 )
+                upper = again_most(job, old, len(some), overrides)
+                store.update_part(conn, made, upper_cost_nanousd=upper)
+
+
+def retry_most(
+    conn: sqlite3.Connection, job: store.Job, plan: Retry, changes: Mapping[str, Any]
+) -> int | None:
+    """What a retry may cost at most, in nano-dollars; None where that isn't known."""
+    model = str(changes.get("model", job.model or ""))
+    body = adapt(job.endpoint, model, dict(changes)) if changes else {}
+    total = 0
+    for part_id, ids in plan.by_part.items():
+        old = store.get_part(conn, part_id)
+        overrides = {**json.loads(old.overrides or "{}"), **body}
+        most = again_most(job, old, len(ids), overrides)
+        if most is None:
+            return None
+        total += most
+    return total
 
 
 def pause_job(conn: sqlite3.Connection, job: store.Job) -> None:

@@ -11,6 +11,7 @@ nano-dollars per token.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from .api import OPENAI_URL
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -278,6 +280,20 @@ def stored_prices(options: Mapping[str, Any]) -> Prices | None:
     """The prices that a job was planned with; None where they were unknown or nothing is paid."""
     data = options.get("prices")
     return Prices.from_data(data) if data else None
+
+
+def part_prices(
+    model: str | None, base_url: str | None, options: Mapping[str, Any], overrides: str | None
+) -> Prices | None:
+    """The prices of a part of a job: another model's where a retry asks another model.
+
+    `options` and `overrides` are the job's and the part's columns, the latter JSON text.
+    """
+    stored = stored_prices(options)
+    asked = json.loads(overrides).get("model") if overrides else None
+    if stored is None or asked is None or asked == model or not stored.model:
+        return stored
+    return find_prices(str(asked), base_url or OPENAI_URL)
 
 
 def usd(nanousd: int, *, up: bool = False) -> str:

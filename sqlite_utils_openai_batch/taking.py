@@ -20,7 +20,7 @@ from .errors import OutputError
 from .jsonl import iter_lines
 from .outcome import Outcome, read_response
 from .output import Output
-from .prices import Spent, stored_prices
+from .prices import Prices, Spent, part_prices
 from .schema import AnswerSchema
 from .staging import (
     ANSWER,
@@ -95,7 +95,7 @@ class Taker:
         self.prefix = f"{job.uid}-"
         self.files: list[ResultFile] = []
         self.strays: dict[tuple[int, int], int | None] = {}
-        self.collected = Collected(spent=Spent(stored_prices(job.settings)))
+        self.collected = Collected(spent=Spent(prices_of(job, part)))
 
     def take(self, files: Sequence[ResultFile]) -> Collected:
         """Read files, then settle the requests that their lines answer."""
@@ -265,6 +265,11 @@ class Taker:
                 ],
             )
             commits.wrote(len(lines))
+
+
+def prices_of(job: store.Job, part: store.Part) -> Prices | None:
+    """What the answers to a part cost."""
+    return part_prices(job.model, job.base_url, job.settings, part.overrides)
 
 
 def reader(job: store.Job) -> Callable[[bytes], Outcome]:

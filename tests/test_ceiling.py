@@ -302,7 +302,7 @@ def made(tmp_path: Path) -> Iterator[Made]:
 
 
 def bound_of(made: Made, texts: list[str], cap: int = 100) -> PartBound:
-    bound = PartBound.of_job(made.job)
+    bound = PartBound.of_part(made.job, store.list_parts(made.conn, made.job_id)[0])
     assert bound is not None
     for text in texts:
         body = {"messages": [{"role": "user", "content": text}], "max_tokens": cap}

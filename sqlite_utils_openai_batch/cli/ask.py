@@ -129,7 +129,7 @@ def queue(conn: sqlite3.Connection, plan: Plan) -> dict[str, Any]:
 
 def all_warnings(plan: Plan, tally: Tally) -> list[str]:
     """What to say before anything is paid, about the source and about the money."""
-    from .money import estimate_warnings
+    from .costs import estimate_warnings
 
     return [*plan.warnings, *(estimate_warnings(tally.estimate, plan) if tally.estimate else ())]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .accounts import job_expects
 from .framework import (
     FAILED_REQUESTS,
     INTERRUPTED,
@@ -18,7 +19,7 @@ from .framework import (
     option,
     talk,
 )
-from .money import check_may_send, job_ceiling, job_expects, max_cost_option, raise_ceiling
+from .money import check_may_send, job_ceiling, max_cost_option, raise_ceiling
 from .options import db_argument, job_argument, key_option, poll_option, yes_option
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ def jobs_command(db: str, totals: bool, **formats: Any) -> None:
 
     from .. import store
     from ..database import connect
-    from .money import month_record, month_sentence, months_of, months_screen
+    from .accounts import month_record, month_sentence, months_of, months_screen
     from .text import COMMAND, jobs_screen
 
     with closing(connect(db)) as conn:

@@ -8,7 +8,9 @@ from contextlib import closing
 
 import click
 
+from .accounts import retry_words
 from .framework import Command, option, talk
+from .money import check_may_send, job_ceiling, max_cost_option, raise_ceiling
 from .options import db_argument, key_option, poll_option, yes_option
 
 one_job = click.argument("job", metavar="JOB")
@@ -22,6 +24,7 @@ one_job = click.argument("job", metavar="JOB")
 @option("--set", "changes", multiple=True, metavar="NAME=VALUE", section="Request",
         help="Change a parameter of the request, such as --set max_tokens=800")  # fmt: skip
 @option("--no-wait", is_flag=True, section="Where it runs", help="Leave after the first sends")
+@max_cost_option
 @key_option
 @poll_option
 @yes_option
@@ -31,6 +34,7 @@ def retry_command(
     status: Sequence[str],
     changes: Sequence[str],
     no_wait: bool,
+    max_cost: str | None,
     key: str | None,
     poll: float | None,
     yes: bool,
@@ -45,7 +49,7 @@ def retry_command(
     from .. import store
     from ..database import connect
     from ..errors import UsageError
-    from ..manage import FAILED, plan_retry, retry
+    from ..manage import FAILED, plan_retry, retry, retry_most
     from ..places import Places
     from ..sync import approve
     from .figures import counted
@@ -62,8 +66,14 @@ def retry_command(
             talk(f"Job {found.id} has no such failed requests: nothing to ask again.")
             return
         body = parse_changes(changes)
-        if not yes and not asked(f"Ask {counted(plan.requests, 'row')} of job {found.id} again?"):
+        check_may_send(yes, max_cost, sys.stdin.isatty() and sys.stderr.isatty())
+        ceiling = job_ceiling(conn, found, max_cost) if max_cost else None
+        cost = retry_words(found, retry_most(conn, found, plan, body))
+        question = f"Ask {counted(plan.requests, 'row')} of job {found.id} again?{cost}"
+        if not yes and not max_cost and not asked(question):
             return
+        if ceiling is not None:
+            found = raise_ceiling(conn, found, ceiling)
         retry(conn, found, plan, body)
         follow(conn, db, [approve(conn, found)], places, poll=poll, once=no_wait)
 

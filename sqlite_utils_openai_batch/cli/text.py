@@ -11,8 +11,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from .. import clock
+from .accounts import cut_answers, job_cost_line
+from .costs import confirmation_line, estimate_rows, same_words
 from .figures import counted, cut, duration, percent, size
-from .money import confirmation_line, estimate_rows, job_cost_line, same_words
 
 if TYPE_CHECKING:
     from ..output import Output
@@ -193,7 +194,7 @@ def show_screen(
     lines.append(row("Cost", job_cost_line(job)))
     lines.append(row("Time", time_line(job)))
     lines += part_lines(parts)
-    lines += next_lines(job, counts, path)
+    lines += next_lines(job, parts, counts, path)
     return "\n".join(lines)
 
 
@@ -279,15 +280,22 @@ def part_lines(parts: Sequence[Part]) -> list[str]:
     return lines
 
 
-def next_lines(job: Job, counts: dict[str, int], path: str) -> list[str]:
+def next_lines(
+    job: Job, parts: Sequence[Part], counts: dict[str, int], path: str
+) -> list[str]:
     """The commands that one would want now."""
     db = shlex.quote(path)
     if job.status == "prepared":
         return [row("Next", f"{COMMAND} submit {db} {job.id}")]
     if job.status in ("running", "cancelling"):
         return [row("Next", f"{COMMAND} watch {db} {job.id}")]
+    lines = []
+    if again := cut_answers(job, parts, counts.get("truncated", 0)):
+        lines.append(f"{COMMAND} retry {db} {job.id} {again[0]}{again[1]}")
     if counts.get("ok"):
-        return [row("Next", f"{COMMAND} results {db} {job.id} --csv > answers.csv")]
+        lines.append(f"{COMMAND} results {db} {job.id} --csv > answers.csv")
+    if lines:
+        return [row("" if n else "Next", line) for n, line in enumerate(lines)]
     if job.status == "failed":
         return [row("Next", f"{COMMAND} results {db} {job.id}")]
     return []

@@ -200,7 +200,12 @@ def reserve(conn: sqlite3.Connection, job: Job, part: Part, bound: PartBound | N
 def refusal(ceiling: int, part: Part, taken: Committed, bound: PartBound | None) -> str:
     """Why a part wasn't sent, and the ceiling or the cap with which it would be."""
     most = bound.nanousd if bound else None
-    if bound is None or most is None or taken.unknown:
+    if bound is None:
+        return (
+            f"The ceiling of {usd(ceiling)} can't hold for part {part.number}: "
+            "no batch price of its model is known."
+        )
+    if most is None or taken.unknown:
         return (
             f"The ceiling of {usd(ceiling)} can't hold for part {part.number}: nothing bounds "
             "what its answers may cost. Ask again with -o max_tokens, in a new job."

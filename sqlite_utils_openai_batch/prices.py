@@ -293,7 +293,7 @@ def part_prices(
     asked = json.loads(overrides).get("model") if overrides else None
     if stored is None or asked is None or asked == model or not stored.model:
         return stored
-    return find_prices(str(asked), base_url or OPENAI_URL)
+    return find_prices(str(asked), base_url or OPENAI_URL) or find_prices(str(asked), OPENAI_URL)
 
 
 def usd(nanousd: int, *, up: bool = False) -> str:

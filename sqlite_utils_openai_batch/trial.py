@@ -118,9 +118,10 @@ def ask_rows(
                 if not stopped.is_set():
                     raise
 
-    for _ in range(min(at_once, len(rows))):
-        # Nobody waits for these where Ctrl-C came first.
-        threading.Thread(target=work, daemon=True).start()
+    # Daemons, since nobody waits for them where Ctrl-C came first.
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(at_once, len(rows)))]
+    for worker in workers:
+        worker.start()
     json_mode = asks_for_json(plan.template.body)
     try:
         for place, reply in in_order(done, len(rows)):
@@ -132,6 +133,11 @@ def ask_rows(
                 json_mode=json_mode,
             )
             yield Tried(rows[place], reply.status, reply.content, outcome, reply.seconds)
+    except OpenAIBatchError:
+        stopped.set()
+        for worker in workers:
+            worker.join()
+        raise
     finally:
         stopped.set()
 

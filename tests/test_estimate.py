@@ -6,16 +6,17 @@ import hashlib
 import json
 import sqlite3
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch import tokens
+from sqlite_utils_openai_batch import store, tokens
 from sqlite_utils_openai_batch.estimate import Cap, Distinct, cap_of
-from sqlite_utils_openai_batch.prices import find_prices
+from sqlite_utils_openai_batch.prices import Prices, find_prices, stated_prices
 
 ASK = ("--prompt", "Say: {{ text }}")
 PRICED = ("--price-as", "gpt-4o-mini")
@@ -320,6 +321,123 @@ def test_answers_that_are_asked_again_are_paid_twice(
     (job,) = jobs(tmp_path / path)
     assert job["cost_nanousd"] == twice[0] * 75 + twice[1] * 300
     assert rows(path, "SELECT sum(prompt_tokens) FROM openai_batch_parts") == [(twice[0],)]
+
+
+# A model with bands, one whose cached input is cheaper, and stated prices.
+VIEWED = [
+    prices
+    for prices in (
+        find_prices("gpt-5.4", "https://api.openai.com/v1"),
+        find_prices("gpt-5-mini", "https://api.openai.com/v1"),
+        stated_prices(Decimal("0.1"), Decimal("0.4")),
+    )
+    if prices is not None
+]
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(VIEWED),
+    st.integers(0, 600_000),
+    st.none() | st.integers(0, 700_000),
+    st.none() | st.integers(0, 100_000),
+)
+def test_the_view_has_the_cost_of_each_request(
+    prices: Prices, prompt: int, cached: int | None, completion: int | None
+) -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
+        store.migrate(conn)
+        conn.execute(
+            "INSERT INTO openai_batch_jobs (uid, status, key_columns, endpoint, template, "
+            "template_hash, output, provider, options, created_at) "
+            "VALUES ('u', 'completed', '[]', '', '{}', x'', '{}', 'openai', ?, '')",
+            [json.dumps({"prices": prices.to_data()})],
+        )
+        conn.execute(
+            "INSERT INTO openai_batch_requests (job_id, prompt_tokens, cached_tokens, "
+            "completion_tokens) VALUES (1, ?, ?, ?), (1, NULL, NULL, NULL)",
+            [prompt, cached, completion],
+        )
+        found = conn.execute("SELECT cost_usd FROM openai_batch_results").fetchall()
+    expected = prices.request(prompt, cached or 0, completion or 0) / 1_000_000_000
+    assert found[0][0] == pytest.approx(float(expected), rel=1e-9, abs=1e-15)
+    assert found[1] == (None,)
+
+
+def test_the_costs_in_the_view_add_up(run: Any, notes: Any, rows: Any) -> None:
+    run("run", notes, "notes", *ASK, *run.there, *PRICED)
+    ((whole,),) = rows(notes, "SELECT cost_nanousd / 1e9 FROM openai_batch_jobs")
+    assert rows(notes, "SELECT round(sum(cost_usd), 12) FROM openai_batch_results") == [
+        (pytest.approx(whole),)
+    ]
+
+
+def test_an_own_server_has_no_cost_in_the_view(run: Any, notes: Any, rows: Any) -> None:
+    run("run", notes, "notes", *ASK, *run.there)
+    assert rows(notes, "SELECT DISTINCT cost_usd FROM openai_batch_results") == [(None,)]
+
+
+# Asking again
+
+
+@pytest.fixture
+def cut(run: Any, database: Any) -> Path:
+    """A job of three rows whose second answer was cut at its cap of 100 tokens."""
+    path: Path = database(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT);"
+        "INSERT INTO t (text) VALUES ('one'), ('[cut] two'), ('three');"
+    )
+    run("run", path, "t", *ASK, *CAPPED, *run.there, *PRICED, "--max-cost", "1", code=3)
+    return path
+
+
+@needs_tokenizer
+def test_show_names_the_retry_and_what_it_may_cost(run: Any, cut: Path) -> None:
+    # A third of the questions' tokens, and 200 tokens out.
+    assert (
+        "Next      sqlite-utils openai-batch retry data.db 1 --status truncated "
+        "--set max_tokens=200     at most less than $0.0001\n"
+    ) in run("show", cut).out
+
+
+def test_a_retry_needs_a_yes_or_a_ceiling(run: Any, cut: Path, rows: Any) -> None:
+    said = run("retry", cut, "1", code=2)
+    assert said.err == (
+        "Error: Without a terminal to ask on, sending needs -y or --max-cost (or use preview).\n"
+    )
+    run("retry", cut, "1", "--max-cost", "0.5", code=3)
+    assert rows(cut, "SELECT max_cost_nanousd FROM openai_batch_jobs") == [(500_000_000,)]
+
+
+@pytest.mark.parametrize("journal", ["delete"], indirect=True)
+def test_the_question_of_a_retry_says_what_it_may_cost(run: Any, cut: Path, terminal: Any) -> None:
+    screen = terminal("retry", cut, "1", "--set", "max_tokens=500")
+    screen.wait_for("Send? [y/N]")
+    screen.type("n\n")
+    assert (
+        "Ask 1 row of job 1 again? At most $0.00016 (ceiling of the whole job $1.00).\n"
+    ) in screen.end(0)
+
+
+@needs_tokenizer
+def test_another_models_answers_cost_what_that_model_costs(run: Any, cut: Path, rows: Any) -> None:
+    run("retry", cut, "1", "-y", "--set", "model=gpt-4o", code=3)
+    parts = rows(
+        cut,
+        "SELECT prompt_tokens, completion_tokens, cost_nanousd, upper_cost_nanousd "
+        "FROM openai_batch_parts ORDER BY number",
+    )
+    (_, _, first, _), (prompt, completion, second, upper) = parts
+    assert second == prompt * 1_250 + completion * 5_000
+    assert upper == 13 * 1_250 + 100 * 5_000
+    assert rows(cut, "SELECT cost_nanousd FROM openai_batch_jobs") == [(first + second,)]
+
+
+def test_another_model_without_a_price_cant_go_out_below_a_ceiling(run: Any, cut: Path) -> None:
+    said = run("retry", cut, "1", "-y", "--set", "model=nobody-knows", code=4)
+    assert (
+        "The ceiling of $1.00 can't hold for part 2: no batch price of its model is known."
+    ) in said.err
 
 
 def test_show_compares_what_it_cost_with_what_was_expected(

@@ -173,7 +173,19 @@ SELECT
     requests.prompt_tokens AS prompt_tokens,
     requests.cached_tokens AS cached_tokens,
     requests.completion_tokens AS completion_tokens,
-    requests.reasoning_tokens AS reasoning_tokens
+    requests.reasoning_tokens AS reasoning_tokens,
+    (
+        SELECT (
+            max(requests.prompt_tokens - coalesce(requests.cached_tokens, 0), 0)
+                * json_extract(band.value, '$.input')
+            + min(requests.prompt_tokens, coalesce(requests.cached_tokens, 0))
+                * json_extract(band.value, '$.cached')
+            + coalesce(requests.completion_tokens, 0) * json_extract(band.value, '$.output')
+        ) / 1e6
+        FROM json_each(jobs.options, '$.prices.bands') AS band
+        WHERE json_extract(band.value, '$.above') < max(requests.prompt_tokens, 1)
+        ORDER BY json_extract(band.value, '$.above') DESC LIMIT 1
+    ) AS cost_usd
 FROM openai_batch_requests AS requests
 JOIN openai_batch_jobs AS jobs ON jobs.id = requests.job_id;
 """

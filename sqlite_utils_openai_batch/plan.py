@@ -33,8 +33,8 @@ from .source import Source, open_source
 from .template import Renderer, Template
 
 DEFAULT_MODEL = "gpt-4o-mini"
-# A page of 8 MB (DESIGN section 7, rule 10), counted in characters: beside an emoji each takes four.
-PAGE_BYTES = 2_000_000
+# Characters of a page: beside an emoji each takes four bytes, and two pages may be held at once.
+PAGE_BYTES = 1_000_000
 BLANKS = ("skip", "send", "error")
 
 

@@ -81,7 +81,19 @@ class _Part:
     number: int
     requests: int = 0
     bytes: int = 0
-    outcomes: dict[str, int] = field(default_factory=dict)
+    others: dict[str, int] = field(default_factory=dict)
+    """Requests that aren't sent, by outcome."""
+
+    def count(self, status: str) -> str:
+        """Count a request that isn't sent. Returns its outcome."""
+        outcome = "pending" if status == "shared" else status
+        self.others[outcome] = self.others.get(outcome, 0) + 1
+        return outcome
+
+    def outcomes(self) -> dict[str, int]:
+        """All requests of the part, by outcome."""
+        pending = self.requests + self.others.get("pending", 0)
+        return {**self.others, **({"pending": pending} if pending else {})}
 
 
 class _Writer:
@@ -97,36 +109,28 @@ class _Writer:
 
     def add(self, row: Rendered, request_id: int) -> None:
         """Take in one rendered row that isn't blank."""
-        # A row that can't be asked belongs to a part too: sums come from parts.
-        if self.part is None or (row.starts_part and self.part.requests):
-            self.start_part()
+        # taken apart at once: this runs for each row
+        _, row_key, digest, status, line, message, starts, same_as = row
         part = self.part
-        assert part is not None
-        if row.same_as is not None:
-            self.links.append((row.same_as, request_id))
-        elif row.status == "pending":
+        # A row that can't be asked belongs to a part too: sums come from parts.
+        if part is None or (starts and part.requests):
+            part = self.start_part()
+        if status == "pending":
             part.requests += 1
-            part.bytes += len(row.line)
-        status = "pending" if row.status == "shared" else row.status
-        part.outcomes[status] = part.outcomes.get(status, 0) + 1
-        self.waiting.append(
-            (
-                request_id,
-                self.job_id,
-                part.id,
-                row.row_key,
-                row.source_hash,
-                status,
-                row.message,
-            )
-        )
-        count = len(self.waiting)
+            part.bytes += len(line)
+        else:
+            status = part.count(status)
+            if same_as is not None:
+                self.links.append((same_as, request_id))
+        waiting = self.waiting
+        waiting.append((request_id, self.job_id, part.id, row_key, digest, status, message))
+        count = len(waiting)
         # the clock is asked now and then: asking costs more than taking in a row
         late = not count % 64 and time.monotonic() - self.last_commit > COMMIT_SECONDS
-        if count >= COMMIT_ROWS or late:
+        if late or count >= COMMIT_ROWS:
             self.commit()
 
-    def start_part(self) -> None:
+    def start_part(self) -> _Part:
         """Finish the part before, and begin the next."""
         self.commit()
         number = self.part.number + 1 if self.part else 1
@@ -135,6 +139,7 @@ class _Writer:
                 self.conn, job_id=self.job_id, number=number, status="prepared", requests=0, bytes=0
             )
         self.part = _Part(part_id, number)
+        return self.part
 
     def commit(self) -> None:
         """Write what waits, and the part's figures, in one transaction."""
@@ -148,7 +153,7 @@ class _Writer:
                 self.part.id,
                 requests=self.part.requests,
                 bytes=self.part.bytes,
-                outcomes=json.dumps(self.part.outcomes),
+                outcomes=json.dumps(self.part.outcomes()),
             )
         self.waiting.clear()
         self.links.clear()

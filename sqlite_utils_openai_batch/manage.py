@@ -14,28 +14,14 @@ from .ceiling import again_most
 from .database import transaction
 from .errors import JobError, NotFound
 from .limits import limits_for
+from .outcome import STATUSES
 from .parameters import adapt
 from .settle import new_part
 from .states import CUT
 from .sync import open_batches
 
 #: What `retry` asks again unless told otherwise: everything that has no answer.
-FAILED = (
-    "http_error",
-    "api_error",
-    "expired",
-    "cancelled",
-    "missing",
-    "rejected",
-    "unrenderable",
-    "too_large",
-    "invalid_json",
-    "schema_violation",
-    "truncated",
-    "refused",
-    "content_filter",
-    "empty",
-)
+FAILED = tuple(status for status in STATUSES if status not in ("pending", "ok"))
 
 
 @dataclass(frozen=True)

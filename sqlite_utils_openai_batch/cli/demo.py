@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sqlite3
 import time
@@ -76,7 +77,7 @@ def arguments(db: str, rows: int) -> list[str]:
 def as_typed(db: str, rows: int) -> str:
     """The same job as one would type it."""
     words = " ".join(shlex.quote(word) for word in arguments(db, rows))
-    broken = words.replace(" --prompt", " \\\n    --prompt").replace(" --schema", " \\\n    --schema")
+    broken = re.sub(r" (--prompt|--schema)", r" \\\n    \1", words)
     return f"  sqlite-utils openai-batch run {broken}"
 
 

@@ -128,7 +128,8 @@ def pause_command(db: str, job: str) -> None:
         going = open_batches(conn, found.id)
         talk(f"Job {found.id} is paused: nothing more is sent.")
         if going:
-            talk(f"{counted(going, 'batch goes', 'batches go')} on; sync collects what they answer.")
+            batches = counted(going, "open batch", "open batches")
+            talk(f"{batches} will still answer; sync collects that.")
         talk(f"Go on with: sqlite-utils openai-batch submit {db} {found.id}")
 
 

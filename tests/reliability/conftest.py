@@ -70,7 +70,8 @@ def make_table(path: Path, rows: int = ROWS, journal: str = "DELETE") -> Path:
         conn.execute(f"PRAGMA journal_mode = {journal}")
         conn.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT)")
         conn.executemany(
-            "INSERT INTO notes VALUES (?, ?)", [(n, f"note number {n};") for n in range(1, rows + 1)]
+            "INSERT INTO notes VALUES (?, ?)",
+            [(n, f"note number {n};") for n in range(1, rows + 1)],
         )
         conn.commit()
     return path

@@ -161,9 +161,7 @@ def test_laptop_that_slept_through_its_lease(
     check_all_answered(db, rows=4)
 
 
-def test_two_live_batches_for_one_part(
-    zygote: Zygote, server: LocalServer, tmp_path: Path
-) -> None:
+def test_two_live_batches_for_one_part(zygote: Zygote, server: LocalServer, tmp_path: Path) -> None:
     """Sent by hand a second time: the older is kept, and both are recorded."""
     db = make_table(tmp_path / "notes.db", rows=4)
     prepare(zygote, db, server, "double")

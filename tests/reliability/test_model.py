@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +106,8 @@ class Machine(RuleBasedStateMachine):
             # Nobody waits in here: what is put off is due now.
             with transaction(conn):
                 conn.execute("UPDATE openai_batch_parts SET next_try_at = NULL")
-            try:
+            with suppress(Crash):
                 sync.one_pass(conn, store.list_jobs(conn), lambda _: self.provider)
-            except Crash:
-                pass
 
     @rule(call=st.sampled_from(CALLS), after=st.booleans())
     def die_soon(self, call: str, after: bool) -> None:

@@ -7,6 +7,7 @@ in asks for one run, one JSON line out says how it ended and how many points it 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -105,16 +106,11 @@ def child(order: dict[str, Any], points: Points, out: Path) -> None:
 
 def main() -> None:
     """Serve orders until stdin ends."""
-    import httpx2  # noqa: F401
-    import openai.resources.batches
-    import openai.resources.files  # noqa: F401
-    import openai.types  # noqa: F401
-
-    import sqlite_utils.cli
-    import sqlite_utils_openai_batch.places
-    import sqlite_utils_openai_batch.prepare
-    import sqlite_utils_openai_batch.sync  # noqa: F401
-
+    # Children are forked with all of this imported already.
+    for name in ("httpx2", "openai.types", "openai.resources.batches", "openai.resources.files",
+                 "sqlite_utils.cli", "sqlite_utils_openai_batch.places",
+                 "sqlite_utils_openai_batch.prepare", "sqlite_utils_openai_batch.sync"):  # fmt: skip
+        importlib.import_module(name)
     folder = Path(tempfile.mkdtemp())
     for number, line in enumerate(sys.stdin):
         order = json.loads(line)

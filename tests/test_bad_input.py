@@ -197,7 +197,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str, int]] = {
     ),
     "an output table that holds values": (
         ("notes", *ASK, "--output-table", "filled"),
-        "Column 'answer' of filled already holds values in 2 rows. Ask only rows without one with "
+        "Column 'answer' of filled already holds values in 1 row. Ask only rows without one with "
         "--missing, overwrite with --replace, or write elsewhere with --output, --prefix or "
         "--output-table.",
         1,
@@ -555,6 +555,7 @@ def test_submit_without_a_job(run: Any, library: Path) -> None:
     )
     for job in ("1", "2"):
         run("submit", library, "-y", job)
+    run("watch", library, "--poll", "0.05")
     assert run("submit", library, "-y", code=1).err == sentence
     assert run("submit", library, "-y", "2", code=1).err == (
         "Error: Job 2 is completed: only a prepared or paused job can be submitted. "

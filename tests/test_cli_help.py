@@ -30,7 +30,7 @@ def options() -> Iterator[tuple[str, click.Option]]:
 @pytest.mark.parametrize("name", GROUP.commands)
 def test_an_example_comes_before_the_options(name: str) -> None:
     text = shown(name)
-    example = re.search(r"\n  Example\b[^\n]*\n    \S[^\n]*", text)
+    example = re.search(r"\n  Examples?\b[^\n]*\n    \S[^\n]*", text)
     assert example, text
     heading = re.search(r"\n[A-Z][a-z ]+:\n", text)
     assert heading
@@ -39,7 +39,7 @@ def test_an_example_comes_before_the_options(name: str) -> None:
 
 @pytest.mark.parametrize("name", GROUP.commands)
 def test_examples_name_the_command_itself(name: str) -> None:
-    example = re.search(r"\n  Example\b[^\n]*\n((?:    [^\n]*\n)+)", shown(name))
+    example = re.search(r"\n  Examples?\b[^\n]*\n((?:    [^\n]*\n)+)", shown(name))
     assert example
     assert f"sqlite-utils openai-batch {name}" in example[1]
 
@@ -57,12 +57,14 @@ def test_every_option_says_what_it_does() -> None:
     assert silent == []
 
 
-def test_options_are_called_the_same_everywhere() -> None:
+QUESTIONS = [name for name, option in options() if "--prompt" in option.opts]
+
+
+def test_options_of_questions_mean_the_same_everywhere() -> None:
     helps: dict[str, set[str]] = {}
-    for _, option in options():
-        if "/" not in option.opts[-1]:
-            helps.setdefault(f"{option.opts} {option.section}" if hasattr(option, "section") else
-                             str(option.opts), set()).add(str(option.help))  # fmt: skip
+    for name, option in options():
+        if name in QUESTIONS and name != "try":
+            helps.setdefault(str(option.opts), set()).add(str(option.help))
     assert {opts: texts for opts, texts in helps.items() if len(texts) > 1} == {}
 
 
@@ -78,11 +80,11 @@ def test_the_group_lists_every_command_under_a_heading() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["run", "prepare", "preview"])
+@pytest.mark.parametrize("name", QUESTIONS)
 def test_the_options_of_a_question_stand_under_headings(name: str) -> None:
     headings = re.findall(r"^([A-Z][a-z ]+):$", shown(name), re.MULTILINE)
-    wanted = ["Rows", "Request", "Answers", "Limits", "Where it runs", "Options"]
-    assert [heading for heading in headings if heading in wanted] == wanted
+    wanted = ["Rows", "Request", "Answers", "Money", "Limits", "Where it runs", "Options"]
+    assert headings == [heading for heading in wanted if heading in headings]
 
 
 @pytest.mark.parametrize("name", [None, *GROUP.commands])

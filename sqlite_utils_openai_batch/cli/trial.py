@@ -16,7 +16,6 @@ from .framework import FAILED_REQUESTS, INTERRUPTED, Command, option, talk
 from .like import inherit
 from .money import check_may_send, check_model
 from .options import (
-    ANSWERS,
     ask_options,
     check_place,
     db_argument,
@@ -41,11 +40,11 @@ if TYPE_CHECKING:
 @click.command("try", cls=Command)
 @db_argument
 @table_argument
-@option("-n", "--count", type=click.IntRange(min=1), default=5, show_default=True, section=ANSWERS,
-        help="Rows to ask")  # fmt: skip
-@option("--save", metavar="NAME", section=ANSWERS,
-        help="Keep the answers, as a finished job of that name")  # fmt: skip
 @ask_options
+@option("-n", "--count", type=click.IntRange(min=1), default=5, show_default=True, metavar="N",
+        help="Rows to ask")  # fmt: skip
+@option("--save", metavar="NAME",
+        help="Keep the answers, as a finished job of that name")  # fmt: skip
 @yes_option
 def try_command(
     db: str, table: str | None, count: int, save: str | None, yes: bool, **options: Any

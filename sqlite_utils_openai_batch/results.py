@@ -8,13 +8,20 @@ from typing import Any
 
 from . import store
 from .errors import SourceError, UsageError
+from .making import fold
 from .nearest import listed, meant
 from .output import Output
+from .reading import weight
 from .schema import AnswerSchema
 from .source import Source, decode_key, reopen
+from .store import settling
 
+# Requests read together, at most; rows with images make it fewer.
 PAGE = 2_000
-STATUS_COLUMNS = ("status", "error")
+PAGE_BYTES = 8_000_000
+FIRST_PAGE = 100
+
+Row = tuple[Any, ...]
 
 
 class Results:
@@ -39,9 +46,11 @@ class Results:
         self.schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
         self.source = self.open_source()
         self.source_columns = self.shown_source_columns()
-        every = [*self.source_columns, *self.output.names, *STATUS_COLUMNS]
-        self.chosen = self.choose(every, columns)
-        self.headers = [every[index] for index in self.chosen]
+        self.every = self.all_headers()
+        self.chosen = self.choose(columns)
+        self.headers = [self.every[index] for index in self.chosen]
+        shown = set(self.chosen)
+        self.read = [name for n, name in enumerate(self.source_columns) if n in shown]
 
     def open_source(self) -> Source | None:
         """The source, or None where it is gone: the answers are still here."""
@@ -63,65 +72,86 @@ class Results:
         keys = list(self.job.keys)
         if self.source is None:
             return keys
-        written = {name.lower() for name in self.output.names}
-        columns = [name for name in self.source.columns if name.lower() not in written]
+        written = set()
+        if self.output.table is None and self.output.write:
+            written = {fold(name) for name in self.output.names}
+        columns = [name for name in self.source.columns if fold(name) not in written]
         return [key for key in keys if key not in columns] + columns
 
-    def choose(self, every: list[str], columns: Sequence[str]) -> list[int]:
+    def all_headers(self) -> list[str]:
+        """Every column, no two of one name: where the source has it, ours say whose they are."""
+        headers = list(self.source_columns)
+        taken = {fold(name) for name in headers}
+        for name in (*self.output.names, "status", "error"):
+            free = name
+            while fold(free) in taken:
+                free = f"batch_{free}"
+            taken.add(fold(free))
+            headers.append(free)
+        return headers
+
+    def choose(self, columns: Sequence[str]) -> list[int]:
         """Places of the columns wanted. Raises UsageError for one that isn't there."""
         if not columns:
-            return list(range(len(every)))
+            return list(range(len(self.every)))
         for column in columns:
-            if column not in every:
+            if column not in self.every:
                 raise UsageError(
                     f"No column '{column}' in the results of job {self.job.id}. "
-                    f"{meant(column, every)}Columns: {listed(every)}"
+                    f"{meant(column, self.every)}Columns: {listed(self.every)}"
                 )
-        return [every.index(column) for column in columns]
+        return [self.every.index(column) for column in columns]
 
     def close(self) -> None:
         """Drop what was read from a view or query."""
         if self.source is not None:
             self.source.close()
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
+    def count(self) -> int:
+        """How many rows there are, by the sums of the parts."""
+        counts = store.outcomes(store.list_parts(self.conn, self.job.id))
+        return sum(n for status, n in counts.items() if not self.status or status in self.status)
+
+    def lists(self) -> list[str]:
+        """The headers of answers that are lists, kept as JSON arrays."""
+        kinds = [column.kind for column in self.schema.columns] if self.schema else []
+        first = len(self.source_columns)
+        return [self.every[first + n] for n, kind in enumerate(kinds) if kind == "array"]
+
+    def rows(self) -> Iterator[Row]:
         """All rows, in the order in which they were asked."""
-        after = 0
-        while page := self.page(after):
+        first, last = settling.id_range(self.conn, self.job.id)
+        after, size = first - 1, FIRST_PAGE
+        while page := settling.results_page(self.conn, self.job.id, after, last, self.status, size):
             after = page[-1][0]
-            yield from self.joined(page)
+            joined = list(self.joined(page))
+            yield from joined
+            heavy = max(weight(joined), 1)
+            size = max(1, min(PAGE, 4 * size, PAGE_BYTES * size // heavy))
 
-    def page(self, after: int) -> list[tuple[Any, ...]]:
-        """The next requests: (id, row_key, status, answer, error)."""
-        condition, params = "", list(self.status)
-        if self.status:
-            condition = f" AND status IN ({', '.join('?' for _ in self.status)})"
-        return self.conn.execute(
-            "SELECT id, row_key, status, answer, coalesce(error_message, error_code) "
-            f"FROM openai_batch_requests WHERE job_id = ? AND id > ?{condition} "
-            "ORDER BY id LIMIT ?",
-            [self.job.id, after, *params, PAGE],
-        ).fetchall()
-
-    def joined(self, page: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    def joined(self, page: Sequence[Row]) -> Iterator[Row]:
         """A page of requests beside their source rows."""
-        keys = [row[1] for row in page]
-        found = self.source.fetch(self.source_columns, keys) if self.source else {}
+        found = self.source.fetch(self.read, [row[1] for row in page]) if self.source else {}
+        read = [self.source_columns.index(name) for name in self.read]
+        blank: list[Any] = [None] * len(self.source_columns)
         for _, row_key, status, answer, error in page:
-            row = found.get(row_key) or self.only_key(row_key)
-            whole = (*row, *self.answers(status, answer), status, error)
+            cells = blank.copy()
+            row = found.get(row_key)
+            for place, value in zip(read, row or self.only_key(row_key), strict=True):
+                cells[place] = value
+            whole = (*cells, *self.answers(status, answer), status, error)
             yield tuple(whole[index] for index in self.chosen)
 
-    def only_key(self, row_key: Any) -> tuple[Any, ...]:
+    def only_key(self, row_key: Any) -> Row:
         """The cells of a row that is gone: its key, and nothing else."""
         key = dict(zip(self.job.keys, decode_key(row_key, len(self.job.keys)), strict=True))
-        return tuple(key.get(column) for column in self.source_columns)
+        return tuple(key.get(column) for column in self.read)
 
-    def answers(self, status: str, answer: Any) -> tuple[Any, ...]:
+    def answers(self, status: str, answer: Any) -> Row:
         """The answer cells of one request."""
+        nothing = (None,) * len(self.output.names)
         if status != "ok":
-            return (None,) * len(self.output.names)
+            return nothing
         if self.schema is None:
             return (answer,)
-        checked = self.schema.check(answer)
-        return checked.values or (None,) * len(self.output.names)
+        return self.schema.check(answer).values or nothing

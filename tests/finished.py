@@ -29,7 +29,7 @@ def sent(conn: sqlite3.Connection, table: str | None = None, **ask: Any) -> stor
             plan,
             uid=store.new_uid(),
             provider="openai",
-            base_url=None,
+            base_url="https://api.openai.com/v1",
             account=None,
             settings={},
         )

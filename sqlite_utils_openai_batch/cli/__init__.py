@@ -10,10 +10,11 @@ from .demo import demo_command
 from .files import export_requests_command
 from .follow import submit_command, sync_command, watch_command
 from .framework import Group
-from .look import jobs_command, results_command, show_command
+from .look import jobs_command, show_command
 from .manage import cancel_command, delete_command, pause_command, retry_command
 from .mend import apply_command, revert_command
 from .serve import serve
+from .take import report_command, results_command
 from .trial import try_command
 
 
@@ -23,7 +24,7 @@ class OpenAIBatchGroup(Group):
     sections = (
         ("Ask", ("run", "preview", "try", "prepare", "submit")),
         ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
-        ("Take away", ("results",)),
+        ("Take away", ("results", "report")),
         ("Mend", ("retry", "apply", "revert", "delete")),
         ("Files", ("export-requests",)),
         ("Local", ("serve", "demo")),
@@ -58,6 +59,7 @@ for command in (
     pause_command,
     cancel_command,
     results_command,
+    report_command,
     retry_command,
     apply_command,
     revert_command,

@@ -1,4 +1,4 @@
-"""`jobs`, `show` and `results`: they read, and change nothing."""
+"""`jobs` and `show`, and how rows are printed: they read, and change nothing."""
 
 from __future__ import annotations
 
@@ -120,39 +120,6 @@ def show_command(db: str, job: str | None, log: bool) -> None:
                 db,
             )
         )
-
-
-@click.command("results", cls=Command)
-@db_argument
-@job_argument
-@option("--status", multiple=True, metavar="STATUS", help="Only this outcome, repeatable")
-@option("-c", "--column", "columns", multiple=True, help="Only this column, repeatable")
-@output_options  # type: ignore[untyped-decorator]
-def results_command(
-    db: str, job: str | None, status: Sequence[str], columns: Sequence[str], **formats: Any
-) -> None:
-    """Print the rows of a job with their answers, status and error.
-
-    \b
-    Example:
-      sqlite-utils openai-batch results movies.db 3 --csv > answers.csv
-    """
-    from contextlib import closing
-
-    from .. import store
-    from ..database import connect
-    from ..errors import UsageError
-    from ..outcome import STATUSES
-    from ..results import Results
-
-    for wanted in status:
-        if wanted not in STATUSES:
-            raise UsageError(f"No outcome is called '{wanted}'. There are: {', '.join(STATUSES)}")
-    with closing(connect(db)) as conn:
-        store.check_version(conn)
-        found = store.find_job(conn, job, db)
-        with closing(Results(conn, found, status=status, columns=columns)) as results:
-            write_rows(results.headers, results.rows(), formats)
 
 
 def any_format(formats: dict[str, Any]) -> bool:

@@ -155,3 +155,75 @@ def shift_outcomes(conn: sqlite3.Connection, part_id: int, change: Mapping[str, 
         "UPDATE openai_batch_parts SET outcomes = ? WHERE id = ?",
         [json.dumps({status: count for status, count in counts.items() if count}), part_id],
     )
+
+
+def id_range(conn: sqlite3.Connection, job_id: int) -> tuple[int, int]:
+    """The first and the last id of a job's requests; (1, 0) where it has none."""
+    first, last = conn.execute(
+        "SELECT min(id), max(id) FROM openai_batch_requests WHERE job_id = ?", [job_id]
+    ).fetchone()
+    return (1, 0) if first is None else (first, last)
+
+
+def results_page(
+    conn: sqlite3.Connection,
+    job_id: int,
+    after: int,
+    last: int,
+    statuses: Sequence[str],
+    size: int,
+) -> list[tuple[Any, ...]]:
+    """The next requests of a job up to an id, with one of some outcomes (none given: any).
+
+    Each is (id, row_key, status, answer, error).
+    """
+    # The + keeps SQLite on its walk along the ids: another index would mean a sort for each page.
+    chosen = f" AND +status IN ({', '.join('?' * len(statuses))})" if statuses else ""
+    return conn.execute(
+        "SELECT id, row_key, status, answer, "
+        "CASE WHEN status <> 'ok' THEN coalesce(error_message, error_code) END "
+        "FROM openai_batch_requests "
+        f"WHERE id > ? AND id <= ? AND +job_id = ?{chosen} ORDER BY id LIMIT ?",
+        [after, last, job_id, *statuses, size],
+    ).fetchall()
+
+
+def models(conn: sqlite3.Connection, job_id: int) -> list[tuple[str, int]]:
+    """The models that answered a job, as the provider names them, and how many requests each."""
+    return conn.execute(
+        "SELECT model, count(*) FROM openai_batch_requests WHERE job_id = ? "
+        "AND model IS NOT NULL GROUP BY model ORDER BY count(*) DESC, model",
+        [job_id],
+    ).fetchall()
+
+
+def failures(
+    conn: sqlite3.Connection, job_id: int, most: int = 20
+) -> list[tuple[str, str | None, int]]:
+    """The commonest reasons why requests failed: (outcome, message, requests)."""
+    return conn.execute(
+        "SELECT status, coalesce(error_message, error_code), count(*) "
+        "FROM openai_batch_requests WHERE job_id = ? AND status NOT IN ('pending', 'ok') "
+        "GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT ?",
+        [job_id, most],
+    ).fetchall()
+
+
+def notes(conn: sqlite3.Connection, job_id: int) -> list[tuple[str, int]]:
+    """What was forgiven in answers that are ok, and in how many."""
+    return conn.execute(
+        "SELECT error_message, count(*) FROM openai_batch_requests WHERE job_id = ? "
+        "AND status = 'ok' AND error_message IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1",
+        [job_id],
+    ).fetchall()
+
+
+def write_statuses(conn: sqlite3.Connection, job_id: int) -> dict[str, int]:
+    """What became of the answers of a job when they were written, by write status."""
+    return dict(
+        conn.execute(
+            "SELECT write_status, count(*) FROM openai_batch_requests WHERE job_id = ? "
+            "AND write_status IS NOT NULL GROUP BY write_status",
+            [job_id],
+        ).fetchall()
+    )

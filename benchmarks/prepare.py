@@ -223,10 +223,10 @@ def compare(rows: int, python: str, again: int) -> None:
                 try:
                     chosen = python if way == "pandas" else sys.executable
                     runs.append(run(chosen, "--way", way, "--folder", name))
-                except subprocess.CalledProcessError as error:
+                except (subprocess.CalledProcessError, FileNotFoundError):
                     if way != "pandas":
                         raise
-                    print(f"| {way} | not measured: {error.stderr.splitlines()[-1]} | | | | |")
+                    print(f"| {way} | not there: name a Python that has it by --pandas | | | | |")
                     break
             if not runs:
                 continue

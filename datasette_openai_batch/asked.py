@@ -17,6 +17,7 @@ from sqlite_utils_openai_batch.store import Job
 
 from .headline import COMMAND
 from .jobs import Opened
+from .words import host
 
 _PLACEHOLDER = re.compile(r"(\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\})", re.DOTALL)
 
@@ -109,8 +110,17 @@ def _message(name: str, message: Any) -> Iterator[tuple[str, str]]:
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, dict) and isinstance(part.get("text"), str):
             yield role, part["text"]
+        elif isinstance(part, dict) and (address := _image(part)) is not None:
+            yield f"{role}, image", address
         else:
             yield role, shown(part)
+
+
+def _image(part: Mapping[str, Any]) -> str | None:
+    """The address of an image in a message, as chat completions or responses write it."""
+    image = part.get("image_url")
+    address = image.get("url") if isinstance(image, dict) else image
+    return address if isinstance(address, str) else None
 
 
 def parameters(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -201,6 +211,8 @@ def _source_options(file: str, job: Job) -> Iterator[str]:
         yield from ("--blanks", job.settings["blanks"])
     if job.provider == "local":
         yield "--local"
+    elif job.base_url and host(job) != "api.openai.com":
+        yield from ("--base-url", job.base_url)
 
 
 def _plain(body: Mapping[str, Any]) -> tuple[str | None, str, dict[str, Any]] | None:

@@ -68,7 +68,8 @@ def waits(job: Job, parts: Sequence[PartHead]) -> str | None:
     unsent = sum(part.status == "prepared" for part in parts)
     pieces = []
     if there:
-        pieces.append(f"{counted(there, 'part')} with {words.provider(job)}")
+        where = "under way" if words.is_own_server(job) else f"with {words.provider(job)}"
+        pieces.append(f"{counted(there, 'part')} {where}")
     if unsent:
         pieces.append(f"{counted(unsent, 'part')} not sent yet")
     if not pieces:

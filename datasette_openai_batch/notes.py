@@ -140,7 +140,8 @@ def typed_key(
 
 def _said(job: Job, row: sqlite3.Row) -> str:
     if row["status"] != "ok":
-        return f", {row['error_message']}" if row["error_message"] else ""
+        message = words.cut(str(row["error_message"] or ""), 200).rstrip(".")
+        return f", {message}" if message else ""
     output = Output.from_json(job.output)
     cells = answer_reader(job)("ok", row["answer"])
     pairs = [

@@ -189,7 +189,7 @@ def status(job: Job, parts: Collection[str], outcomes: Mapping[str, int]) -> str
 
 def _waiting(job: Job, parts: Collection[str]) -> str:
     if WITH_PROVIDER.intersection(parts):
-        return f"waiting for {provider(job)}"
+        return "running on this machine" if is_own_server(job) else f"waiting for {provider(job)}"
     if "prepared" in parts:
         return "waiting to send"
     return "collecting answers"

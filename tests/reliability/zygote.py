@@ -107,9 +107,9 @@ def child(order: dict[str, Any], points: Points, out: Path) -> None:
 def main() -> None:
     """Serve orders until stdin ends."""
     # Children are forked with all of this imported already.
-    for name in ("httpx2", "openai.types", "openai.resources.batches", "openai.resources.files",
-                 "sqlite_utils.cli", "sqlite_utils_openai_batch.places",
-                 "sqlite_utils_openai_batch.prepare", "sqlite_utils_openai_batch.sync"):  # fmt: skip
+    package = "sqlite_utils_openai_batch"
+    clients = ("httpx2", "openai.types", "openai.resources.batches", "openai.resources.files")
+    for name in (*clients, "sqlite_utils.cli", f"{package}.places", f"{package}.sync"):
         importlib.import_module(name)
     folder = Path(tempfile.mkdtemp())
     for number, line in enumerate(sys.stdin):

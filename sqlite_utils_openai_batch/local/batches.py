@@ -10,7 +10,7 @@ import orjson
 
 from .files import check_expiry, new_file_id, page_limit
 from .lines import batch_url
-from .replies import APIError, invalid_type, invalid_value, missing, no_batch
+from .replies import APIError, invalid_type, invalid_value, missing, no_batch, rate_limited
 from .settings import DAY, ENDPOINTS, Clock, ServerLimits
 from .store import BatchRecord, Store
 
@@ -59,13 +59,7 @@ class Batches:
         most = self._limits.creates_per_hour
         if self._store.batches_since(owner, self._clock.now() - 3600) >= most:
             message = f"Rate limit reached: at most {most} batches per hour can be created."
-            raise APIError(
-                429,
-                message,
-                type="rate_limit_error",
-                code="rate_limit_exceeded",
-                headers={"retry-after": "60"},
-            )
+            raise rate_limited(message, 60)
 
     def get(self, owner: str, batch_id: str) -> BatchRecord:
         """Return a batch of this owner; APIError 404 when there is none."""

@@ -7,15 +7,17 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from .keys import check_key, given_key
-from .replies import APIError
+from .replies import APIError, rate_limited
 from .settings import ORGANIZATION
 
 if TYPE_CHECKING:
     from .service import Service
+
+REPLY_LATER = ("slow", "slow-list")
 
 Handler = Callable[[Request, str], Awaitable[Response]]
 """Takes a request and the fingerprint of its key; notes for the journal go to `state.detail`."""
@@ -47,6 +49,9 @@ class Gate:
             response = await self._attempt(operation, handler, request, owner or "")
         except APIError as error:
             response = error.response()
+        except ClientDisconnect:  # whoever asked has gone; nobody will read this
+            response = APIError(400, "The request was broken off.").response()
+            request.state.detail["reply_lost"] = True
         lost = request.state.detail.pop("reply_lost", False)
         service.store.add_journal(
             at=at,
@@ -72,15 +77,16 @@ class Gate:
         request.state.detail["reply_lost"] = True
 
     async def _before(self, operation: str, request: Request) -> None:
-        for name in ("slow", f"slow-{operation}" if operation == "list" else ""):
-            if slow := self._faults.strike(name):
+        """Let the faults strike that keep a request from its handler."""
+        for name in ("slow", f"slow-{operation}"):
+            if name in REPLY_LATER and (slow := self._faults.strike(name)):
                 await asyncio.sleep(slow.argument)
         for name in ("server-error", f"{operation}-error"):
             if struck := self._faults.strike(name):
                 message = "The server had an error while processing your request. Sorry about that!"
                 raise APIError(struck.argument, message, type="server_error")
         if struck := self._faults.strike("rate-limit"):
-            raise rate_limit(struck.argument)
+            raise rate_limited("Rate limit reached. Please try again later.", struck.argument)
         if operation == "list" and self._faults.strike("no-list"):
             raise APIError(404, f"Invalid URL ({request.method} {request.url.path})")
         if operation == "create":
@@ -101,17 +107,6 @@ class Gate:
             break
         await self._lose(request)
         raise APIError(400, "The upload was broken off.")
-
-
-def rate_limit(seconds: int) -> APIError:
-    """Too many requests; `seconds` is what Retry-After says."""
-    return APIError(
-        429,
-        "Rate limit reached. Please try again later.",
-        type="rate_limit_error",
-        code="rate_limit_exceeded",
-        headers={"retry-after": str(seconds)},
-    )
 
 
 def _signed(response: Response) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import threading
@@ -19,6 +20,15 @@ TOGETHER = 2
 """Requests at a time."""
 
 MOST_THREADS = 4
+
+
+def require() -> None:
+    """See that the extra `local` is installed, without loading it; else ConfigurationError."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise ConfigurationError(
+            "The demo model needs llama.cpp: pip install 'sqlite-utils-openai-batch[local]'."
+            " Without it: --simulate makes answers up, --upstream URL asks a model server."
+        )
 
 
 class Reply:
@@ -55,13 +65,9 @@ def grammar(schema: Mapping[str, Any]) -> str:
 
 def load(weights: Path, *, for_embeddings: bool) -> Any:
     """Load the model; raises ConfigurationError without the extra `local`."""
-    try:
-        import xllamacpp
-    except ImportError as error:
-        raise ConfigurationError(
-            "The demo model needs llama.cpp: pip install 'sqlite-utils-openai-batch[local]'."
-            " Without it: --simulate makes answers up, --upstream URL asks a model server."
-        ) from error
+    require()
+    import xllamacpp
+
     params = xllamacpp.CommonParams()
     params.model.path = str(weights)
     params.n_parallel = TOGETHER

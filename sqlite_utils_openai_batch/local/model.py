@@ -17,7 +17,7 @@ from typing import Any
 from .answers import Answer, NoAnswer, api_error
 from .bodies import refused
 from .grammar import bounded, in_words
-from .llama import CONTEXT_TOKENS, TOGETHER, Reply, grammar, load
+from .llama import CONTEXT_TOKENS, TOGETHER, Reply, grammar, load, require
 from .shapes import (
     answer_body,
     asked_limit,
@@ -47,14 +47,15 @@ class ModelAnswerer:
     """Answers with the small model, two requests at a time.
 
     Weights and model load at the first request. `progress` hears of the download. Raises
-    ConfigurationError (from `load`, which `answer` calls as well) without the `local` extra, or
-    when the weights can't be had.
+    ConfigurationError at once without the extra `local`, and from `load` (which `answer` calls as
+    well) when the weights can't be had.
     """
 
     label = f"{MODEL_NAME} on this machine"
     concurrency = TOGETHER
 
     def __init__(self, progress: Progress | None = None) -> None:
+        require()
         self._progress = progress
         self._loading = threading.Lock()
         self._servers: dict[bool, Any] = {}

@@ -71,6 +71,17 @@ def json_type(value: Any) -> str:
     return names.get(type(value), "something else")
 
 
+def rate_limited(message: str, seconds: int) -> APIError:
+    """Too many requests; `seconds` is what Retry-After says."""
+    return APIError(
+        429,
+        message,
+        type="rate_limit_error",
+        code="rate_limit_exceeded",
+        headers={"retry-after": str(seconds)},
+    )
+
+
 def no_file(file_id: str) -> APIError:
     """There is no such file, or it is another key's."""
     message = f"No such File object: {file_id}"

@@ -85,8 +85,9 @@ class Runner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _guarded(self, batch_id: str) -> None:
+        run = self._runs[batch_id]
         try:
-            await self._run(self._runs[batch_id])
+            await self._run(run)
         except OpenAIBatchError as error:
             self._fail(batch_id, [batch_error("server_error", str(error))])
         except Exception as error:  # noqa: BLE001  else the batch would stay open for ever
@@ -94,7 +95,8 @@ class Runner:
             message = f"The local server failed: {error!r}."
             self._fail(batch_id, [batch_error("server_error", message)])
         finally:
-            self._runs.pop(batch_id, None)
+            del self._runs[batch_id]
+        self._ended(run.batch)
 
     async def _run(self, run: Run) -> None:
         if run.batch.status == "validating":
@@ -106,7 +108,6 @@ class Runner:
             await run.hold(status)
         if run.batch.is_open:
             await asyncio.to_thread(self._finisher.finish, run)
-        self._ended(run.batch)
 
     # validating
 

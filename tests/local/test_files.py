@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
+import time
 from typing import Any
 
 import openai
@@ -167,7 +169,7 @@ def test_too_large_file_leaves_nothing_behind(serve_with: Serve, tmp_path: objec
     [
         ("../../etc/passwd", "passwd"),
         ("..\\..\\windows\\system.ini", "system.ini"),
-        ("/tmp/x.jsonl", "x.jsonl"),
+        ("/var/x.jsonl", "x.jsonl"),
         ("..", ".."),
     ],
 )
@@ -225,3 +227,23 @@ def test_large_upload_is_streamed_to_disk(bench: Bench) -> None:
         for chunk in reply.iter_bytes():
             digest.update(chunk)
     assert digest.digest() == hashlib.sha256(content).digest()
+
+
+def test_upload_that_its_sender_breaks_off(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    host, port = bench.server.base_url.removeprefix("http://").removesuffix("/v1").split(":")
+    whole = form(('name="purpose"', b"batch"), ('name="file"; filename="a.jsonl"', LINE * 1000))
+    head = (
+        f"POST /v1/files HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {bench.server.key}\r\n"
+        f"content-type: multipart/form-data; boundary=x\r\ncontent-length: {len(whole)}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head.encode() + whole[: len(whole) // 2])
+    deadline = time.monotonic() + 30
+    while not bench.server.journal():
+        assert time.monotonic() < deadline
+    [entry] = bench.server.journal()
+    assert (entry["method"], entry["path"], entry["status"]) == ("POST", "/v1/files", None)
+    root = bench.server.state_dir
+    assert root and list((root / "incoming").iterdir()) == []
+    assert list(bench.client.files.list()) == []
+    assert capfd.readouterr() == ("", "")

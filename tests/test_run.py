@@ -18,7 +18,7 @@ ASK = ("--prompt", "Say: {{ text }}")
 def steady(text: str) -> str:
     """A screen without what differs from run to run: times, random ids, free bytes."""
     text = re.sub(r"\b(?:\d+ h )?\d+(?:\.\d)? (?:s|min)\b", "TIME", text)
-    text = re.sub(r"today \d\d:\d\d", "today NOW", text)
+    text = re.sub(r"\b\d\d:\d\d\b(?!\d|/)", "NOW", text)
     text = re.sub(r"batch_[0-9a-f]+", "batch_ID", text)
     text = re.sub(r"answer to [a-z0-9]+-", "answer to JOB-", text)
     text = re.sub(r"127\.0\.0\.1:\d+", "HOST", text)
@@ -28,6 +28,23 @@ def steady(text: str) -> str:
 def ending(text: str) -> str:
     """What `run` or `watch` says at the end, without the progress before it."""
     return steady(text[text.index("Done in ") :])
+
+
+def test_times_are_short() -> None:
+    from sqlite_utils_openai_batch.cli.text import when, when_later
+
+    last_year, first, second, next_day = (
+        f"{day}T{time}:00.000Z"
+        for day, time in (
+            ("2019-11-20", "12:00"), ("2020-11-20", "12:02"), ("2020-11-20", "12:41"),
+            ("2020-11-22", "12:00"),
+        )
+    )  # fmt: skip
+    assert when(last_year) == "20 Nov 2019"
+    assert re.fullmatch(r"\d\d:\d\d", when_later(second, first))
+    assert when_later(next_day, first) == "22 Nov 2020"
+    assert when_later(second, None) == when(second)
+    assert (when(None), when_later(None, first)) == ("-", "-")
 
 
 def asked(answer: str) -> str:
@@ -534,7 +551,7 @@ def test_show(run: Any, finished: Any) -> None:
         "Model     gpt-4o-mini, answered by gpt-4o-mini-simulated\n"
         "Tokens    47 in · 75 out\n"
         "Cost      none (own server)\n"
-        "Time      today NOW → today NOW, last checked today NOW\n"
+        "Time      today NOW → NOW, last checked NOW\n"
         "Parts      1  batch_ID  completed  7 requests  TIME\n"
         "Next      sqlite-utils openai-batch results data.db 1 --csv > answers.csv\n"
     )

@@ -66,6 +66,15 @@ def when(at: str | None) -> str:
     return f"{local.day} {local:%b %Y}"
 
 
+def when_later(at: str | None, first: str | None) -> str:
+    """A time that stands after another: without the day where that is the same."""
+    if not at or not first:
+        return when(at)
+    local = clock.parse(at).astimezone()
+    same_day = local.date() == clock.parse(first).astimezone().date()
+    return f"{local:%H:%M}" if same_day else when(at)
+
+
 def host_words(job: Job) -> str:
     """Who answers a job, for a sentence."""
     from ..api import host_of
@@ -253,8 +262,9 @@ def time_line(job: Job) -> str:
     """From when to when, and how fresh that is."""
     if job.submitted_at is None:
         return f"prepared {when(job.created_at)}, not sent"
-    end = when(job.finished_at) if job.finished_at else "…"
-    checked = f", last checked {when(job.checked_at)}" if job.checked_at else ""
+    end = when_later(job.finished_at, job.submitted_at) if job.finished_at else "…"
+    seen = when_later(job.checked_at, job.submitted_at)
+    checked = f", last checked {seen}" if job.checked_at else ""
     return f"{when(job.submitted_at)} → {end}{checked}"
 
 

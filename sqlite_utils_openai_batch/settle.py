@@ -130,7 +130,7 @@ def why_nothing_ran(conn: sqlite3.Connection, job_id: int) -> str:
     kinds = []
     for status, count in counts.items():
         message, _ = examples.get(status, (None, []))
-        kinds.append(f"{count:,} {status}" + (f": {message}" if message else ""))
+        kinds.append(f"{count:,} {status}" + (f": {message.rstrip('.')}" if message else ""))
     rows = sum(counts.values())
     of_rows = "its only row could not" if rows == 1 else f"none of its {rows:,} rows could"
     return f"{of_rows} be asked ({'; '.join(kinds)})"

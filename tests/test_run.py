@@ -136,6 +136,17 @@ def test_when_no_row_fits_nothing_is_sent(run: Any, notes: Any, rows: Any, serve
     assert rows(notes, "SELECT status, requests FROM openai_batch_jobs") == [("failed", 12)]
 
 
+def test_a_failed_job_ends_with_one_full_stop(run: Any, database: Any) -> None:
+    db = database(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, text);INSERT INTO t VALUES (1, x'89504e47');"
+    )
+    said = run("run", db, "t", *ASK, *run.there, code=3)
+    assert said.err.splitlines()[0] == (
+        "Job 1 failed: its only row could not be asked "
+        "(1 unrenderable: text holds a BLOB, which has no place in text)."
+    )
+
+
 FAILING = (
     "CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT);"
     "INSERT INTO t VALUES (1, 'one'), (2, 'two [refuse]'), (3, 'three [http 400]'),"

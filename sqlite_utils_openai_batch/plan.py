@@ -33,6 +33,7 @@ from .source import Source, open_source
 from .template import Renderer, Template
 
 DEFAULT_MODEL = "gpt-4o-mini"
+EMBEDDING_MODEL = "text-embedding-3-small"
 # Characters of a page: beside an emoji each takes four bytes, and two pages may be held at once.
 PAGE_BYTES = 1_000_000
 BLANKS = ("skip", "send", "error")
@@ -127,7 +128,8 @@ def text_or_file(value: str | None) -> str | None:
     try:
         file = Path(value)
         if file.is_file():
-            return file.read_text(encoding="utf-8")
+            # The line end that editors put last is no part of a prompt.
+            return file.read_text(encoding="utf-8").removesuffix("\n")
     except (OSError, ValueError):
         # A prompt may well be no possible file name.
         return value
@@ -158,6 +160,8 @@ def settle(conn: sqlite3.Connection, ask: Ask, *, default_model: str = DEFAULT_M
 def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_model: str) -> Plan:
     """The rest of `settle`, once there is a source."""
     schema = AnswerSchema.load(ask.schema) if ask.schema else None
+    if ask.endpoint == EMBEDDINGS and default_model == DEFAULT_MODEL:
+        default_model = EMBEDDING_MODEL
     body = whole_body(ask, source, schema, default_model)
     template = Template(body, ask.endpoint)
     output = plan_output(

@@ -355,7 +355,7 @@ def test_prompt_and_system_from_files(run: Any, notes: Any, tmp_path: Any) -> No
     (tmp_path / "ask.txt").write_text("Ünï {{ text }}\n", encoding="utf-8")
     (tmp_path / "codebook.md").write_text("# Codes\n", encoding="utf-8")
     body = request_of(run, notes, "notes", "--prompt", "ask.txt", "-s", "codebook.md")["body"]
-    assert [message["content"] for message in body["messages"]] == ["# Codes\n", "Ünï note 1\n"]
+    assert [message["content"] for message in body["messages"]] == ["# Codes", "Ünï note 1"]
 
 
 def test_what_previews_is_what_is_sent(run: Any, notes: Any, server: Any) -> None:

@@ -77,7 +77,7 @@ row_options = together(
 )  # fmt: skip
 
 request_options = together(
-    option("-m", "--model", section=REQUEST, help="Model to ask  [default: gpt-4o-mini]"),
+    option("-m", "--model", section=REQUEST, help="Model to ask  [default: gpt-4o-mini, for embeddings text-embedding-3-small]"),
     option("-s", "--system", metavar="TEXT|FILE", section=REQUEST, help="System prompt"),
     option("--prompt", metavar="TEXT|FILE", section=REQUEST,
            help="What to ask of each row: '{{ title }}: {{ overview }}'"),

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from datasette import Forbidden, NotFound
+from datasette.utils.asgi import Base400
 
 from sqlite_utils_openai_batch.output import Output
 from sqlite_utils_openai_batch.store import Job
@@ -74,14 +75,20 @@ class Opened:
         return words.status(self.job, {part.status for part in self.parts}, self.outcomes)
 
 
+class Unavailable(Base400):  # type: ignore[misc]
+    """The database can't be read as it is now; the message says why."""
+
+    status = 503
+
+
 async def open_job(datasette: Any, db: Any, actor: Any, job_id: int) -> Opened:
     """The job of that id.
 
-    Raises NotFound where there is none or its tables can't be read, Forbidden where the actor
-    may not see a table that it reads or writes.
+    Raises NotFound where there is none, Forbidden where the actor may not see a table that it
+    reads or writes, Unavailable where the database can't be read as it is.
     """
     if trouble := await db.execute_fn(queries.trouble):
-        raise NotFound(trouble.sentence)
+        raise Unavailable(trouble.sentence)
     heads = {head.id: head for head in await db.execute_fn(queries.heads)}
     if job_id not in heads:
         raise NotFound(f"No job {job_id} in {db.name}.")

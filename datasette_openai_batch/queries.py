@@ -50,16 +50,18 @@ class Trouble:
 
 def trouble(conn: sqlite3.Connection) -> Trouble | None:
     """What keeps the jobs of this database from being shown; None where nothing does."""
-    if not store.exists(conn):
-        return None
     try:
+        if not store.exists(conn):
+            return None
         store.check_version(conn)
         applied = store.rows(
             conn, "SELECT name FROM _sqlite_migrations WHERE migration_set = 'openai_batch'"
         )
     except DatabaseError as error:
         return Trouble(str(error))
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            return _trouble_of_file(error)
         applied = []
     missing = {migration.name for migration in migrations._migrations} - {
         row["name"] for row in applied
@@ -71,6 +73,22 @@ def trouble(conn: sqlite3.Connection) -> Trouble | None:
             outdated=True,
         )
     return None
+
+
+def _trouble_of_file(error: sqlite3.OperationalError) -> Trouble:
+    """What it means that a file can't be read just now. Raises what is another matter."""
+    if "readonly" in str(error):
+        # A journal that a killed writer left can only be rolled back by one who may write.
+        return Trouble(
+            "A program was stopped in the middle of a write to this database. "
+            "Any command that writes puts it right:",
+            outdated=True,
+        )
+    if "locked" in str(error):
+        return Trouble(
+            "Another program has been writing to this database for seconds. Try again in a moment."
+        )
+    raise error
 
 
 def heads(conn: sqlite3.Connection) -> list[Head]:

@@ -12,6 +12,7 @@ import base64
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -138,7 +139,7 @@ def finished_jobs(db: Path) -> None:
 @contextmanager
 def running_job(db: Path, base: str) -> Iterator[None]:
     """A job that is a third done while the body runs."""
-    with simulator("--rate", "12") as said:
+    with simulator("--rate", "4") as said:
         run(
             db,
             "movies",
@@ -151,7 +152,8 @@ def running_job(db: Path, base: str) -> Iterator[None]:
             until(lambda: answered(f"{base}/4.json") > 30, "30 answers")
             yield
         finally:
-            watch.terminate()
+            # As Ctrl-C does it: between two transactions.
+            watch.send_signal(signal.SIGINT)
             watch.wait(20)
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import job_data
 import pytest
-from serving import fetch
+from serving import IS_1_0, fetch
+
+from datasette_openai_batch import queries
 
 ADDRESSES = ("", "/1", "/1.json", "/1.csv", "/1.xlsx", "/1.jsonl", "/1/report", "/2", "/3")
 
@@ -111,3 +113,52 @@ def test_a_job_that_is_being_prepared(serve, page, db: Path) -> None:
     datasette = serve(db)
     assert "being prepared" in page(datasette, "/films/-/openai-batch")
     all_answer(datasette)
+
+
+@pytest.mark.skipif(IS_1_0, reason="Datasette 1.0 itself doesn't start over such a file")
+def test_a_write_that_was_cut_off(serve, page, db: Path, tmp_path: Path) -> None:
+    conn = job_data.connect(db)
+    conn.execute("PRAGMA cache_size = 1")
+    conn.execute("BEGIN IMMEDIATE")
+    conn.execute("UPDATE movies SET overview = hex(zeroblob(20000))")
+    killed = tmp_path / "killed" / "films.db"
+    killed.parent.mkdir()
+    for suffix in ("", "-journal"):
+        killed.with_name(f"films.db{suffix}").write_bytes(
+            db.with_name(f"films.db{suffix}").read_bytes()
+        )
+    conn.execute("ROLLBACK")
+    conn.close()
+    datasette = serve(killed)
+    for address in ("", "/1"):
+        html = page(datasette, f"/films/-/openai-batch{address}")
+        assert "stopped in the middle of a write" in html
+        assert "sqlite-utils openai-batch sync films.db" in html
+    for address in ("/1.json", "/1.csv"):
+        assert fetch(datasette, f"/films/-/openai-batch{address}").status_code == 503
+    sqlite3.connect(killed).execute("SELECT 1 FROM movies").connection.close()
+    all_answer(datasette)
+
+
+def test_a_file_that_is_locked_for_long(serve, page, db: Path, monkeypatch) -> None:
+    datasette = serve(db)
+    page(datasette, "/films/-/openai-batch/1")
+    conn = job_data.connect(db)
+    conn.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(
+        "datasette_openai_batch.queries.store.exists", impatient(queries.store.exists)
+    )
+    html = page(datasette, "/films/-/openai-batch/1")
+    conn.execute("ROLLBACK")
+    conn.close()
+    assert "Another program has been writing to this database" in html
+
+
+def impatient(function):
+    """The same function, for those who don't want to wait five seconds for a lock."""
+
+    def call(conn: sqlite3.Connection):
+        conn.execute("PRAGMA busy_timeout = 10")
+        return function(conn)
+
+    return call

@@ -346,6 +346,6 @@ def refuse_unfinished_twin(conn: sqlite3.Connection, plan: Plan, path: str) -> N
             step = "submit" if job.approved_at is None else "watch"
             raise JobError(
                 f"Job {job.id} asks the same of {job.source or 'the same query'} and isn't "
-                f"finished ({job.status}). Go on with: "
-                f"sqlite-utils openai-batch {step} {shlex.quote(path)} {job.id} (or ask once more with --new)"
+                f"finished ({job.status}). Go on with: sqlite-utils openai-batch {step} "
+                f"{shlex.quote(path)} {job.id} (or ask once more with --new)"
             )

@@ -55,7 +55,8 @@ reuse_option = option(
 )
 
 row_options = together(
-    option("--sql", metavar="QUERY", section=ROWS, help="Ask about the rows of a query, not a table"),
+    option("--sql", metavar="QUERY", section=ROWS,
+           help="Ask about the rows of a query, not a table"),
     option("--pk", multiple=True, metavar="COLUMN", section=ROWS,
            help="Key column of a view or query, repeatable"),
     option("--where", metavar="EXPR", section=ROWS, help="Only rows for which this holds"),
@@ -77,7 +78,8 @@ row_options = together(
 )  # fmt: skip
 
 request_options = together(
-    option("-m", "--model", section=REQUEST, help="Model to ask  [default: gpt-4o-mini, for embeddings text-embedding-3-small]"),
+    option("-m", "--model", section=REQUEST,
+           help="Model to ask  [default: gpt-4o-mini; for embeddings text-embedding-3-small]"),
     option("-s", "--system", metavar="TEXT|FILE", section=REQUEST, help="System prompt"),
     option("--prompt", metavar="TEXT|FILE", section=REQUEST,
            help="What to ask of each row: '{{ title }}: {{ overview }}'"),

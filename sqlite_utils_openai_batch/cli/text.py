@@ -290,9 +290,7 @@ def part_lines(parts: Sequence[Part]) -> list[str]:
     return lines
 
 
-def next_lines(
-    job: Job, parts: Sequence[Part], counts: dict[str, int], path: str
-) -> list[str]:
+def next_lines(job: Job, parts: Sequence[Part], counts: dict[str, int], path: str) -> list[str]:
     """The commands that one would want now."""
     db = shlex.quote(path)
     if job.status == "prepared":
@@ -509,9 +507,10 @@ def stopped_sentence(job: Job, parts: Sequence[Part], path: str) -> str:
     db = shlex.quote(path)
     going = sum(1 for part in parts if part.batch_id and not part.ended_at)
     unsent = sum(1 for part in parts if part.status == "prepared")
-    words = f"{counted(going, 'batch', 'batches')} {'goes' if going == 1 else 'go'} on at {host_words(job)}"
+    batches = counted(going, "batch", "batches")
+    words = f"{batches} {'goes' if going == 1 else 'go'} on at {host_words(job)}"
     if job.provider == "local":
-        words = f"{counted(going, 'batch', 'batches')} on this machine {'waits' if going == 1 else 'wait'}"
+        words = f"{batches} on this machine {'waits' if going == 1 else 'wait'}"
     rest = (
         f", {counted(unsent, 'part')} {'is' if unsent == 1 else 'are'} not sent yet"
         if unsent

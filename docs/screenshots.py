@@ -138,8 +138,8 @@ def finished_jobs(db: Path) -> None:
 
 @contextmanager
 def running_job(db: Path, base: str) -> Iterator[None]:
-    """A job that is a third done while the body runs."""
-    with simulator("--rate", "4") as said:
+    """A job of which three parts take their time while the body runs."""
+    with simulator("--rate", "100", "--fault", "stuck:in_progress*3") as said:
         run(
             db,
             "movies",
@@ -149,7 +149,7 @@ def running_job(db: Path, base: str) -> Iterator[None]:
         command = [*BATCH, "watch", str(db), "--key", "none", "--poll", "0.5"]
         watch = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            until(lambda: answered(f"{base}/4.json") > 30, "30 answers")
+            until(lambda: answered(f"{base}/4.json") > 80, "80 answers")
             yield
         finally:
             # As Ctrl-C does it: between two transactions.

@@ -19,10 +19,10 @@ from .batches import batch_object
 from .control import Control
 from .files import file_object, page
 from .gate import Gate, Handler
+from .records import BatchRecord
 from .replies import APIError, json_response, no_file
 from .service import Service
 from .settings import ENDPOINTS
-from .store import BatchRecord
 from .uploads import receive_upload
 
 PREFIXES = ("/v1", "/openai/v1", "/openai")

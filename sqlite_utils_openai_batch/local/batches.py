@@ -10,9 +10,10 @@ import orjson
 
 from .files import check_expiry, new_file_id, page_limit
 from .lines import batch_url
+from .records import BatchRecord
 from .replies import APIError, invalid_type, invalid_value, missing, no_batch, rate_limited
 from .settings import DAY, ENDPOINTS, Clock, ServerLimits
-from .store import BatchRecord, Store
+from .store import Store
 
 TIMES = (
     "in_progress_at", "expires_at", "finalizing_at", "completed_at", "failed_at",

@@ -10,9 +10,10 @@ import orjson
 
 from .lines import numbered_lines, parse_line
 from .mangle import concerns, mangle
+from .records import BatchRecord
 from .run import Run
 from .settings import DAY, Clock, Folders
-from .store import BatchRecord, Store
+from .store import Store
 from .work import request_id
 
 EXPIRED = {

@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import asdict
 
 from .faults import Faults
+from .records import BatchRecord
 from .settings import Clock
-from .store import BatchRecord, Store
+from .store import Store
 from .work import Counts
 
 TICK = 0.05

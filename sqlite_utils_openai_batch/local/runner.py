@@ -21,9 +21,10 @@ from .answers import Answerer
 from .faults import Faults
 from .finish import Finisher
 from .lines import numbered_lines
+from .records import BatchRecord
 from .run import Run
 from .settings import Clock, Folders, ServerLimits
-from .store import BatchRecord, Store
+from .store import Store
 from .validate import Validator, batch_error, no_input_file, queue_error
 from .work import Work
 

@@ -81,8 +81,8 @@ def sums_hold(conn: sqlite3.Connection, job: store.Job) -> dict[str, int]:
 
 NAMES = st.sampled_from([
     "{uid}-1", "{uid}-2", "{uid}-6", "{uid}-7", "{uid}-0", "{uid}-01", "{uid}- 1", "{uid}-1 ",
-    "{uid}-", "{uid}-1.0", "{uid}-+1", "{uid}-٣", "{uid}-1e0", "{uid}-99999999999999999999", "{uid}", "1", "",
-    "other-1", "{uid}-1-1",
+    "{uid}-", "{uid}-1.0", "{uid}-+1", "{uid}-٣", "{uid}-1e0", "{uid}-99999999999999999999",
+    "{uid}", "1", "", "other-1", "{uid}-1-1",
 ])  # fmt: skip
 DEEP = st.sampled_from([
     b"[" * 100_000, b'{"custom_id":' * 2_000, b'{"a":' * 3_000 + b"1" + b"}" * 3_000,
@@ -169,7 +169,8 @@ def test_a_line_of_50_megabytes(conn: sqlite3.Connection, tmp_path: Path) -> Non
     [
         ("abc-1", 1), ("abc-123456789012345678", 123456789012345678),
         ("abc-1234567890123456789", None), ("abc-01", None), ("abc-0", None), ("abc-", None),
-        ("abc", None), ("ABC-1", None), (None, None), ("abc-１", None), ("abc-²", None), ("abc-1\n", None), ("", None),
+        ("abc", None), ("ABC-1", None), (None, None), ("abc-１", None),
+        ("abc-²", None), ("abc-1\n", None), ("", None),
     ],
 )  # fmt: skip
 def test_ids_are_never_guessed(given_id: str | None, expected: int | None) -> None:
@@ -391,9 +392,8 @@ def test_cut_at_any_commit_nothing_is_done_twice(
         chat_line(name(job, 5), "a second one"),
     ]
     expected = expectations(data, keep, tmp_path)
-    with closing(Cutting(tmp_path / "data.db", commits, before)) as victim:
-        with suppress(Cut):
-            take(victim, job, tmp_path, data)
+    with closing(Cutting(tmp_path / "data.db", commits, before)) as victim, suppress(Cut):
+        take(victim, job, tmp_path, data)
     take(conn, job, tmp_path, data)
     found = everything(conn)
     assert {key: found[key] for key in ("t", "audit", "parts")} == {

@@ -81,21 +81,16 @@ class Places:
             if upstream
             else ModelAnswerer()
         )
-        server = LocalServer(folder, answerer=answerer, key=local_key(uid))
+        server = LocalServer(folder, answerer=answerer)
         try:
             server.start()
         except StateInUse as running:
             # Another process of the same job has it: its server serves us too.
-            if running.base_url is None:
+            if running.base_url is None or running.key is None:
                 raise
-            return running.base_url, local_key(uid)
+            return running.base_url, running.key
         self.servers[uid] = server
         return server.base_url, server.key
-
-
-def local_key(uid: str) -> str:
-    """The key of a job's local server: names the job, keeps nothing secret."""
-    return f"local-{uid}"
 
 
 def local_folder(uid: str) -> Path:

@@ -60,11 +60,10 @@ def demo_command(rows: int) -> None:
         show_answers(conn, rows)
     talk(f"\nThat took {time.monotonic() - began:.0f} s. Try next:")
     talk(f"  In Datasette   datasette {db}     → /{Path(db).stem}/-/openai-batch")
-    talk(f"  Another task   sqlite-utils openai-batch run {db} movies --local --limit 5 \\")
-    talk("                   --prompt '{{ title }} ({{ year }}): {{ overview }}' \\")
-    talk("                   --schema 'audience adults|families|everyone, pitch'")
-    talk(f"  Before paying  sqlite-utils openai-batch preview {db} personas \\")
-    talk("                   --prompt 'Write a greeting for: {{ Description }}'")
+    talk(f"  Another task   sqlite-utils openai-batch run {db} personas --local --limit 5 \\")
+    talk("                   --prompt '{{ Description }}' --schema 'hobby'")
+    talk(f"  Before paying  sqlite-utils openai-batch preview {db} movies \\")
+    talk("                   --prompt '{{ title }}: {{ overview }}' --schema 'audience, pitch'")
     if code:
         raise click.exceptions.Exit(code)
 

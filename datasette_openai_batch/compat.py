@@ -98,6 +98,10 @@ async def _sees_all_sources(datasette: Any, actor: Any, database: str) -> bool:
     token = _asking.set(True)
     try:
         return (await access(datasette, datasette.databases[database], actor)).everything
+    except sqlite3.Error:
+        # Locked, damaged, or of a later version: who can't be shown to see all sources doesn't,
+        # and every other table of this Datasette stays as it is.
+        return False
     finally:
         _asking.reset(token)
 
@@ -167,6 +171,13 @@ if IS_1_0:
         return lambda: row_note(datasette, request, database, table)
 
     @hookimpl  # type: ignore[untyped-decorator]
+    def row_actions(datasette: Any, request: Any, database: str, table: str) -> Any:
+        """The jobs that asked about a row, in the menu of its page."""
+        from .notes import row_links
+
+        return lambda: row_links(datasette, request, database, table)
+
+    @hookimpl  # type: ignore[untyped-decorator]
     def view_actions(datasette: Any, actor: Any, database: str, view: str) -> Any:
         """The jobs over a view, in the menu of its page."""
         from .menus import table_links
@@ -194,6 +205,7 @@ if IS_1_0:
         startup=startup,
         top_table=top_table,
         top_row=top_row,
+        row_actions=row_actions,
         view_actions=view_actions,
         jump_items_sql=jump_items_sql,
     )

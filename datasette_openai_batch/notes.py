@@ -74,12 +74,7 @@ async def table_note(datasette: Any, request: Any, database: str, table: str) ->
 
 async def row_note(datasette: Any, request: Any, database: str, table: str) -> Markup:
     """What jobs asked about a row, and what came of it."""
-    db, heads = await visible(datasette, request, database)
-    mine = [head.id for head in heads if head.place.source == table and not head.place.source_sql]
-    if not mine:
-        return Markup("")
-    key = urlsafe_components(request.url_vars["pks"])
-    found: list[Asked] = await db.execute_fn(_asked(table, key, mine[: 4 * JOBS]))
+    db, found = await asked_about(datasette, request, database, table)
     return Markup("").join(
         _ROW.format(
             href=urls.job(datasette, db, asked.job.id),
@@ -87,10 +82,42 @@ async def row_note(datasette: Any, request: Any, database: str, table: str) -> M
             model=asked.job.model or "",
             status=asked.status,
             said=asked.said,
-            request=urls.job(datasette, db, asked.job.id, _request=asked.request) + "#request",
+            request=request_href(datasette, db, asked),
         )
-        for asked in found[:JOBS]
+        for asked in found
     )
+
+
+async def row_links(
+    datasette: Any, request: Any, database: str, table: str
+) -> list[dict[str, str]]:
+    """The requests about a row, as links for its menu."""
+    db, found = await asked_about(datasette, request, database, table)
+    return [
+        {
+            "href": request_href(datasette, db, asked),
+            "label": f"What batch job {asked.job.id} asked about this row",
+        }
+        for asked in found
+    ]
+
+
+def request_href(datasette: Any, db: Any, asked: Asked) -> str:
+    """The exact request about a row."""
+    return urls.job(datasette, db, asked.job.id, _request=asked.request) + "#request"
+
+
+async def asked_about(
+    datasette: Any, request: Any, database: str, table: str
+) -> tuple[Any, list[Asked]]:
+    """The newest few requests about the row that the address names."""
+    db, heads = await visible(datasette, request, database)
+    mine = [head.id for head in heads if head.place.source == table and not head.place.source_sql]
+    if not mine:
+        return db, []
+    key = urlsafe_components(request.url_vars["pks"])
+    found: list[Asked] = await db.execute_fn(_asked(table, key, mine[: 4 * JOBS]))
+    return db, found[:JOBS]
 
 
 async def visible(datasette: Any, request: Any, database: str) -> tuple[Any, list[Head]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from datasette.utils import detect_primary_keys
@@ -72,6 +72,21 @@ def trouble(conn: sqlite3.Connection) -> Trouble | None:
             "Any command that writes brings them up to date:",
             outdated=True,
         )
+    return _missing_columns(conn)
+
+
+def _missing_columns(conn: sqlite3.Connection) -> Trouble | None:
+    """That tables lack what their version has: somebody changed them by hand."""
+    for table, record in (("openai_batch_jobs", Job), ("openai_batch_parts", Part)):
+        there = {
+            row["name"]
+            for row in store.rows(conn, "SELECT name FROM pragma_table_info(?)", [table])
+        }
+        for field in fields(record):
+            if field.name not in there:
+                return Trouble(
+                    f"The table {table} lacks the column {field.name}, so jobs can't be shown."
+                )
     return None
 
 

@@ -162,3 +162,16 @@ def impatient(function):
         return function(conn)
 
     return call
+
+
+def test_tables_that_nobody_understands_are_denied_and_the_rest_is_not(serve, page, db) -> None:
+    conn = job_data.connect(db)
+    conn.execute("DROP VIEW openai_batch_results")
+    conn.execute("ALTER TABLE openai_batch_jobs RENAME COLUMN output TO destination")
+    conn.close()
+    datasette = serve(db)
+    page(datasette, "/films/openai_batch_requests", status=403)
+    for address in ("/", "/films", "/films/movies", "/films/movies/1"):
+        page(datasette, address)
+    html = page(datasette, "/films/-/openai-batch/1")
+    assert "The table openai_batch_jobs lacks the column output" in html

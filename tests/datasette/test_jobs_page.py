@@ -75,8 +75,12 @@ def test_tables_of_a_newer_version(serve, page, db: Path) -> None:
     )
     conn.close()
     datasette = serve(db)
-    for address in ("/films/-/openai-batch", "/-/openai-batch"):
+    for address in ("/films/-/openai-batch", "/-/openai-batch", "/films/-/openai-batch/1"):
         assert "pip install -U sqlite-utils-openai-batch" in page(datasette, address)
+    for suffix in (".json", ".csv", "/report"):
+        assert "pip install -U" in page(datasette, f"/films/-/openai-batch/1{suffix}", status=503)
+    # Datasette's own pages go on as before, but for what can't be understood.
+    page(datasette, "/films/movies/1")
 
 
 def test_tables_of_an_older_version(serve, page, db: Path) -> None:

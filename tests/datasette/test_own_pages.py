@@ -51,6 +51,13 @@ def test_row_page_says_what_was_asked(serve, page, db: Path) -> None:
     assert "<strong>refused</strong>, Failed: refused." in html
 
 
+def test_row_menu_leads_to_requests(serve, page, db: Path) -> None:
+    if not IS_1_0:
+        return
+    html = unescape(page(serve(db), "/films/movies/2"))
+    assert "What batch job 1 asked about this row" in html
+
+
 def test_row_pages_of_other_keys(serve, page, tmp_path: Path) -> None:
     path = tmp_path / "keys.db"
     conn = job_data.connect(path)

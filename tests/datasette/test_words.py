@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+
+from datasette_openai_batch import words
+from datasette_openai_batch.distribution import draw
+from datasette_openai_batch.samples import Mark
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("nanousd", "text"),
+    [
+        (None, "unknown"),
+        (0, "$0.00"),
+        (1_070_000_000, "$1.07"),
+        (1_234_560_000_000, "$1,234.56"),
+        (1_200_000, "$0.0012"),
+        (5, "less than $0.0001"),
+    ],
+)
+def test_money(nanousd: int | None, text: str) -> None:
+    assert words.money(nanousd) == text
+
+
+def test_moments() -> None:
+    assert words.moment("2026-11-20T15:41:07.000Z", now=NOW) == "20 Nov, 15:41"
+    assert words.moment("2025-01-02T03:04:05.000Z", now=NOW) == "2 Jan 2025, 03:04"
+    assert words.moment(None) == ""
+    assert words.day("2025-01-02T03:04:05.000Z", now=NOW) == "2 Jan 2025"
+
+
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        ("2026-11-21T11:59:50.000Z", "just now"),
+        ("2026-11-21T11:58:00.000Z", "2 min ago"),
+        ("2026-11-21T09:00:00.000Z", "3 h ago"),
+        ("2026-11-16T12:00:00.000Z", "5 days ago"),
+    ],
+)
+def test_ago(at: str, text: str) -> None:
+    assert words.ago(at, now=NOW) == text
+
+
+def test_durations_and_sizes() -> None:
+    assert [words.duration(n) for n in (5, 720, 5_940, 260_000)] == [
+        "5 s",
+        "12 min",
+        "1 h 39 min",
+        "3 days",
+    ]
+    assert [words.size(n) for n in (812, 41_200_000, 3_000_000_000)] == [
+        "812 B",
+        "41.2 MB",
+        "3.0 GB",
+    ]
+    assert words.cut("a  b\nc" + "d" * 20, 8) == "a b cdd…"
+
+
+@pytest.mark.parametrize("text", ["", "x", "1", "1.x", "-1.2", "1.-2", "²."])
+def test_marks_that_are_none(text: str) -> None:
+    assert Mark.read(text) == Mark()
+
+
+def test_mark() -> None:
+    assert str(Mark.read("7.1204")) == "7.1204"
+
+
+def test_what_is_drawn() -> None:
+    assert draw("c", [], labels=True) is None
+    assert draw("c", [b"x"], labels=False) is None
+    assert draw("c", ["a", "b", "c"], labels=False) is None
+    drawn = draw("c", ["a", "b", "a"], labels=True)
+    assert drawn is not None and drawn[0].index("a") < drawn[0].index(">b<")
+    drawn = draw("n", [n / 7 for n in range(100)], labels=False)
+    assert drawn is not None and drawn[1] == "Smallest 0, middle 7.143, largest 14.14."
+    drawn = draw("n", list(range(100)), labels=False)
+    assert drawn is not None and ">0 to 8<" in drawn[0] and ">99 to 107<" in drawn[0]

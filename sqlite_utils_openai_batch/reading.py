@@ -182,6 +182,34 @@ def find(
     return found
 
 
+def are_near(keys: Sequence[SQLiteValue]) -> bool:
+    """Whether keys are whole numbers so close together that one walk finds them fastest."""
+    if len(keys) < 2 or any(key.__class__ is not int for key in keys):
+        return False
+    return int(max(keys)) - int(min(keys)) < 2 * len(keys)  # type: ignore[arg-type, type-var]
+
+
+def find_near(
+    conn: sqlite3.Connection,
+    table: str,
+    key_column: str,
+    columns: Sequence[str],
+    keys: Sequence[SQLiteValue],
+) -> dict[SQLiteValue, Row]:
+    """Return the rows of `table` with these keys, by key: `are_near` holds of them.
+
+    Names are SQL, quoted already.
+    """
+    chosen = ", ".join((key_column, *columns))
+    sql = f"SELECT {chosen} FROM {table} WHERE {key_column} BETWEEN ? AND ?"
+    bounds = [min(keys), max(keys)]  # type: ignore[type-var]
+    rows = read(conn, sql, bounds, sqlite3.Cursor.fetchall, keys=1)
+    found = {row[0]: row[1:] for row in rows}
+    if found.keys() <= set(keys):
+        return found
+    return {key: found[key] for key in keys if key in found}
+
+
 @lru_cache(maxsize=16)
 def _lookup(table: str, key_columns: Names, columns: Names, count: int) -> str:
     marks = ", ".join("?" * len(key_columns))

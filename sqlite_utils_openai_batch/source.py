@@ -17,7 +17,17 @@ from .choice import Choice, names
 from .errors import SourceError, UsageError
 from .key_checks import check_duplicates, check_nulls
 from .keys import SQLiteValue, decode_key, encode_key, quote
-from .reading import Row, find, one_value, read, select, sentences, take
+from .reading import (
+    Row,
+    are_near,
+    find,
+    find_near,
+    one_value,
+    read,
+    select,
+    sentences,
+    take,
+)
 from .relation import check_clauses, choose_key, inspect_query, inspect_table, no_column
 from .snapshot import Snapshot
 
@@ -210,12 +220,15 @@ class Source:
         was first read. Raises SourceError for a column that isn't there.
         """
         self._check_columns(columns)
+        table = self._choice.relation.origin
+        on, wanted = ([quote(name) for name in some] for some in (self.key_columns, columns))
+        if self._direct and len(on) == 1 and are_near(row_keys):
+            with sentences(self._subject):
+                return find_near(self.conn, table, on[0], wanted, row_keys)
         keys = [decode_key(row_key, len(self.key_columns)) for row_key in row_keys]
         if not self._direct:
             found = self._snapshot().fetch(self._positions(columns), keys)
         else:
-            table = self._choice.relation.origin
-            on, wanted = ([quote(name) for name in some] for some in (self.key_columns, columns))
             with sentences(self._subject):
                 found = find(self.conn, table, on, wanted, keys)
         return {row_keys[n]: row for n, row in found}

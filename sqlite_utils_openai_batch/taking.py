@@ -39,6 +39,7 @@ from .staging import (
 )
 from .store import settling
 from .template import Template
+from .usual import usual_reader
 from .writeback import Answer, Fate, Writer
 
 Known = dict[int, settling.Asked]
@@ -274,12 +275,13 @@ def prices_of(job: store.Job, part: store.Part) -> Prices | None:
 
 def reader(job: store.Job) -> Callable[[bytes], Outcome]:
     """Return the function that reads the lines of a job."""
-    return partial(
-        read_response,
-        endpoint=job.endpoint,
-        schema=AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None,
-        json_mode=asks_for_json(Template.from_json(job.template, job.endpoint).body),
-    )
+    schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
+    json_mode = asks_for_json(Template.from_json(job.template, job.endpoint).body)
+    whole = partial(read_response, endpoint=job.endpoint, schema=schema, json_mode=json_mode)
+    usual = None if json_mode else usual_reader(job.endpoint, schema)
+    if usual is None:
+        return whole
+    return lambda line: usual(line) or whole(line)
 
 
 def own_id(prefix: str, custom_id: str | None) -> int | None:

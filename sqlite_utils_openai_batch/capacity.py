@@ -102,6 +102,36 @@ def reason_to_wait(conn: sqlite3.Connection, job: store.Job, part: store.Part) -
     )
 
 
+def queue_words(conn: sqlite3.Connection, job: store.Job) -> str | None:
+    """What a running job waits for in the queue, as a line of `show`; None where nothing waits."""
+    parts = store.list_parts(conn, job.id)
+    waiting = [part for part in parts if part.status == "prepared"]
+    if job.status != "running" or job.provider == "local" or not waiting:
+        return None
+    limit = known_limit(conn, job)
+    left = sum(tokens_of(part) for part in waiting)
+    words = f"{in_use(conn, job):,} of {f'{limit:,}' if limit else 'an unknown limit of'} tokens"
+    words += f" in use; part {waiting[0].number} goes next, {left:,} tokens are left"
+    pace = seconds_of_a_round(conn, job)
+    if limit and pace:
+        words += f", about {max(1, round(left / limit * pace / 60)):,} min"
+    return words
+
+
+def seconds_of_a_round(conn: sqlite3.Connection, job: store.Job) -> float | None:
+    """How long batches of this account and model took so far, on average."""
+    found = store.rows(
+        conn,
+        "SELECT parts.submitted_at, parts.ended_at FROM openai_batch_parts AS parts "
+        "JOIN openai_batch_jobs AS jobs ON jobs.id = parts.job_id "
+        "WHERE jobs.account IS ? AND jobs.model IS ? AND parts.ended_at IS NOT NULL "
+        "AND parts.submitted_at IS NOT NULL ORDER BY parts.id DESC LIMIT 20",
+        [job.account, job.model],
+    )
+    spans = [clock.seconds_between(row["submitted_at"], row["ended_at"]) or 0 for row in found]
+    return sum(spans) / len(spans) if spans else None
+
+
 def accepted_before(conn: sqlite3.Connection, job: store.Job) -> bool:
     """Whether this account and model ever let a batch through its queue."""
     return bool(

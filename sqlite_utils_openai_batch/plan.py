@@ -72,6 +72,8 @@ class Ask:
     part_requests: int | None = None
     part_bytes: int | None = None
     part_tokens: int | None = None
+    enqueued_tokens: int | None = None
+    attempts: int | None = None
     template: Mapping[str, Any] | None = None
     images: Sequence[str] = ()
     image_dir: str | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import clock, store
+from . import capacity, clock, store
 from .ceiling import check_ceiling
 from .database import transaction
 from .errors import SourceError
@@ -193,7 +193,19 @@ def prepare(
         with transaction(conn):
             store.drop_job(conn, job_id)
         raise
-    return store.get_job(conn, job_id), tally
+    job = store.get_job(conn, job_id)
+    fit_queue(conn, job, plan.ask.enqueued_tokens)
+    return job, tally
+
+
+def fit_queue(conn: sqlite3.Connection, job: store.Job, asked: int | None) -> None:
+    """Keep the queue limit that was given, and cut parts that take more than half of it."""
+    if asked is not None:
+        with transaction(conn):
+            capacity.learn(conn, job, asked, "option")
+    limit = capacity.known_limit(conn, job)
+    if limit is not None and job.provider != "local":
+        capacity.recut(conn, job, limit)
 
 
 def fill(
@@ -298,6 +310,7 @@ def job_values(
         "part_requests": ask.part_requests,
         "part_bytes": ask.part_bytes,
         "part_tokens": ask.part_tokens,
+        "attempts": ask.attempts,
         **ask.image_settings,
         "reuse": ask.reuse or None,
         "reads": [plan.renderer.columns[index] for index in plan.hashed],

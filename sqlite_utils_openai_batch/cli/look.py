@@ -94,6 +94,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
     from contextlib import closing
 
     from .. import store
+    from ..capacity import queue_words
     from ..database import connect
     from ..output import Output
     from .text import show_screen
@@ -118,6 +119,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
                 Output.from_json(found.output),
                 store.answered_models(conn, found.id),
                 db,
+                queue_words(conn, found),
             )
         )
 

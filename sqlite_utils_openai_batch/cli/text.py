@@ -186,8 +186,9 @@ def show_screen(
     output: Output,
     models: Sequence[str],
     path: str,
+    queue: str | None = None,
 ) -> str:
-    """Everything about one job."""
+    """Everything about one job; `queue` is what it waits for at the provider."""
     words = status_words(job, counts)
     stopped = job.status in ("paused", "failed")
     head = f"Job {job.id}  {title(job, output)}"
@@ -202,6 +203,8 @@ def show_screen(
     lines += token_lines(job, parts)
     lines.append(row("Cost", job_cost_line(job)))
     lines.append(row("Time", time_line(job)))
+    if queue is not None:
+        lines.append(row("Queue", queue))
     lines += part_lines(parts)
     lines += next_lines(job, parts, counts, path)
     return "\n".join(lines)

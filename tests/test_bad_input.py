@@ -258,6 +258,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str, int]] = {
 }
 
 
+@pytest.mark.parametrize("journal", ["delete"], indirect=True)
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong(case: str, run: Any, library: Path, unchanged: Any, server: Any) -> None:
     args, sentence, code = WRONG[case]

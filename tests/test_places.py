@@ -21,6 +21,9 @@ ELSEWHERE = "http://127.0.0.1:8000/v1"
 KEY = "sk-test-1234567890abcdef"
 ASK = ("--prompt", "Say: {{ text }}")
 
+# What is tested doesn't depend on how SQLite keeps its journal.
+only_delete = pytest.mark.parametrize("journal", ["delete"], indirect=True)
+
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -112,6 +115,7 @@ def test_passwords_in_addresses_are_refused(environment: Any) -> None:
 # The key on its way
 
 
+@only_delete
 def test_a_key_is_kept_nowhere(run: Any, notes: Path, tmp_path: Path, environment: Any) -> None:
     environment(api_key=KEY, base_url=run.base_url)
     said = [
@@ -127,6 +131,7 @@ def test_a_key_is_kept_nowhere(run: Any, notes: Path, tmp_path: Path, environmen
     assert not [file for file in kept if KEY.encode() in file.read_bytes()]
 
 
+@only_delete
 def test_a_key_in_an_error_is_kept_nowhere(
     run: Any, notes: Path, tmp_path: Path, web: Any, reply: Any
 ) -> None:
@@ -139,6 +144,7 @@ def test_a_key_in_an_error_is_kept_nowhere(
     assert web.asked[-1].headers["authorization"] == f"Bearer {KEY}"
 
 
+@only_delete
 def test_a_key_of_openai_reaches_no_other_server(
     run: Any, notes: Path, web: Any, reply: Any, environment: Any
 ) -> None:
@@ -195,6 +201,7 @@ def test_an_upstream_server_is_asked_through_a_server_of_ours(
     ]
 
 
+@only_delete
 def test_a_batch_of_ours_goes_on_in_another_process(
     run: Any, notes: Path, rows: Any, tmp_path: Path
 ) -> None:
@@ -206,6 +213,7 @@ def test_a_batch_of_ours_goes_on_in_another_process(
     assert local_files(tmp_path) == []
 
 
+@only_delete
 def test_a_declined_local_job_keeps_no_files(
     run: Any, notes: Path, terminal: Any, tmp_path: Path
 ) -> None:
@@ -216,6 +224,7 @@ def test_a_declined_local_job_keeps_no_files(
     assert local_files(tmp_path) == []
 
 
+@only_delete
 def test_an_upstream_that_nobody_runs(
     run: Any, notes: Path, unchanged: Any, web: Any, tmp_path: Path
 ) -> None:
@@ -230,6 +239,7 @@ def test_an_upstream_that_nobody_runs(
     assert local_files(tmp_path) == []
 
 
+@only_delete
 def test_an_upstream_gets_the_key_that_was_named_and_no_other(
     run: Any, notes: Path, web: Any, reply: Any, environment: Any, tmp_path: Path, rows: Any
 ) -> None:
@@ -247,6 +257,7 @@ def test_an_upstream_gets_the_key_that_was_named_and_no_other(
     assert rows(notes, "SELECT DISTINCT a0, a2 FROM notes") == [("yes", "yes")]
 
 
+@only_delete
 def test_upstream_needs_a_model(run: Any, notes: Path, unchanged: Any) -> None:
     check = unchanged(notes)
     said = run("run", notes, "notes", *ASK, "--upstream", run.base_url, "-y", code=2)
@@ -254,6 +265,7 @@ def test_upstream_needs_a_model(run: Any, notes: Path, unchanged: Any) -> None:
     check()
 
 
+@only_delete
 def test_a_failed_start_keeps_no_files(run: Any, notes: Path, tmp_path: Path, web: Any) -> None:
     there = ("--upstream", web.base_url, "-m", "x")
     for args in (("nothere", *ASK), ("notes", "--prompt", "no placeholder")):

@@ -1,35 +1,30 @@
-"""A job's files over HTTP: CSV, Excel, raw responses.
-
-Text is sent as it is read, from a thread of its own, and the reading stops when the client goes.
-An error after the first byte closes the connection without the end of the body, which no client
-takes for a whole file.
-"""
+"""A job's files over HTTP: CSV, Excel, raw responses, report."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import sqlite3
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote as percent
 
-from datasette import Forbidden, NotFound
+from datasette import Forbidden, NotFound, Response
 from datasette.utils import add_cors_headers
 from datasette.utils.asgi import BadRequest
+
+from sqlite_utils_openai_batch.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.report import report
+from sqlite_utils_openai_batch.xlsx import check_fits, write_xlsx
 
 from . import compat, csvtext, fastcsv, urls, words
 from .jobs import Opened
 from .raw import RawLines
 from .reader import Reader
+from .streaming import in_thread, most_bytes, stream, until_gone
 from .views import opened_job
-from .xlsx import Book
-
-T = TypeVar("T")
-Step = Callable[[], "list[bytes] | None"]
 
 # Characters of text that are written at once: about what a processor's cache holds.
 PIECE_CHARACTERS = 64_000
@@ -39,8 +34,6 @@ STEP_CELLS = 5_000
 # Bytes of a finished file that are read and sent at once.
 CHUNK = 256 * 1024
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +66,6 @@ def check_settings(datasette: Any, opened: Opened) -> None:
             f"job has {opened.total:,}. On the command line: sqlite-utils openai-batch results "
             f"{opened.file} {opened.job.id} --csv"
         )
-
-
-def most_bytes(datasette: Any) -> int | None:
-    """The largest file that this Datasette sends; None where there is no such limit."""
-    return (datasette.setting("max_csv_mb") or 0) * 1024 * 1024 or None
 
 
 def headers(opened: Opened, content_type: str, suffix: str) -> dict[str, str]:
@@ -129,7 +117,7 @@ async def job_csv(datasette: Any, request: Any, send: Any) -> None:
             reader.close()
 
 
-def csv_step(reader: Reader, escape: bool) -> Step:
+def csv_step(reader: Reader, escape: bool) -> Callable[[], list[bytes] | None]:
     """Makes the next piece of CSV at each call: the header line first."""
     first = [csvtext.line(reader.headers).encode()]
 
@@ -162,16 +150,8 @@ async def job_xlsx(datasette: Any, request: Any, send: Any) -> None:
     shown = headers(opened, XLSX, ".xlsx")
     with TemporaryDirectory(prefix="openai-batch-") as folder:
         path = Path(folder) / "job.xlsx"
-        with compat.own_connection(datasette, opened.db) as conn:
-            reader = await in_thread(
-                datasette,
-                lambda: Reader(conn, opened.job, asked.statuses, blob_link(request, opened)),
-            )
-            try:
-                if not await fill(datasette, request, reader, Book(path, reader.headers), asked):
-                    return
-            finally:
-                reader.close()
+        if not await write_workbook(datasette, request, opened, asked, path):
+            return
         most = most_bytes(datasette)
         if most is not None and path.stat().st_size > most:
             raise Forbidden(f"The file is larger than max_csv_mb ({most // 1024**2}) allows.")
@@ -185,25 +165,46 @@ async def job_xlsx(datasette: Any, request: Any, send: Any) -> None:
             await stream(datasette, request, send, shown, step)
 
 
-async def fill(datasette: Any, request: Any, reader: Reader, book: Book, asked: Wanted) -> bool:
-    """Write all rows into a workbook; False where the client didn't wait for it."""
+async def write_workbook(
+    datasette: Any, request: Any, opened: Opened, asked: Wanted, path: Path
+) -> bool:
+    """Write the workbook that `results --xlsx` writes; False where the client didn't wait for it.
+
+    Raises BadRequest where a sheet has no room for the job.
+    """
+    left = threading.Event()
+
+    def rows(reader: Reader) -> Iterator[Sequence[Any]]:
+        while (found := reader.step(lambda cells: cells, STEP_CELLS)) is not None:
+            if left.is_set():
+                raise ClientGone
+            yield from map(csvtext.harmless, found) if asked.escape else found
+
+    def write() -> None:
+        with compat.own_connection(datasette, opened.db) as conn:
+            reader = Reader(conn, opened.job, asked.statuses, blob_link(request, opened))
+            try:
+                check_fits(reader.results.count(), len(reader.headers))
+                lists = reader.results.lists()
+                write_xlsx(path, reader.headers, rows(reader), text=opened.job.keys, lists=lists)
+            finally:
+                reader.close()
+
     gone = asyncio.ensure_future(until_gone(request.receive))
-
-    def step() -> bool:
-        rows = reader.step(lambda cells: cells, STEP_CELLS)
-        if rows is not None:
-            book.add([csvtext.harmless(row) for row in rows] if asked.escape else rows)
-        return rows is not None
-
+    gone.add_done_callback(lambda _: left.set())
     try:
-        while await in_thread(datasette, step):
-            if gone.done():
-                return False
-        await in_thread(datasette, book.close)
-        return True
+        await in_thread(datasette, write)
+    except ClientGone:
+        return False
+    except OpenAIBatchError as error:
+        raise BadRequest(str(error)) from error
     finally:
         gone.cancel()
-        book.drop()
+    return True
+
+
+class ClientGone(Exception):
+    """The client has closed its connection: nobody wants the rest."""
 
 
 async def job_jsonl(datasette: Any, request: Any, send: Any) -> None:
@@ -219,69 +220,16 @@ async def job_jsonl(datasette: Any, request: Any, send: Any) -> None:
         await stream(datasette, request, send, shown, step)
 
 
-async def in_thread(datasette: Any, function: Callable[[], T]) -> T:
-    """Call a function in a thread, but not one of those that Datasette runs its queries in."""
-    if datasette.executor is None:
-        # num_sql_threads is 0: there are no threads where this runs.
-        return function()
-    return await asyncio.to_thread(function)
-
-
-async def stream(
-    datasette: Any, request: Any, send: Any, shown: dict[str, str], step: Step
-) -> None:
-    """Send a body piece by piece, until it ends, the client goes or it grows too large."""
-    # What fails before the first byte is an error page like any other.
-    pieces = await in_thread(datasette, step)
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [[k.encode("latin-1"), v.encode("latin-1")] for k, v in shown.items()],
-        }
+async def job_report(datasette: Any, request: Any) -> Response:
+    """The job as Markdown, for a methods section: what `report` prints."""
+    opened = await opened_job(datasette, request)
+    with compat.own_connection(datasette, opened.db) as conn:
+        text = await in_thread(datasette, lambda: report(conn, opened.job))
+    return Response(
+        text,
+        content_type="text/markdown; charset=utf-8",
+        headers={
+            "content-disposition": f'inline; filename="job-{opened.job.id}-report.md"',
+            "x-content-type-options": "nosniff",
+        },
     )
-    gone = asyncio.ensure_future(until_gone(request.receive))
-    try:
-        await send_pieces(datasette, request, send, pieces, step, gone)
-    except (sqlite3.Error, OverLimit) as error:
-        # Too late for an error page. The body stays without its end, and the server closes the
-        # connection: the client knows that the file isn't whole.
-        logger.error("%s was cut off: %s", request.path, error)
-    finally:
-        gone.cancel()
-
-
-class OverLimit(Exception):
-    """A file grew beyond Datasette's max_csv_mb."""
-
-
-async def send_pieces(
-    datasette: Any,
-    request: Any,
-    send: Any,
-    pieces: list[bytes] | None,
-    step: Step,
-    gone: asyncio.Future[None],
-) -> None:
-    """Send all pieces and the end of the body; returns without the end if the client has gone."""
-    left = most_bytes(datasette)
-    if request.method == "HEAD":
-        pieces = None
-    while pieces is not None:
-        for piece in pieces:
-            if left is not None:
-                left -= len(piece)
-                if left < 0:
-                    most = datasette.setting("max_csv_mb")
-                    raise OverLimit(f"it is larger than max_csv_mb ({most})")
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        if gone.done():
-            return
-        pieces = await in_thread(datasette, step)
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def until_gone(receive: Callable[[], Awaitable[dict[str, Any]]]) -> None:
-    """Return when the client has closed its connection."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .files import job_csv, job_jsonl, job_xlsx
-from .views import all_jobs_page, job_image, job_json, job_page, job_report, jobs_page
+from .files import job_csv, job_jsonl, job_report, job_xlsx
+from .views import all_jobs_page, job_image, job_json, job_page, jobs_page
 
 DATABASE = r"(?P<database>[^/]+)"
 JOB = rf"^/{DATABASE}/-/openai-batch/(?P<job>[0-9]{{1,18}})"

@@ -11,7 +11,6 @@ from datasette.utils import add_cors_headers, tilde_decode
 from . import compat, images, jobpage, queries, rows, samples, twin, urls, words
 from .jobs import Opened, open_job
 from .lists import listing
-from .report import report
 from .samples import Mark
 
 
@@ -130,20 +129,6 @@ async def job_json(datasette: Any, request: Any) -> Response:
         orjson.dumps(twin.twin(opened, parts)),
         headers=headers,
         content_type="application/json; charset=utf-8",
-    )
-
-
-async def job_report(datasette: Any, request: Any) -> Response:
-    """The job as Markdown, for a methods section."""
-    opened = await opened_job(datasette, request)
-    models = await opened.db.execute_fn(lambda conn: samples.models(conn, opened.parts))
-    return Response(
-        report(opened, models),
-        content_type="text/markdown; charset=utf-8",
-        headers={
-            "content-disposition": f'inline; filename="job-{opened.job.id}-report.md"',
-            "x-content-type-options": "nosniff",
-        },
     )
 
 

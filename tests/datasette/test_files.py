@@ -276,11 +276,9 @@ def test_excel_without_formulas(serve, ugly: Path) -> None:
     assert sheet(response.content)[1][:3] == ["c", "'-x", "'+"]
 
 
-def test_excel_goes_on_in_another_sheet(serve, db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasette_openai_batch.xlsx.SHEET_ROWS", 9)
-    content = fetch(serve(db), f"{ONE}.xlsx").content
-    assert [len(sheet(content, 1)), len(sheet(content, 2))] == [9, 5]
-    assert sheet(content, 2)[0][0] == "id" and sheet(content, 2)[1][0] == 9.0
+def test_excel_has_room_for_so_many(serve, page, db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sqlite_utils_openai_batch.xlsx.SHEET_ROWS", 9)
+    assert "An Excel sheet holds 8 rows" in page(serve(db), f"{ONE}.xlsx", status=400)
 
 
 def test_excel_cuts_what_a_cell_cannot_hold(serve, db: Path) -> None:
@@ -288,7 +286,7 @@ def test_excel_cuts_what_a_cell_cannot_hold(serve, db: Path) -> None:
     conn.execute("UPDATE movies SET title = ? WHERE id = 1", ["x" * 40_000])
     conn.close()
     title = sheet(fetch(serve(db), f"{ONE}.xlsx").content)[1][1]
-    assert len(title) == 32_767 and title.endswith("… (cut: the CSV has all of it)")
+    assert len(title) == 32_767 and title.endswith("… (cut: --csv has all of it)")
 
 
 @given(

@@ -167,7 +167,7 @@ def test_the_question_says_what_it_costs(terminal: Any, run: Any, notes: Any) ->
     screen.wait_for("Send? [y/N]")
     screen.type("n\n")
     said = screen.end(0)
-    assert "$0.0050 (ceiling $0.01). Data goes to 127.0.0.1:" in said
+    assert "At most $0.0050 (ceiling $0.01). Data goes to 127.0.0.1:" in said
 
 
 def test_a_ceiling_for_a_prepared_job(run: Any, notes: Any, rows: Any) -> None:

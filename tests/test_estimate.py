@@ -74,7 +74,7 @@ def test_preview_says_tokens_and_cost(run: Any, notes: Any) -> None:
     found = lines_of(said.err)
     assert {label: found[label] for label in ("Tokens", "Cost", "Time")} == {
         "Tokens": "144 in (counted) · at most 1,200 out",
-        "Cost": f"$0.00038 (answers ≤ 100 tokens; batch prices of {SINCE})",
+        "Cost": f"at most $0.00038 (answers ≤ 100 tokens; batch prices of {SINCE})",
         "Time": "up to 24 h per part; your queue limit isn't known yet",
     }
 

@@ -122,7 +122,7 @@ def months_screen(months: Sequence[Month]) -> str:
                 f"{month.requests:,}",
                 f"{month.prompt_tokens:,}",
                 f"{month.completion_tokens:,}",
-                usd(month.cost_nanousd),
+                usd(month.cost_nanousd) if month.cost_nanousd or not month.unknown else "-",
                 f"and {counted(month.unknown, 'job')} of unknown cost" if month.unknown else "",
             ]
             for month in months

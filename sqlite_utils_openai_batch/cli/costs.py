@@ -97,10 +97,10 @@ def cost_words(found: Estimate, model: str, host: str) -> str:
     most = f"at most {usd(found.most, up=True)}"
     if found.about is None:
         return f"{usd(found.input_cost)} for the questions, {most} with answers{notes}"
-    if usd(found.about) == usd(found.most):
-        return f"{usd(found.most, up=True)}{notes}"
     if found.earlier is None and found.cap.tokens:
         return f"{most}{notes}"
+    if usd(found.about) == usd(found.most):
+        return f"{usd(found.most, up=True)}{notes}"
     return f"about {usd(found.about)}, {most}{notes}"
 
 

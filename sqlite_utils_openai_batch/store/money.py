@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .jobs import rows
+from .jobs import list_jobs, rows
 from .parts import list_parts
 from .records import Part
 
@@ -165,16 +165,24 @@ class Month:
 
 
 def months(conn: sqlite3.Connection) -> list[Month]:
-    """Totals by month, newest first."""
+    """Totals by month, newest first. A job on an own server costs nothing, which is known."""
+    from ..prices import job_is_own
+
     found = rows(
         conn,
-        "WITH sums AS (SELECT job_id, sum(prompt_tokens) AS prompt, "
-        "sum(completion_tokens) AS completion FROM openai_batch_parts GROUP BY job_id) "
-        "SELECT substr(jobs.created_at, 1, 7) AS month, count(*) AS jobs, "
-        "total(jobs.requests) AS requests, total(sums.prompt) AS prompt_tokens, "
-        "total(sums.completion) AS completion_tokens, total(jobs.cost_nanousd) AS cost_nanousd, "
-        "sum(jobs.cost_nanousd IS NULL AND sums.prompt IS NOT NULL) AS unknown "
-        "FROM openai_batch_jobs AS jobs LEFT JOIN sums ON sums.job_id = jobs.id "
-        "WHERE jobs.requests IS NOT NULL GROUP BY month ORDER BY month DESC",
+        "SELECT job_id, sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion "
+        "FROM openai_batch_parts GROUP BY job_id",
     )
-    return [Month(row["month"], *(int(row[name]) for name in Month.__slots__[1:])) for row in found]
+    sums = {row["job_id"]: (row["prompt"], row["completion"]) for row in found}
+    totals: dict[str, list[int]] = {}
+    for job in list_jobs(conn):
+        if job.requests is None:
+            continue
+        prompt, completion = sums.get(job.id, (None, None))
+        own = job_is_own(job.provider, job.base_url, job.settings)
+        unknown = job.cost_nanousd is None and prompt is not None and not own
+        figures = (1, job.requests, prompt or 0, completion or 0, job.cost_nanousd or 0, unknown)
+        total = totals.setdefault(job.created_at[:7], [0] * len(figures))
+        for n, figure in enumerate(figures):
+            total[n] += figure
+    return [Month(month, *totals[month]) for month in sorted(totals, reverse=True)]

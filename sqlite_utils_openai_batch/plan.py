@@ -199,10 +199,32 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         limits=limits,
         model=str(body.get("model") or ""),
         hashed=hashed,
-        warnings=[*source.warnings, *trigger_warnings(conn, source, output)],
+        warnings=[
+            *source.warnings,
+            *trigger_warnings(conn, source, output),
+            *rival_warnings(conn, source, output),
+        ],
         chosen=choose(conn, ask, source, by),
         earlier=earlier_jobs(conn, ask, template, renderer, hashed),
     )
+
+
+def rival_warnings(conn: sqlite3.Connection, source: Source, output: Output) -> list[str]:
+    """What an unfinished job will write to the same cells: one of the two is paid in vain."""
+    if not output.write or output.replace:
+        return []
+    target, names = output.table or source.name, {name.lower() for name in output.names}
+    rivals = []
+    for job in store.unfinished_jobs(conn):
+        theirs = Output.from_json(job.output)
+        shared = names & {name.lower() for name in theirs.names}
+        if theirs.write and (theirs.table or job.source) == target and shared:
+            rivals.append(
+                f"job {job.id}, which isn't finished, writes {listed(sorted(shared))} of {target} "
+                "too: a cell that it fills first is left as it is. "
+                "Name other columns with --output or --prefix."
+            )
+    return rivals
 
 
 def trigger_warnings(conn: sqlite3.Connection, source: Source, output: Output) -> list[str]:

@@ -146,3 +146,18 @@ def test_stuck_past_its_expiry_is_reported(zygote: Zygote, tmp_path: Path) -> No
             conn.commit()
         done = zygote.run("sync", str(db), "--key", KEY)
     assert "should have expired" in done["output"], done["output"]
+
+
+def test_two_jobs_for_one_column_are_warned_of(
+    zygote: Zygote, server: LocalServer, tmp_path: Path
+) -> None:
+    """Each would be paid for, and only one could be written."""
+    db = make_table(tmp_path / "notes.db", rows=2)
+    for prompt, warned in (("A {{ body }}", False), ("B {{ body }}", True)):
+        arguments = asking(db, server, key="rivals")
+        arguments[arguments.index("--prompt") + 1] = prompt
+        done = zygote.run("prepare", *arguments[1:-3])
+        assert done["code"] == 0, done["output"]
+        assert (
+            "job 1, which isn't finished, writes answer of notes too" in done["output"]
+        ) == warned

@@ -159,11 +159,17 @@ def settle(conn: sqlite3.Connection, ask: Ask, *, default_model: str = DEFAULT_M
         raise
 
 
+def default_for(endpoint: str, default_model: str = DEFAULT_MODEL) -> str:
+    """The model that is asked at an endpoint where none is named."""
+    if endpoint == EMBEDDINGS and default_model == DEFAULT_MODEL:
+        return EMBEDDING_MODEL
+    return default_model
+
+
 def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_model: str) -> Plan:
     """The rest of `settle`, once there is a source."""
     schema = AnswerSchema.load(ask.schema) if ask.schema else None
-    if ask.endpoint == EMBEDDINGS and default_model == DEFAULT_MODEL:
-        default_model = EMBEDDING_MODEL
+    default_model = default_for(ask.endpoint, default_model)
     body = whole_body(ask, source, schema, default_model)
     template = Template(body, ask.endpoint)
     output = plan_output(

@@ -202,13 +202,14 @@ def read_place(options: dict[str, Any]) -> Place:
 def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     """Turn the command line into an `Ask`."""
     from ..body import parse_option
-    from ..plan import DEFAULT_MODEL, Ask
+    from ..plan import DEFAULT_MODEL, Ask, default_for
 
     template = options.pop("template_body", None) or read_template(options.get("template"))
     options.pop("template")
     options.pop("like", None)
     named = template.get("model") if template else None
-    model = options["model"] or named or place.default_model or DEFAULT_MODEL
+    default = default_for(options["endpoint"], place.default_model or DEFAULT_MODEL)
+    model = options["model"] or named or default
     body = {name: parse_option(name, value) for name, value in options.pop("options")}
     names = ("sql", "pk", "where", "order", "limit", "sample", "seed", "missing", "changed",
              "blanks", "model", "system", "prompt", "schema", "endpoint", "name", "output",

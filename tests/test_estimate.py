@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch import store, tokens
+from sqlite_utils_openai_batch.api import Provider
 from sqlite_utils_openai_batch.estimate import Cap, Distinct, cap_of
 from sqlite_utils_openai_batch.prices import Prices, find_prices, stated_prices
 
@@ -518,3 +519,23 @@ def test_a_server_without_a_list_of_models_is_no_reason_to_warn(
     said = run("prepare", notes, "notes", *ASK, "--base-url", web.base_url, "-m", "mine")
     assert "Warning" not in said.err
     assert "GET /v1/models" in [f"{one.method} {one.path}" for one in web.asked]
+
+
+def test_a_model_that_openai_doesnt_list_is_an_error(
+    run: Any, notes: Any, web: Any, reply: Any, monkeypatch: pytest.MonkeyPatch, rows: Any
+) -> None:
+    # OpenAI itself can't be asked here: this server stands for it.
+    monkeypatch.setattr(Provider, "is_openai", True)
+    web.reply("GET /batches", reply(200, {"object": "list", "data": [], "has_more": False}))
+    listed = [{"id": name, "object": "model"} for name in ("gpt-4o", "gpt-4o-mini", "o3")]
+    web.reply("GET /models", reply(200, {"object": "list", "data": listed}))
+    there = ("--base-url", web.base_url)
+    said = run("prepare", notes, "notes", *ASK, *there, "-m", "gpt-4o-minni", code=2)
+    assert said.err == (
+        f"Error: {web.base_url[7:-3]} has no model 'gpt-4o-minni'. "
+        "Did you mean gpt-4o-mini? Name one with -m.\n"
+    )
+    assert rows(notes, "SELECT count(*) FROM sqlite_master WHERE name = 'openai_batch_jobs'") == [
+        (0,)
+    ]
+    run("prepare", notes, "notes", *ASK, *there, "-m", "o3")

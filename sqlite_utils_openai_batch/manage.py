@@ -77,9 +77,7 @@ def retry(
         for start in range(0, len(ids), most):
             some = ids[start : start + most]
             with transaction(conn):
-                made = new_part(
-                    conn, job, old, some, json.dumps(overrides) if overrides else None
-                )
+                made = new_part(conn, job, old, some, json.dumps(overrides) if overrides else None)
                 upper = again_most(job, old, len(some), overrides)
                 store.update_part(conn, made, upper_cost_nanousd=upper)
 

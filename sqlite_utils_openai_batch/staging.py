@@ -18,8 +18,8 @@ from .outcome import Outcome
 
 # Rows that are written together, at most.
 CHUNK_ROWS = 2_000
-# Bytes of lines whose outcomes stay in memory: a batch of 50,000 usual lines has about as many.
-MEMORY_BYTES = 56_000_000
+# Bytes of lines whose outcomes stay in memory; more would gain no time (benchmarks/collect.py).
+MEMORY_BYTES = 8_000_000
 # Bytes of outcomes that are read back together, at most.
 CHUNK_BYTES = 8_000_000
 

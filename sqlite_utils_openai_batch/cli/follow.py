@@ -279,8 +279,9 @@ class Teller:
         if line and report.waiting:
             line = f"{line} · {report.waiting[0]}"
         if line and line != self.last:
-            self.say(line)
+            # Noted first: Ctrl-C may come while the line is written, and it must be ended then.
             self.last = line
+            self.say(line)
 
     def line(self, job: Job) -> str:
         """How far one job is."""

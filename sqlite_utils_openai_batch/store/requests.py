@@ -89,17 +89,6 @@ def set_outcome(
     )
 
 
-def nth_pending(conn: sqlite3.Connection, part_id: int, line: int) -> int | None:
-    """The request that line `line` (from 1) of a part's file asks: lines are in id order."""
-    row = conn.execute(
-        "SELECT id FROM openai_batch_requests "
-        "WHERE part_id = ? AND status = 'pending' AND same_as IS NULL "
-        "ORDER BY id LIMIT 1 OFFSET ?",
-        [part_id, line - 1],
-    ).fetchone()
-    return row[0] if row else None
-
-
 def end_pending(
     conn: sqlite3.Connection,
     part_id: int,

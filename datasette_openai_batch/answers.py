@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from sqlite_utils_openai_batch.figures import cut, size
 
 from . import images, rows, samples, urls
 from .jobs import Opened
@@ -13,7 +15,6 @@ from .keys import Key, key_of
 from .rows import Row
 from .samples import Mark
 from .stored import answer_reader
-from .words import cut, size
 
 TEN = 10
 # Columns of the prompt that are shown, and how much of each.
@@ -57,6 +58,15 @@ NOTES = {
     "kept_existing": "not written: the cell held a value",
     "row_gone": "not written: the row is gone",
 }
+
+
+def caution(models: Collection[str]) -> str | None:
+    """What to know of answers that no real model gave; the local server marks them so."""
+    if any(model.endswith("(demo model)") for model in models):
+        return "Answered by a very small demonstration model: it shows the way, not the quality."
+    if any(model.endswith("-simulated") for model in models):
+        return "These answers are simulated: made up, for tests."
+    return None
 
 
 def page(conn: sqlite3.Connection, opened: Opened, status: str, mark: Mark) -> Page:

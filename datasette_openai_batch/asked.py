@@ -11,13 +11,13 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from sqlite_utils_openai_batch.api import host_of
 from sqlite_utils_openai_batch.errors import OpenAIBatchError
 from sqlite_utils_openai_batch.schema import AnswerSchema
 from sqlite_utils_openai_batch.store import Job
+from sqlite_utils_openai_batch.words import COMMAND
 
-from .headline import COMMAND
 from .jobs import Opened
-from .words import host
 
 _PLACEHOLDER = re.compile(r"(\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\})", re.DOTALL)
 
@@ -211,7 +211,7 @@ def _source_options(file: str, job: Job) -> Iterator[str]:
         yield from ("--blanks", job.settings["blanks"])
     if job.provider == "local":
         yield "--local"
-    elif job.base_url and host(job) != "api.openai.com":
+    elif job.base_url and host_of(job.base_url) != "api.openai.com":
         yield from ("--base-url", job.base_url)
 
 

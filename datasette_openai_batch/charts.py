@@ -11,10 +11,10 @@ from datetime import datetime
 
 from markupsafe import Markup, escape
 
-from sqlite_utils_openai_batch import clock
+from sqlite_utils_openai_batch import clock, figures
 from sqlite_utils_openai_batch.store import Part
 
-from . import words
+from . import times
 
 # Classes of shapes in openai_batch.css; all failures look the same, whatever their kind.
 KIND = {"ok": "ok", "pending": "pending"}
@@ -61,11 +61,11 @@ def bars(name: str, counts: Sequence[tuple[str, int]], total: int) -> Markup:
     for label, count in counts:
         width = 200 * count / most
         rows.append(
-            f'<tr><th scope="row">{escape(words.cut(label, 40))}</th>'
+            f'<tr><th scope="row">{escape(figures.cut(label, 40))}</th>'
             f'<td><svg aria-hidden="true" width="204" height="12" viewBox="0 0 204 12">'
             f'<rect class="ob-ok" x="0" y="1" width="{width:.1f}" height="10"/></svg></td>'
             f'<td class="ob-figure">{count:,}</td>'
-            f'<td class="ob-figure">{words.percent(count, total)}</td></tr>'
+            f'<td class="ob-figure">{figures.percent(count, total)}</td></tr>'
         )
     return Markup(
         f'<table class="ob-bars"><caption class="ob-unseen">{escape(name)}</caption>'
@@ -84,7 +84,7 @@ def timeline(parts: Sequence[Part], now: str) -> Markup | None:
     width, left, line = 640, 60, 16
     shapes = [_lane(part, n, start, seconds, now) for n, part in enumerate(sent)]
     height = line * len(sent) + 22
-    begin, finish = words.moment(clock.timestamp(start)), words.moment(clock.timestamp(end))
+    begin, finish = times.moment(clock.timestamp(start)), times.moment(clock.timestamp(end))
     return Markup(
         f'<svg class="ob-timeline" role="img" viewBox="0 0 {width + left} {height}" '
         f'width="{width + left}" height="{height}" '

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlite_utils_openai_batch.words import COMMAND
+
 from . import samples, urls
-from .headline import COMMAND
 from .jobs import Opened
 from .keys import Key, key_of
 

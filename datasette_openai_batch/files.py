@@ -15,11 +15,12 @@ from datasette import Forbidden, NotFound, Response
 from datasette.utils import add_cors_headers
 from datasette.utils.asgi import BadRequest
 
+from sqlite_utils_openai_batch import words
 from sqlite_utils_openai_batch.errors import OpenAIBatchError
 from sqlite_utils_openai_batch.report import report
 from sqlite_utils_openai_batch.xlsx import check_fits, write_xlsx
 
-from . import compat, csvtext, fastcsv, urls, words
+from . import compat, csvtext, fastcsv, urls
 from .jobs import Opened
 from .raw import RawLines
 from .reader import Reader

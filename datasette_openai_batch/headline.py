@@ -6,13 +6,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sqlite_utils_openai_batch import words
+from sqlite_utils_openai_batch.figures import counted
+from sqlite_utils_openai_batch.prices import usd
 from sqlite_utils_openai_batch.store import Job
+from sqlite_utils_openai_batch.words import COMMAND
 
-from . import words
+from . import times
 from .queries import PartHead
-from .words import counted
-
-COMMAND = "sqlite-utils openai-batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,10 @@ def headline(
     job: Job, parts: Sequence[PartHead], outcomes: Mapping[str, int], *, file: str, immutable: bool
 ) -> Headline:
     """The headline of a job in the database file that is called `file`."""
-    text = words.status(job, {part.status for part in parts}, outcomes)
+    text = words.status_words(job, outcomes, {part.status for part in parts})
     # The reason of a job that stopped is told in full in the box.
     text = job.status if job.status in ("paused", "failed") else text
-    alone = words.left_alone(job, immutable=immutable)
+    alone = times.left_alone(job, immutable=immutable)
     return Headline(
         status=text[:1].upper() + text[1:],
         facts=facts(job, outcomes),
@@ -50,13 +51,13 @@ def facts(job: Job, outcomes: Mapping[str, int]) -> list[str]:
     total = sum(outcomes.values())
     found = [f"{outcomes.get('ok', 0):,} of {counted(total, 'row')} answered"]
     if job.cost_nanousd is not None:
-        found.append(words.money(job.cost_nanousd))
-    elif words.is_own_server(job):
+        found.append(usd(job.cost_nanousd))
+    elif words.own_server(job):
         found.append("no cost (own server)")
     if job.finished_at:
-        found.append(f"finished {words.moment(job.finished_at)} UTC")
+        found.append(f"finished {times.moment(job.finished_at)} UTC")
     elif job.checked_at:
-        found.append(f"last checked {words.ago(job.checked_at)}")
+        found.append(f"last checked {times.ago(job.checked_at)}")
     return found
 
 
@@ -64,19 +65,19 @@ def waits(job: Job, parts: Sequence[PartHead]) -> str | None:
     """What a running job waits for, and for how long that may be."""
     if job.status not in ("running", "cancelling"):
         return None
-    there = sum(part.status in words.WITH_PROVIDER for part in parts)
+    there = sum(part.status in words.UNDER_WAY for part in parts)
     unsent = sum(part.status == "prepared" for part in parts)
     pieces = []
     if there:
-        where = "under way" if words.is_own_server(job) else f"with {words.provider(job)}"
+        where = "under way" if words.own_server(job) else f"with {words.host_words(job)}"
         pieces.append(f"{counted(there, 'part')} {where}")
     if unsent:
         pieces.append(f"{counted(unsent, 'part')} not sent yet")
     if not pieces:
         return None
     ends = [part.expires_at for part in parts if part.expires_at and not part.ended_at]
-    until = f", at the latest {words.moment(max(ends))} UTC" if ends and not unsent else ""
-    usually = "" if words.is_own_server(job) else f" Usually within 24 h{until}."
+    until = f", at the latest {times.moment(max(ends))} UTC" if ends and not unsent else ""
+    usually = "" if words.own_server(job) else f" Usually within 24 h{until}."
     return f"{' and '.join(pieces)}.{usually}"
 
 

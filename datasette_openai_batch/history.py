@@ -9,10 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sqlite_utils_openai_batch import clock, store
+from sqlite_utils_openai_batch import clock, figures, store
+from sqlite_utils_openai_batch.prices import usd
 from sqlite_utils_openai_batch.store import Part
 
-from . import charts, queries, words
+from . import charts, queries, times
 from .jobs import Opened
 
 # Parts, and sends and lines of the log, that a page shows; the JSON and the tables have the rest.
@@ -58,23 +59,23 @@ def part_facts(part: Part) -> list[tuple[str, str]]:
         ("Status", part.status),
         ("Requests", f"{part.requests:,}"),
         ("Outcomes", ", ".join(f"{n:,} {status}" for status, n in part.counts.items())),
-        ("Size", words.size(part.bytes)),
+        ("Size", figures.size(part.bytes)),
         ("Sends", f"{part.sends}"),
         ("Batch", part.batch_id or ""),
         ("Input file", part.input_file_id or ""),
         ("Output file", part.output_file_id or ""),
         ("Error file", part.error_file_id or ""),
         ("Counted by the provider", counted),
-        ("Cost", words.money(part.cost_nanousd) if part.cost_nanousd is not None else ""),
-        ("Submitted", words.moment(part.submitted_at)),
-        ("In progress", words.moment(part.in_progress_at)),
-        ("Finalizing", words.moment(part.finalizing_at)),
-        ("Ended", words.moment(part.ended_at)),
-        ("Took", words.duration(took) if took is not None else ""),
-        ("Expires", words.moment(part.expires_at)),
-        ("Collected", words.moment(part.collected_at)),
-        ("Written", words.moment(part.written_at)),
-        ("Next try", words.moment(part.next_try_at)),
+        ("Cost", usd(part.cost_nanousd) if part.cost_nanousd is not None else ""),
+        ("Submitted", times.moment(part.submitted_at)),
+        ("In progress", times.moment(part.in_progress_at)),
+        ("Finalizing", times.moment(part.finalizing_at)),
+        ("Ended", times.moment(part.ended_at)),
+        ("Took", figures.duration(took) if took is not None else ""),
+        ("Expires", times.moment(part.expires_at)),
+        ("Collected", times.moment(part.collected_at)),
+        ("Written", times.moment(part.written_at)),
+        ("Next try", times.moment(part.next_try_at)),
         ("Errors", errors(part.errors)),
     ]
     return [(name, value) for name, value in found if value]
@@ -112,8 +113,8 @@ def sends(conn: sqlite3.Connection, job_id: int) -> list[tuple[str, ...]]:
             str(row["send"]),
             row["batch_id"] or "",
             row["status"] or "",
-            words.moment(row["created_at"]),
-            words.moment(row["ended_at"]),
+            times.moment(row["created_at"]),
+            times.moment(row["ended_at"]),
         )
         for row in found
     ]
@@ -129,7 +130,7 @@ def log(conn: sqlite3.Connection, job_id: int) -> list[tuple[str, str, str, str]
         [job_id, SHOWN],
     )
     return [
-        (words.moment(row["at"]), str(row["number"] or ""), row["event"], detail(row["detail"]))
+        (times.moment(row["at"]), str(row["number"] or ""), row["event"], detail(row["detail"]))
         for row in found
     ]
 
@@ -142,7 +143,7 @@ def detail(text: str | None) -> str:
         return str(text)
     if not isinstance(found, dict):
         return str(found)
-    return ", ".join(f"{name} {words.cut(str(value), 200)}" for name, value in found.items())
+    return ", ".join(f"{name} {figures.cut(str(value), 200)}" for name, value in found.items())
 
 
 def facts(opened: Opened) -> list[tuple[str, str]]:
@@ -155,11 +156,11 @@ def facts(opened: Opened) -> list[tuple[str, str]]:
         ("Address", job.base_url or ""),
         ("Endpoint", job.endpoint),
         ("Account", job.account or ""),
-        ("Created", words.moment(job.created_at)),
-        ("Approved", words.moment(job.approved_at)),
-        ("Submitted", words.moment(job.submitted_at)),
-        ("Last checked", words.moment(job.checked_at)),
-        ("Finished", words.moment(job.finished_at)),
+        ("Created", times.moment(job.created_at)),
+        ("Approved", times.moment(job.approved_at)),
+        ("Submitted", times.moment(job.submitted_at)),
+        ("Last checked", times.moment(job.checked_at)),
+        ("Finished", times.moment(job.finished_at)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     return [(name, value) for name, value in found if value]

@@ -8,18 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from . import (
-    answers,
-    asked,
-    charts,
-    distribution,
-    exact,
-    failures,
-    history,
-    samples,
-    urls,
-    words,
-)
+from sqlite_utils_openai_batch import figures, words
+from sqlite_utils_openai_batch.prices import usd
+
+from . import answers, asked, charts, distribution, exact, failures, history, samples, urls
 from .headline import Headline, headline
 from .jobs import Opened
 from .samples import Mark
@@ -68,7 +60,7 @@ def sections(opened: Opened, choice: Choice) -> Callable[[sqlite3.Connection], d
             "page": answers.page(conn, opened, choice.status, choice.mark),
             "asked": asked.asked(opened),
             "models": models,
-            "caution": words.caution(models),
+            "caution": answers.caution(models),
             "exact": exact.exact(conn, opened, choice.request, choice.row),
             "failed": failures.failures(conn, opened) if opened.failures else None,
             "costs": costs(opened),
@@ -119,7 +111,7 @@ def outcome_lines(opened: Opened) -> list[OutcomeLine]:
             status=status,
             meaning=words.OUTCOMES.get(status, ""),
             count=f"{count:,}",
-            share=words.percent(count, opened.total),
+            share=figures.percent(count, opened.total),
             href=failures.link(opened, status),
             csv_href=urls.job(opened.datasette, opened.db, job_id, ".csv", _status=status),
         )
@@ -130,14 +122,15 @@ def outcome_lines(opened: Opened) -> list[OutcomeLine]:
 def costs(opened: Opened) -> Costs:
     """Money and tokens of a job; what nobody knows is left out, but for the actual cost."""
     job = opened.job
-    money = [("Actual", words.cost(job))]
+    actual = words.cost_words(job, "unknown")
+    money = [("Actual", "none (own server)" if actual == "none" else actual)]
     for name, nanousd in (
         ("Estimate", job.estimated_cost_nanousd),
         ("At most", job.upper_cost_nanousd),
         ("Ceiling", job.max_cost_nanousd),
     ):
         if nanousd is not None:
-            money.append((name, words.money(nanousd)))
+            money.append((name, usd(nanousd)))
     names = {
         "prompt_tokens": "Prompt",
         "cached_tokens": "of it cached",

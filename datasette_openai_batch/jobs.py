@@ -12,10 +12,11 @@ from typing import Any
 from datasette import Forbidden, NotFound
 from datasette.utils.asgi import Base400
 
+from sqlite_utils_openai_batch import words
 from sqlite_utils_openai_batch.output import Output
 from sqlite_utils_openai_batch.store import Job
 
-from . import queries, words
+from . import queries
 from .lists import file_name, ordered
 from .permissions import access
 from .queries import PartHead
@@ -50,7 +51,7 @@ class Opened:
     @cached_property
     def failures(self) -> int:
         """Requests that ended without an answer."""
-        return words.failures(self.outcomes)
+        return sum(words.failures(self.outcomes).values())
 
     @cached_property
     def output(self) -> Output:
@@ -72,7 +73,7 @@ class Opened:
     @property
     def status_words(self) -> str:
         """Where the job stands, in words."""
-        return words.status(self.job, {part.status for part in self.parts}, self.outcomes)
+        return words.status_words(self.job, self.outcomes, {part.status for part in self.parts})
 
 
 class Unavailable(Base400):  # type: ignore[misc]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sqlite_utils_openai_batch.figures import cut
 from sqlite_utils_openai_batch.keys import decode_key
 
 from . import urls
 from .jobs import Opened
-from .words import cut
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
+from sqlite_utils_openai_batch import words
 from sqlite_utils_openai_batch.store import Job
 
-from . import charts, queries, urls, words
+from . import charts, queries, times, urls
 from .permissions import access
 from .queries import Head, Standing, Trouble
 
@@ -72,13 +73,13 @@ def line(datasette: Any, db: Any, job: Job, standing: Standing) -> Line:
         source=job.source or "a query",
         source_href=urls.table(datasette, db, job.source) if job.source else None,
         model=job.model or "",
-        status=words.status(job, standing.parts, outcomes),
+        status=words.status_words(job, outcomes, standing.parts),
         message=job.message,
         done=f"{done:,} of {total:,}",
         bar=charts.bar(outcomes, total),
-        cost=words.short_cost(job),
-        started=words.moment(job.submitted_at or job.created_at),
-        ended=words.moment(job.finished_at),
+        cost=words.cost_words(job, ""),
+        started=times.moment(job.submitted_at or job.created_at),
+        ended=times.moment(job.finished_at),
     )
 
 

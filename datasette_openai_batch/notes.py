@@ -10,12 +10,12 @@ from typing import Any
 from datasette.utils import detect_primary_keys, urlsafe_components
 from markupsafe import Markup
 
-from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch import figures, store
 from sqlite_utils_openai_batch.keys import encode_key, quote
 from sqlite_utils_openai_batch.output import Output
 from sqlite_utils_openai_batch.store import Job
 
-from . import compat, queries, samples, urls, words
+from . import compat, queries, samples, times, urls
 from .permissions import access
 from .queries import Head
 from .stored import answer_reader
@@ -66,7 +66,7 @@ async def table_note(datasette: Any, request: Any, database: str, table: str) ->
                     href=urls.job(datasette, db, job.id),
                     job=job.id,
                     model=job.model or "",
-                    day=words.day(job.finished_at or job.checked_at or job.created_at),
+                    day=times.day(job.finished_at or job.checked_at or job.created_at),
                 )
             )
     return Markup("").join(lines)
@@ -167,12 +167,12 @@ def typed_key(
 
 def _said(job: Job, row: sqlite3.Row) -> str:
     if row["status"] != "ok":
-        message = words.cut(str(row["error_message"] or ""), 200).rstrip(".")
+        message = figures.cut(str(row["error_message"] or ""), 200).rstrip(".")
         return f", {message}" if message else ""
     output = Output.from_json(job.output)
     cells = answer_reader(job)("ok", row["answer"])
     pairs = [
-        f"{name} {words.cut(str(value), 80)}"
+        f"{name} {figures.cut(str(value), 80)}"
         for name, value in zip(output.names, cells, strict=True)
         if value is not None and not isinstance(value, bytes)
     ]

@@ -16,7 +16,6 @@ from datasette.utils import detect_primary_keys
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.errors import DatabaseError
 from sqlite_utils_openai_batch.store.records import Job, Part, read
-from sqlite_utils_openai_batch.store.tables import migrations
 
 
 class Place(NamedTuple):
@@ -54,19 +53,12 @@ def trouble(conn: sqlite3.Connection) -> Trouble | None:
         if not store.exists(conn):
             return None
         store.check_version(conn)
-        applied = store.rows(
-            conn, "SELECT name FROM _sqlite_migrations WHERE migration_set = 'openai_batch'"
-        )
+        outdated = store.is_outdated(conn)
     except DatabaseError as error:
         return Trouble(str(error))
     except sqlite3.OperationalError as error:
-        if "no such table" not in str(error):
-            return _trouble_of_file(error)
-        applied = []
-    missing = {migration.name for migration in migrations._migrations} - {
-        row["name"] for row in applied
-    }
-    if missing:
+        return _trouble_of_file(error)
+    if outdated:
         return Trouble(
             "The jobs in this database were written by an older sqlite-utils-openai-batch. "
             "Any command that writes brings them up to date:",

@@ -9,7 +9,6 @@ import orjson
 
 from sqlite_utils_openai_batch import store
 
-from . import words
 from .jobs import Opened
 
 PART_FIELDS = (
@@ -36,7 +35,7 @@ PART_FIELDS = (
 
 def usd(nanousd: int | None) -> float | None:
     """Dollars; None where the cost is unknown, never 0 for that."""
-    return None if nanousd is None else nanousd / words.NANO
+    return None if nanousd is None else nanousd / 1_000_000_000
 
 
 def twin(opened: Opened, parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import orjson
 from datasette import Forbidden, NotFound, Response
 from datasette.utils import add_cors_headers, tilde_decode
 
-from . import compat, images, jobpage, queries, rows, samples, twin, urls, words
+from sqlite_utils_openai_batch import words
+
+from . import compat, images, jobpage, queries, rows, samples, twin, urls
 from .jobs import Opened, open_job
 from .lists import listing
 from .samples import Mark

@@ -71,7 +71,8 @@ def test_loading_the_plugin_brings_in_its_commands_only(without: set[str]) -> No
         if name != "sqlite_utils_openai_batch"
         and not f"{name}.".startswith("sqlite_utils_openai_batch.cli.")
     }  # fmt: skip
-    assert outside == set()
+    # Figures for people: a module of a page's length that imports nothing.
+    assert outside <= {"sqlite_utils_openai_batch.figures"}
     assert tops(added) & HEAVY == set()
     # Nothing from elsewhere either, small or not, but the standard library.
     assert tops(added) - tops(ours) <= set(sys.stdlib_module_names)

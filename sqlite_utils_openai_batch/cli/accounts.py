@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from .figures import counted
+from ..figures import counted
 
 if TYPE_CHECKING:
     import sqlite3

@@ -136,7 +136,7 @@ def all_warnings(plan: Plan, tally: Tally) -> list[str]:
 
 def preview_warnings(plan: Plan, tally: Tally, place: Place, free: int) -> list[str]:
     """What only `preview` can say: `run` asks the server itself, and tries the disk."""
-    from .figures import size
+    from ..figures import size
 
     warnings = []
     money = plan.ask.money
@@ -188,7 +188,8 @@ def prepare_command(db: str, table: str | None, **options: Any) -> None:
 
     from ..database import connect
     from ..places import Places
-    from .text import COMMAND, summary_screen
+    from ..words import COMMAND
+    from .text import summary_screen
 
     with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
         made = make_job(conn, db, table, options, places)

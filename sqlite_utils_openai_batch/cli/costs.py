@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from .figures import counted, duration
+from ..figures import counted, duration
 
 if TYPE_CHECKING:
     from ..estimate import Estimate

@@ -82,7 +82,7 @@ def as_typed(db: str, rows: int) -> str:
 
 def show_answers(conn: sqlite3.Connection, rows: int) -> None:
     """Print the rows that were asked about, beside their answers."""
-    from .figures import cut
+    from ..figures import cut
     from .text import table
 
     found = conn.execute(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .figures import counted, size
+from ..figures import counted, size
 from .framework import Command, talk
 from .options import db_argument
 

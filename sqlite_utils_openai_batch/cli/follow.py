@@ -228,7 +228,8 @@ def tell_result(
     from dataclasses import asdict
 
     from .. import store
-    from .text import COMMAND, DEMO_MODEL, ended_screen, mend, progress, status_words
+    from ..words import COMMAND, status_words
+    from .text import DEMO_MODEL, ended_screen, mend, progress
 
     ended = {job.id for job in report.ended}
     for job_id in ids:
@@ -286,7 +287,7 @@ class Teller:
     def line(self, job: Job) -> str:
         """How far one job is."""
         from .. import store
-        from .text import host_words
+        from ..words import host_words
 
         parts = store.list_parts(self.conn, job.id)
         done = sum(
@@ -302,7 +303,7 @@ class Teller:
 
     def say(self, line: str) -> None:
         """Print a line, over the last one on a terminal."""
-        from .figures import cut
+        from ..figures import cut
 
         if not self.terminal:
             talk(line)

@@ -30,8 +30,9 @@ def jobs_command(db: str, totals: bool, **formats: Any) -> None:
 
     from .. import store
     from ..database import connect
+    from ..words import COMMAND
     from .accounts import month_record, month_sentence, months_of, months_screen
-    from .text import COMMAND, jobs_screen
+    from .text import jobs_screen
 
     with closing(connect(db)) as conn:
         store.check_version(conn)
@@ -62,7 +63,7 @@ def jobs_command(db: str, totals: bool, **formats: Any) -> None:
 
 def job_record(job: Any, counts: dict[str, int]) -> list[Any]:
     """A job as a row of data."""
-    from .text import failures
+    from ..words import failures
 
     return [
         job.id,

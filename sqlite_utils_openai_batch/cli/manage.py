@@ -49,10 +49,10 @@ def retry_command(
     from .. import store
     from ..database import connect
     from ..errors import UsageError
+    from ..figures import counted
     from ..manage import FAILED, plan_retry, retry, retry_most
     from ..places import Places
     from ..sync import approve
-    from .figures import counted
     from .follow import follow
 
     for wanted in status:
@@ -117,9 +117,9 @@ def pause_command(db: str, job: str) -> None:
     """
     from .. import store
     from ..database import connect
+    from ..figures import counted
     from ..manage import pause_job
     from ..sync import open_batches
-    from .figures import counted
 
     with closing(connect(db)) as conn:
         store.check_version(conn)
@@ -174,9 +174,9 @@ def delete_command(db: str, job: str, only: str | None, key: str | None, yes: bo
     from .. import store
     from ..database import connect
     from ..errors import UsageError
+    from ..figures import counted
     from ..manage import check_deletable, delete_job, delete_remote, delete_responses
     from ..places import Places, forget_local
-    from .figures import counted
 
     with closing(connect(db)) as conn, Places(key=key) as places:
         store.check_version(conn)

@@ -100,7 +100,7 @@ def revert_command(db: str, job: str) -> None:
 
 def applied_lines(job: Job, applied: Applied, accept_stale: bool, path: str) -> Sequence[str]:
     """What `apply` says."""
-    from .figures import counted
+    from ..figures import counted
 
     db = shlex.quote(path)
     table = applied.output.table or job.source
@@ -129,7 +129,7 @@ def applied_lines(job: Job, applied: Applied, accept_stale: bool, path: str) -> 
 
 def reverted_lines(reverted: Reverted) -> list[str]:
     """What `revert` says."""
-    from .figures import counted
+    from ..figures import counted
 
     table = reverted.table
     if not (reverted.restored or reverted.edited or reverted.gone):

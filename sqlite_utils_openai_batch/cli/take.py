@@ -69,8 +69,8 @@ def results_command(
 
 def write_workbook(results: Results, path: str) -> None:
     """Write an Excel file and say so."""
+    from ..figures import counted
     from ..xlsx import check_fits, write_xlsx
-    from .figures import counted
 
     check_fits(results.count(), len(results.headers))
     count = write_xlsx(

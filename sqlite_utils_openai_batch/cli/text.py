@@ -11,9 +11,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from .. import clock
+from ..figures import counted, cut, duration, percent, size
+from ..words import COMMAND, cost_words, failures, host_words, own_server, status_words
 from .accounts import cut_answers, job_cost_line
 from .costs import confirmation_line, estimate_rows, same_words
-from .figures import counted, cut, duration, percent, size
 
 if TYPE_CHECKING:
     from ..output import Output
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ..store import Job, Part
     from .options import Place
 
-COMMAND = "sqlite-utils openai-batch"
 LABEL = 10
 DEMO_MODEL = (
     "Answered by a very small demonstration model: its answers show the way, not the quality."
@@ -73,54 +73,6 @@ def when_later(at: str | None, first: str | None) -> str:
     local = clock.parse(at).astimezone()
     same_day = local.date() == clock.parse(first).astimezone().date()
     return f"{local:%H:%M}" if same_day else when(at)
-
-
-def host_words(job: Job) -> str:
-    """Who answers a job, for a sentence."""
-    from ..api import host_of
-
-    if job.provider == "local":
-        return job.base_url or "this machine"
-    host = host_of(job.base_url or "")
-    return "OpenAI" if host == "api.openai.com" else host
-
-
-def failures(counts: dict[str, int]) -> dict[str, int]:
-    """Outcomes that are neither answered nor awaited, most frequent first."""
-    failed = {status: n for status, n in counts.items() if status not in ("ok", "pending") and n}
-    return dict(sorted(failed.items(), key=lambda item: -item[1]))
-
-
-def status_words(job: Job, counts: dict[str, int]) -> str:
-    """A job's status as a person would say it."""
-    failed = sum(failures(counts).values())
-    if job.requests is None:
-        return "being prepared"
-    if job.status == "completed":
-        return f"done, {failed:,} failed" if failed else "done"
-    if job.status == "running":
-        return f"waiting for {host_words(job)}"
-    if job.status == "prepared":
-        return "prepared, not sent"
-    if job.status in ("paused", "failed"):
-        return f"{job.status}: {job.message}" if job.message else job.status
-    return job.status
-
-
-def cost_words(job: Job) -> str:
-    """What a job has cost; `-` where that isn't known."""
-    from ..prices import usd
-
-    if job.cost_nanousd is not None:
-        return usd(job.cost_nanousd)
-    return "none" if own_server(job) else "-"
-
-
-def own_server(job: Job) -> bool:
-    """Whether a job runs on this machine, and so costs nothing."""
-    from ..prices import job_is_own
-
-    return job_is_own(job.provider, job.base_url, job.settings)
 
 
 def progress(job: Job, counts: dict[str, int]) -> str:

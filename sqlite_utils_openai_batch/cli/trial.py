@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..figures import counted, cut, duration
 from .ask import model_default, nothing_to_ask, table_argument
 from .costs import amount, cost_words, estimate_warnings
-from .figures import counted, cut, duration
 from .framework import FAILED_REQUESTS, INTERRUPTED, Command, option, talk
 from .like import inherit
 from .money import check_may_send, check_model

@@ -52,7 +52,7 @@ from .requests import (
     set_hashes,
     set_outcome,
 )
-from .tables import build_indexes, check_version, exists, migrate
+from .tables import build_indexes, check_version, exists, is_outdated, migrate
 
 __all__ = [
     "Job",
@@ -78,6 +78,7 @@ __all__ = [
     "insert_responses",
     "insert_send",
     "is_dead",
+    "is_outdated",
     "leased",
     "list_jobs",
     "list_parts",

@@ -222,16 +222,32 @@ def check_version(conn: sqlite3.Connection) -> None:
     """Raise DatabaseError where a newer version of this program made the tables."""
     if not exists(conn):
         return
-    known = {migration.name for migration in migrations._migrations}
-    applied = conn.execute(
-        "SELECT name FROM _sqlite_migrations WHERE migration_set = 'openai_batch'"
-    )
-    newer = [name for (name,) in applied.fetchall() if name not in known]
+    newer = sorted(applied(conn) - known())
     if newer:
         raise DatabaseError(
             f"This database was written by a newer sqlite-utils-openai-batch (it has {newer[0]}). "
             "Upgrade with: pip install -U sqlite-utils-openai-batch"
         )
+
+
+def is_outdated(conn: sqlite3.Connection) -> bool:
+    """Whether an older version of this program made the tables, and nothing has migrated them."""
+    return bool(known() - applied(conn))
+
+
+def known() -> set[str]:
+    """Names of the migrations that this version of the program knows."""
+    # sqlite-utils has no public list of a set's migrations without a database.
+    return {migration.name for migration in migrations._migrations}
+
+
+def applied(conn: sqlite3.Connection) -> set[str]:
+    """Names of the migrations that made these tables; none where nobody noted them."""
+    noted = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlite_migrations'"
+    if conn.execute(noted).fetchone() is None:
+        return set()
+    names = conn.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'openai_batch'")
+    return {row[0] for row in names.fetchall()}
 
 
 def migrate(conn: sqlite3.Connection) -> None:

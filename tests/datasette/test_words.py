@@ -4,33 +4,19 @@ from datetime import datetime, timezone
 
 import pytest
 
-from datasette_openai_batch import words
+from datasette_openai_batch import times
 from datasette_openai_batch.distribution import draw
 from datasette_openai_batch.samples import Mark
+from sqlite_utils_openai_batch import figures
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 
 
-@pytest.mark.parametrize(
-    ("nanousd", "text"),
-    [
-        (None, "unknown"),
-        (0, "$0.00"),
-        (1_070_000_000, "$1.07"),
-        (1_234_560_000_000, "$1,234.56"),
-        (1_200_000, "$0.0012"),
-        (5, "less than $0.0001"),
-    ],
-)
-def test_money(nanousd: int | None, text: str) -> None:
-    assert words.money(nanousd) == text
-
-
 def test_moments() -> None:
-    assert words.moment("2026-11-20T15:41:07.000Z", now=NOW) == "20 Nov, 15:41"
-    assert words.moment("2025-01-02T03:04:05.000Z", now=NOW) == "2 Jan 2025, 03:04"
-    assert words.moment(None) == ""
-    assert words.day("2025-01-02T03:04:05.000Z", now=NOW) == "2 Jan 2025"
+    assert times.moment("2026-11-20T15:41:07.000Z", now=NOW) == "20 Nov, 15:41"
+    assert times.moment("2025-01-02T03:04:05.000Z", now=NOW) == "2 Jan 2025, 03:04"
+    assert times.moment(None) == ""
+    assert times.day("2025-01-02T03:04:05.000Z", now=NOW) == "2 Jan 2025"
 
 
 @pytest.mark.parametrize(
@@ -43,22 +29,22 @@ def test_moments() -> None:
     ],
 )
 def test_ago(at: str, text: str) -> None:
-    assert words.ago(at, now=NOW) == text
+    assert times.ago(at, now=NOW) == text
 
 
 def test_durations_and_sizes() -> None:
-    assert [words.duration(n) for n in (5, 720, 5_940, 260_000)] == [
-        "5 s",
+    assert [figures.duration(n) for n in (5, 720, 5_940, 260_000)] == [
+        "5.0 s",
         "12 min",
         "1 h 39 min",
         "3 days",
     ]
-    assert [words.size(n) for n in (812, 41_200_000, 3_000_000_000)] == [
+    assert [figures.size(n) for n in (812, 41_200_000, 3_000_000_000)] == [
         "812 B",
         "41.2 MB",
         "3.0 GB",
     ]
-    assert words.cut("a  b\nc" + "d" * 20, 8) == "a b cdd…"
+    assert figures.cut("a  b\nc" + "d" * 20, 8) == "a b cdd…"
 
 
 @pytest.mark.parametrize("text", ["", "x", "1", "1.x", "-1.2", "1.-2", "²."])

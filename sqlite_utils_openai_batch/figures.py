@@ -1,4 +1,4 @@
-"""How figures and names are written for people, the same on every screen."""
+"""How figures are written for people, the same on every screen and page."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A span of time: `4.7 s`, `12 min`, `1 h 39 min`."""
+    """A span of time: `4.7 s`, `12 min`, `1 h 39 min`, `3 days`."""
     if seconds < 59.5:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{round(minutes / 1440)} days"
 
 
 def percent(part: int, whole: int) -> str:
@@ -37,5 +39,6 @@ def percent(part: int, whole: int) -> str:
 
 def cut(text: str, width: int) -> str:
     """One line of at most `width` characters; `…` stands for what was left out."""
-    line = " ".join(text.split())
+    # A cell may hold megabytes; white space rarely makes more than a fraction of its beginning.
+    line = " ".join(text[: 50 * width].split())
     return line if len(line) <= width else line[: width - 1] + "…"

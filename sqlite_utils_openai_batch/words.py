@@ -1,0 +1,97 @@
+"""What jobs, outcomes and providers are called before people, on screens and on pages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from .figures import cut
+from .states import AT_PROVIDER, CUT, ENDED
+
+if TYPE_CHECKING:
+    from .store import Job
+
+COMMAND = "sqlite-utils openai-batch"
+#: Statuses of a part whose file is, or may be, with the provider.
+UNDER_WAY = frozenset((*CUT, *AT_PROVIDER)) - frozenset(ENDED)
+
+#: Outcomes in the order in which they are listed; each with what it means to a reader.
+OUTCOMES = {
+    "ok": "answered",
+    "pending": "no answer yet",
+    "refused": "the model declined to answer",
+    "content_filter": "stopped by the provider's filter",
+    "truncated": "stopped at the token limit",
+    "empty": "the answer is empty",
+    "invalid_json": "the answer is not JSON",
+    "schema_violation": "the answer doesn't fit the schema",
+    "http_error": "the provider answered with an error",
+    "api_error": "the provider could not run the request",
+    "rejected": "the provider rejected the line",
+    "expired": "not run within the window",
+    "cancelled": "cancelled before it ran",
+    "missing": "the batch ended without its line",
+    "unrenderable": "the row could not be made into a request",
+    "too_large": "the request is larger than the provider takes",
+}
+
+
+def failures(counts: Mapping[str, int]) -> dict[str, int]:
+    """Outcomes that are neither answered nor awaited, most frequent first."""
+    failed = {status: n for status, n in counts.items() if status not in ("ok", "pending") and n}
+    return dict(sorted(failed.items(), key=lambda item: -item[1]))
+
+
+def own_server(job: Job) -> bool:
+    """Whether a job runs on this machine, and so costs nothing."""
+    from .prices import job_is_own
+
+    return job_is_own(job.provider, job.base_url, job.settings)
+
+
+def host_words(job: Job) -> str:
+    """Who answers a job, for a sentence: `OpenAI`, `this machine`, `localhost:8000`."""
+    from .api import host_of
+
+    if job.provider == "local":
+        return host_of(job.base_url) if job.base_url else "this machine"
+    host = host_of(job.base_url or "")
+    if host in ("", "api.openai.com"):
+        return "Azure" if job.provider == "azure" else "OpenAI"
+    return host
+
+
+def status_words(job: Job, counts: Mapping[str, int], parts: Collection[str] = ()) -> str:
+    """A job's status as a person would say it: `waiting for OpenAI`, `done, 131 failed`.
+
+    `parts` are the statuses that its parts have, where the caller knows them.
+    """
+    failed = sum(failures(counts).values())
+    if job.requests is None:
+        return "being prepared"
+    if job.status == "completed":
+        return f"done, {failed:,} failed" if failed else "done"
+    if job.status == "prepared":
+        return "prepared, not sent"
+    if job.status == "running":
+        return waiting_words(job, parts)
+    if job.status in ("paused", "failed") and job.message:
+        return f"{job.status}: {cut(job.message.split('. ')[0].rstrip('.'), 60)}"
+    return job.status
+
+
+def waiting_words(job: Job, parts: Collection[str] = ()) -> str:
+    """What a running job waits for."""
+    if parts and not UNDER_WAY.intersection(parts):
+        return "waiting to send" if "prepared" in parts else "collecting answers"
+    where = host_words(job)
+    return "running on this machine" if where == "this machine" else f"waiting for {where}"
+
+
+def cost_words(job: Job, unknown: str = "-") -> str:
+    """What a job has cost; `unknown` where that isn't known."""
+    from .prices import usd
+
+    if job.cost_nanousd is not None:
+        return usd(job.cost_nanousd)
+    return "none" if own_server(job) else unknown

@@ -15,8 +15,6 @@ from . import clock, store
 from .api import BatchState, Provider
 from .errors import NotFound, ProviderError
 
-# How long after an intent a batch may still turn up in the provider's lists.
-GRACE_SECONDS = 60
 # Clocks differ: look a little further back than the job's creation.
 SKEW_SECONDS = 300
 

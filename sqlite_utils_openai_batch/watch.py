@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple
 
 from . import store
+from .passes import Report
 from .states import AT_PROVIDER
-from .sync import OpenProvider, Report, one_pass
+from .sync import OpenProvider, one_pass
 from .writeback import Written
 
 REMOTE_POLL = 30.0

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
+    from ..passes import Report
     from ..places import Places
     from ..store import Job
-    from ..sync import Report
 
 
 @click.command("submit", cls=Command)

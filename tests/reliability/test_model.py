@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sqlite_utils_openai_batch import manage, store, sync
+from sqlite_utils_openai_batch import manage, store, sync, waits
 from sqlite_utils_openai_batch.api import Provider
 from sqlite_utils_openai_batch.database import connect, transaction
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
@@ -67,8 +67,8 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        sync.GRACE_SECONDS = 0
-        sync.RETRY_SECONDS = 0.0
+        waits.GRACE_SECONDS = 0
+        waits.RETRY_SECONDS = 0.0
         self.folder = Path(tempfile.mkdtemp())
         self.server = LocalServer(answerer=SimulatedAnswerer(echo=True)).start()
         self.provider = Crashing(self.server.base_url, KEY, max_retries=0)

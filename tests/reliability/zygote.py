@@ -75,12 +75,12 @@ def child(order: dict[str, Any], points: Points, out: Path) -> None:
     """Run one command in this (forked) process and leave."""
     from sqlite_utils.cli import cli
 
-    from sqlite_utils_openai_batch import capacity, database, sync
+    from sqlite_utils_openai_batch import capacity, database, waits
 
     # Nothing here is eventually consistent unless a test says so: no need to wait for lists.
-    sync.GRACE_SECONDS = order.get("grace", 0)
-    sync.RETRY_SECONDS = 0.0
-    sync.LATE_FILES_SECONDS = order.get("late", 0.0)
+    waits.GRACE_SECONDS = order.get("grace", 0)
+    waits.RETRY_SECONDS = 0.0
+    waits.LATE_FILES_SECONDS = order.get("late", 0.0)
     database.BUSY_SECONDS = order.get("busy", 10.0)
     capacity.WAIT_SECONDS = 0.1
     os.environ.update(order.get("env", {}))

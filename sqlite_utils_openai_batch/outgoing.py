@@ -1,0 +1,150 @@
+"""What a pass sends: sort out what was cut, look, send what fits, wait where the queue is full."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from . import capacity, clock, store, waits
+from .database import transaction
+from .errors import NeedsAttention, ProviderError, QueueFull, Transient, Unreachable
+from .look import look
+
+if TYPE_CHECKING:
+    from .api import BatchState
+    from .passes import Pass
+
+
+def known(pass_: Pass, part: store.Part) -> list[BatchState]:
+    """Batches that the provider has for a part: listed once, before the first send."""
+    if pass_.found is None:
+        pass_.found = look(pass_.conn, pass_.provider, pass_.job)
+    return pass_.found.get(part.number, [])
+
+
+def adopt_known(pass_: Pass, part: store.Part) -> bool:
+    """Take on a batch that the provider has for this part; of two the older.
+
+    The younger is cancelled, and what it answers all the same is collected too.
+    """
+    states = known(pass_, part)
+    if not states:
+        return False
+    pass_.sender.adopt(part, states[0], "found")
+    for surplus in states[1:]:
+        with transaction(pass_.conn):
+            pass_.sender.record(store.get_part(pass_.conn, part.id), surplus)
+            store.log(pass_.conn, "surplus", job_id=pass_.job.id, part_id=part.id, batch=surplus.id)
+        if not surplus.ended:
+            pass_.provider.cancel(surplus.id)
+    return True
+
+
+def reconcile(pass_: Pass, part: store.Part) -> None:
+    """A send was cut: find out how far it got before anything goes out again."""
+    if not due(part) or adopt_known(pass_, part):
+        return
+    intended = part.intent_at or ""
+    if part.status == "creating" and intended > clock.now(-waits.GRACE_SECONDS):
+        pass_.say(
+            part,
+            f"its sending was cut; looking for its batch for {waits.GRACE_SECONDS} s "
+            "before it is sent again.",
+        )
+    elif part.status == "uploaded" and intended > clock.now(-waits.FILE_SECONDS):
+        if pass_.job.status == "running":
+            with refusals(pass_, part):
+                pass_.report.sent += pass_.sender.create(part) is not None
+    elif store.move_part(pass_.conn, part, "prepared") and pass_.job.status == "running":
+        send(pass_, store.get_part(pass_.conn, part.id))
+
+
+def send(pass_: Pass, part: store.Part) -> None:
+    """Send a prepared part, unless the provider has it already or its queue is full."""
+    if adopt_known(pass_, part):
+        return
+    if not due(part):
+        if part.errors:
+            pass_.say(part, words_of(part))
+        return
+    reason = capacity.reason_to_wait(pass_.conn, pass_.job, part)
+    if reason is not None:
+        pass_.say(part, reason)
+        return
+    with refusals(pass_, part):
+        pass_.report.sent += pass_.sender.send(part) is not None
+
+
+@contextmanager
+def refusals(pass_: Pass, part: store.Part) -> Iterator[None]:
+    """Put a part back where its next try begins, if the provider surely took nothing.
+
+    Where it may have (no answer came, or a 5xx), the part stays as it is: `reconcile` looks.
+    """
+    try:
+        yield
+    except QueueFull as error:
+        queue_full(pass_, store.get_part(pass_.conn, part.id), str(error))
+    except Unreachable:
+        raise
+    except Transient as error:
+        if error.refused:
+            put_off(pass_, store.get_part(pass_.conn, part.id), str(error))
+        raise
+    except ProviderError:
+        store.move_part(pass_.conn, store.get_part(pass_.conn, part.id), "prepared")
+        raise
+
+
+def queue_full(pass_: Pass, part: store.Part, why: str) -> None:
+    """Waiting is not failing: back to `prepared`, at no cost, and cut to fit where need be."""
+    limit = capacity.limit_in(why)
+    with transaction(pass_.conn):
+        if limit is not None:
+            capacity.learn(pass_.conn, pass_.job, limit, "refusal")
+        store.move_part(
+            pass_.conn,
+            part,
+            "prepared",
+            next_try_at=clock.now(capacity.patience(part.sends)),
+            errors=json.dumps([{"code": "token_limit_exceeded", "message": why}]),
+        )
+        store.log(pass_.conn, "queue full", job_id=pass_.job.id, part_id=part.id, why=why)
+    if limit is None:
+        pass_.say(part, why)
+        return
+    waiting = capacity.enqueued(pass_.conn, pass_.job)
+    if not waiting and part.requests == 1:
+        raise NeedsAttention(
+            f"Part {part.number} is one request of about {capacity.tokens_of(part):,} tokens, "
+            f"and the queue of {pass_.job.model} takes {limit:,}: it can't fit. "
+            "Ask your provider for a larger limit, or shorten the row."
+        )
+    if capacity.recut(pass_.conn, pass_.job, limit) == 0 and not waiting:
+        # The estimate said that it fits, the service says it doesn't: believe the service.
+        with transaction(pass_.conn):
+            capacity.split(pass_.conn, pass_.job, store.get_part(pass_.conn, part.id), 2)
+    if not waiting:
+        for piece in store.list_parts(pass_.conn, pass_.job.id):
+            if piece.status == "prepared":
+                store.update_part(pass_.conn, piece.id, next_try_at=clock.now(waits.RETRY_SECONDS))
+    pass_.say(part, why)
+
+
+def put_off(pass_: Pass, part: store.Part, why: str) -> None:
+    """The provider said no for the moment: try again soon, with the file if it has one."""
+    to = "uploaded" if part.input_file_id else "prepared"
+    store.move_part(pass_.conn, part, to, next_try_at=clock.now(waits.RETRY_SECONDS))
+    store.log(pass_.conn, "put off", job_id=pass_.job.id, part_id=part.id, why=why)
+
+
+def due(part: store.Part) -> bool:
+    """Whether a part's waiting time is over."""
+    return part.next_try_at is None or part.next_try_at <= clock.now()
+
+
+def words_of(part: store.Part) -> str:
+    """What the provider last said against a part."""
+    return "; ".join(str(error.get("message")) for error in json.loads(part.errors or "[]"))

@@ -1,0 +1,14 @@
+"""How long is waited for what, in seconds. Tests shorten these."""
+
+from __future__ import annotations
+
+#: How long after an intent a batch may still turn up in the provider's lists.
+GRACE_SECONDS = 60
+#: Until the next try of what the provider refused for the moment.
+RETRY_SECONDS = 5.0
+#: A file that the provider can't find for this long after its upload is uploaded anew.
+FILE_SECONDS = 600.0
+#: The ids of the result files may come later than the status `completed`.
+LATE_FILES_SECONDS = 3600.0
+#: A batch is stuck where it hasn't ended this long after it should have expired.
+STUCK_SECONDS = 3600.0

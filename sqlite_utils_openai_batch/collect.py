@@ -15,6 +15,7 @@ from . import clock, store
 from .commits import COMMIT_ROWS
 from .database import transaction
 from .errors import NotFound
+from .settle import ask_again
 from .store.money import add_cost, end_batch
 from .taking import Collected, ResultFile, Taker
 from .writeback import Writer
@@ -56,6 +57,7 @@ def collect(
         batch=state.id,
         output_file_id=state.output_file_id,
         error_file_id=state.error_file_id,
+        again=True,
     )
     return collected
 
@@ -68,9 +70,13 @@ def finish(
     collected: Collected,
     *,
     batch: str | None = None,
+    again: bool = False,
     **files: str | None,
 ) -> None:
-    """Settle what a batch that ended with `status` left unanswered; mark its part collected."""
+    """Settle what a batch that ended with `status` left unanswered; mark its part collected.
+
+    With `again`, what never ran goes into a part of its own, unless the job is being stopped.
+    """
     end_unanswered(conn, part, status)
     with transaction(conn):
         count_parts(conn, part, collected)
@@ -80,6 +86,8 @@ def finish(
         written = now if collected.written else None
         store.update_part(conn, part.id, collected_at=now, written_at=written, **files)
         log(conn, "collected", job, part, batch, collected)
+        if again and store.get_job(conn, job.id).status in ("running", "paused"):
+            ask_again(conn, job, store.get_part(conn, part.id))
 
 
 def collect_surplus(

@@ -11,7 +11,7 @@ from .collect import collect_surplus
 from .database import transaction
 from .errors import NotFound, ProviderError
 from .reuse import share
-from .settle import ask_again, reject_lines
+from .settle import Rejected, rejected_lines
 from .states import AT_PROVIDER
 
 if TYPE_CHECKING:
@@ -21,14 +21,9 @@ if TYPE_CHECKING:
 
 def poll(pass_: Pass, part: store.Part) -> None:
     """See how far a batch is."""
-    assert part.batch_id is not None
-    try:
-        state = pass_.provider.retrieve(part.batch_id)
-    except NotFound as error:
-        raise ProviderError(
-            f"Batch {part.batch_id} of part {part.number} can't be found with this key "
-            f"({error}). Is it another account's? Give the key that sent it with --key."
-        ) from error
+    state = batch_of(pass_, part)
+    if state is None:
+        return
     seen(pass_, part, state)
     if not state.ended and part.expires_at and part.expires_at < clock.now(-waits.STUCK_SECONDS):
         pass_.say(
@@ -36,6 +31,39 @@ def poll(pass_: Pass, part: store.Part) -> None:
             f"batch {part.batch_id} should have expired at {part.expires_at} and is still "
             f"{state.said}. Ask the provider about it, or cancel the job.",
         )
+
+
+def batch_of(pass_: Pass, part: store.Part) -> BatchState | None:
+    """A part's batch as it is now; None where it is gone and the job is being cancelled.
+
+    Raises ProviderError where it is gone otherwise: a person has to say what that means.
+    """
+    assert part.batch_id is not None
+    try:
+        return pass_.provider.retrieve(part.batch_id)
+    except NotFound as error:
+        if pass_.job.status == "cancelling":
+            give_up(pass_, part, part.batch_id, str(error))
+            return None
+        raise ProviderError(
+            f"Batch {part.batch_id} of part {part.number} can't be found with this key "
+            f"({error}). Is it another account's? Give the key that sent it with --key. "
+            "If it is gone for good, cancel gives its answers up."
+        ) from error
+
+
+def give_up(pass_: Pass, part: store.Part, batch_id: str, why: str) -> None:
+    """End a part of a cancelled job whose batch the provider doesn't know any more."""
+    now = clock.now()
+    with transaction(pass_.conn):
+        if not store.move_part(
+            pass_.conn, part, "cancelled", ended_at=part.ended_at or now, collected_at=now
+        ):
+            return
+        store.end_pending(pass_.conn, part.id, "missing", None, "its batch is gone")
+        store.count_outcomes(pass_.conn, part.id)
+        store.update_batch(pass_.conn, batch_id, status="gone", ended_at=now)
+        store.log(pass_.conn, "gone", job_id=part.job_id, part_id=part.id, why=why)
 
 
 def seen(pass_: Pass, part: store.Part, state: BatchState) -> None:
@@ -77,8 +105,9 @@ def cancel(pass_: Pass, part: store.Part) -> None:
 
 def collect(pass_: Pass, part: store.Part) -> None:
     """Take in an ended batch, and sort out what it didn't answer."""
-    assert part.batch_id is not None
-    state = pass_.provider.retrieve(part.batch_id)
+    state = batch_of(pass_, part)
+    if state is None:
+        return
     if state.status == "failed":
         failed(pass_, part, state)
         return
@@ -90,8 +119,6 @@ def collect(pass_: Pass, part: store.Part) -> None:
         pass_.conn, state.id, status=state.said, ended_at=state.ended_at or clock.now()
     )
     pass_.report.collected += 1
-    if pass_.job.status == "running":
-        ask_again(pass_.conn, pass_.job, store.get_part(pass_.conn, part.id))
 
 
 def failed(pass_: Pass, part: store.Part, state: BatchState) -> None:
@@ -100,12 +127,8 @@ def failed(pass_: Pass, part: store.Part, state: BatchState) -> None:
     words = "; ".join(str(error.get("message")) for error in state.errors[:3])
     if any(error.get("code") == "token_limit_exceeded" for error in state.errors):
         outgoing.queue_full(pass_, part, words)
-    elif (rejected := reject_lines(pass_.conn, part, state)) > 0:
-        with transaction(pass_.conn):
-            store.count_outcomes(pass_.conn, part.id)
-            # What is left goes out again as it was; with nothing left `send` completes it.
-            store.move_part(pass_.conn, part, "prepared")
-            store.log(pass_.conn, "rejected", job_id=pass_.job.id, part_id=part.id, lines=rejected)
+    elif found := rejected_lines(pass_.conn, part, state):
+        reject(pass_, part, found)
         if pass_.job.status == "running":
             outgoing.send(pass_, store.get_part(pass_.conn, part.id))
     elif "annot find file" in words and part.sends < 5:
@@ -118,21 +141,48 @@ def failed(pass_: Pass, part: store.Part, state: BatchState) -> None:
         )
 
 
+def reject(pass_: Pass, part: store.Part, found: Rejected) -> None:
+    """Give rejected rows their outcome, and put what is left back to be sent as it was.
+
+    In one transaction: what a line's number means depends on which requests are pending.
+    """
+    with transaction(pass_.conn):
+        # With nothing left `send` completes it.
+        if store.move_part(pass_.conn, part, "prepared"):
+            store.set_outcome(pass_.conn, found.values())
+            store.count_outcomes(pass_.conn, part.id)
+            store.log(
+                pass_.conn, "rejected", job_id=pass_.job.id, part_id=part.id, lines=len(found)
+            )
+
+
 def take_strays(pass_: Pass) -> None:
     """Collect batches that exist beside the one that their part goes by."""
     for stray in store.strays(pass_.conn, pass_.job.id):
-        part = store.get_part(pass_.conn, stray["part_id"])
-        with store.leased(pass_.conn, part) as mine:
-            if not mine:
-                continue
-            state = pass_.provider.retrieve(stray["batch_id"])
-            if not state.ended:
-                continue
-            if state.status != "failed":
-                collect_surplus(pass_.conn, pass_.provider, pass_.job, part, state, pass_.writer)
-            store.update_batch(
-                pass_.conn, state.id, status=state.said, ended_at=state.ended_at or clock.now()
-            )
+        with store.leased(pass_.conn, store.get_part(pass_.conn, stray["part_id"])) as mine:
+            if mine:
+                take_stray(
+                    pass_, store.get_part(pass_.conn, stray["part_id"]), str(stray["batch_id"])
+                )
+
+
+def take_stray(pass_: Pass, part: store.Part, batch_id: str) -> None:
+    """Collect one such batch where it has ended; stop it where the part has one of its own."""
+    try:
+        state = pass_.provider.retrieve(batch_id)
+    except NotFound as error:
+        store.update_batch(pass_.conn, batch_id, status="gone", ended_at=clock.now())
+        store.log(pass_.conn, "gone", job_id=part.job_id, part_id=part.id, why=str(error))
+        return
+    if not state.ended:
+        if part.batch_id is not None and state.status != "cancelling":
+            pass_.provider.cancel(batch_id)
+        return
+    if state.status != "failed":
+        collect_surplus(pass_.conn, pass_.provider, pass_.job, part, state, pass_.writer)
+    store.update_batch(
+        pass_.conn, state.id, status=state.said, ended_at=state.ended_at or clock.now()
+    )
 
 
 def write(pass_: Pass) -> None:

@@ -16,9 +16,11 @@ from .errors import JobError, NotFound
 from .limits import limits_for
 from .outcome import STATUSES
 from .parameters import adapt
+from .revert import busy
 from .settle import new_part
 from .states import CUT
-from .sync import open_batches
+from .store.leases import job_leased, renew_job
+from .sync import approve, open_batches
 
 #: What `retry` asks again unless told otherwise: everything that has no answer.
 FAILED = tuple(status for status in STATUSES if status not in ("pending", "ok"))
@@ -59,11 +61,26 @@ def plan_retry(conn: sqlite3.Connection, job: store.Job, statuses: Sequence[str]
 
 def retry(
     conn: sqlite3.Connection, job: store.Job, plan: Retry, changes: Mapping[str, Any]
-) -> None:
-    """Put failed requests into new parts, with changes to their body. Sends nothing.
+) -> store.Job:
+    """Approve a job anew, with failed requests in new parts. Sends nothing. Returns the job.
 
     `changes` are top-level parameters of the body; what the model calls otherwise is renamed.
-    Raises TemplateError for a parameter that the model refuses.
+    Raises TemplateError for a parameter that the model refuses, and JobError where another
+    process works on the job.
+    """
+    with job_leased(conn, job.id) as mine:
+        if not mine:
+            raise busy(job)
+        return retry_held(conn, job, plan, changes)
+
+
+def retry_held(
+    conn: sqlite3.Connection, job: store.Job, plan: Retry, changes: Mapping[str, Any]
+) -> store.Job:
+    """`retry` for a caller that holds the job's lease.
+
+    The job is approved first: a kill leaves a job that goes on with what was put into parts, and
+    the rest as it was, to be asked again by another `retry`.
     """
     changes = dict(changes)
     model = str(changes.get("model", job.model or ""))
@@ -71,15 +88,20 @@ def retry(
     most = limits_for(
         job.provider, job.endpoint, requests=job.settings.get("part_requests")
     ).requests
+    job = approve(conn, job)
     for part_id, ids in plan.by_part.items():
         old = store.get_part(conn, part_id)
         overrides = {**json.loads(old.overrides or "{}"), **body}
         for start in range(0, len(ids), most):
-            some = ids[start : start + most]
             with transaction(conn):
-                made = new_part(conn, job, old, some, json.dumps(overrides) if overrides else None)
-                upper = again_most(job, old, len(some), overrides)
-                store.update_part(conn, made, upper_cost_nanousd=upper)
+                some = store.still_failed(conn, part_id, ids[start : start + most])
+                if some:
+                    changed = json.dumps(overrides) if overrides else None
+                    made = new_part(conn, job, old, some, changed)
+                    upper = again_most(job, old, len(some), overrides)
+                    store.update_part(conn, made, upper_cost_nanousd=upper)
+                renew_job(conn, job.id)
+    return job
 
 
 def retry_most(
@@ -101,9 +123,10 @@ def retry_most(
 
 def pause_job(conn: sqlite3.Connection, job: store.Job) -> None:
     """No new sends of a job until `submit`. Raises JobError."""
-    if job.status not in ("running", "prepared"):
-        raise JobError(f"Job {job.id} is {job.status}: only a running job can be paused.")
     with transaction(conn):
+        status = store.get_job(conn, job.id).status
+        if status not in ("running", "prepared"):
+            raise JobError(f"Job {job.id} is {status}: only a running job can be paused.")
         store.update_job(conn, job.id, status="paused", message="paused by you")
         store.log(conn, "paused", job_id=job.id, why="by hand")
 
@@ -113,9 +136,10 @@ def cancel_job(conn: sqlite3.Connection, job: store.Job) -> None:
 
     Raises JobError where it has ended.
     """
-    if not job.unfinished:
-        raise JobError(f"Job {job.id} is {job.status} already: there is nothing to cancel.")
     with transaction(conn):
+        job = store.get_job(conn, job.id)
+        if not job.unfinished:
+            raise JobError(f"Job {job.id} is {job.status} already: there is nothing to cancel.")
         store.update_job(
             conn,
             job.id,
@@ -185,6 +209,8 @@ def remote_files(conn: sqlite3.Connection, job: store.Job) -> list[str]:
 
 def delete_job(conn: sqlite3.Connection, job: store.Job) -> None:
     """Delete the record of a job; the columns that it wrote stay. Raises JobError."""
-    check_deletable(conn, job)
-    with transaction(conn):
+    with job_leased(conn, job.id) as mine, transaction(conn):
+        if not mine:
+            raise busy(job)
+        check_deletable(conn, job)
         store.drop_job(conn, job.id)

@@ -53,10 +53,13 @@ def reconcile(pass_: Pass, part: store.Part) -> None:
             f"its sending was cut; looking for its batch for {waits.GRACE_SECONDS} s "
             "before it is sent again.",
         )
-    elif part.status == "uploaded" and intended > clock.now(-waits.FILE_SECONDS):
-        if pass_.job.status == "running":
-            with refusals(pass_, part):
-                pass_.report.sent += pass_.sender.create(part) is not None
+    elif (
+        part.status == "uploaded"
+        and intended > clock.now(-waits.FILE_SECONDS)
+        and pass_.job.status == "running"
+    ):
+        with refusals(pass_, part):
+            pass_.report.sent += pass_.sender.create(part) is not None
     elif store.move_part(pass_.conn, part, "prepared") and pass_.job.status == "running":
         send(pass_, store.get_part(pass_.conn, part.id))
 

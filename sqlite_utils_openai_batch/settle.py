@@ -14,13 +14,16 @@ DEFAULT_ATTEMPTS = 3
 NOTHING_RAN = {"rejected", "unrenderable", "too_large"}
 
 
-def reject_lines(conn: sqlite3.Connection, part: store.Part, state: BatchState) -> int:
-    """Give the rows of lines that validation named the provider's words. Returns how many.
+Rejected = dict[int, tuple[str, "str | None", "str | None", int]]
+
+
+def rejected_lines(conn: sqlite3.Connection, part: store.Part, state: BatchState) -> Rejected:
+    """The requests whose lines validation named, with the provider's words, as outcomes.
 
     Line n of a part is its n-th pending request: that is how its file was written.
     """
     ids = store.pending_ids(conn, part.id)
-    found: dict[int, tuple[str, str | None, str | None, int]] = {}
+    found: Rejected = {}
     for error in state.errors:
         line = error.get("line")
         if isinstance(line, int) and 1 <= line <= len(ids):
@@ -31,13 +34,14 @@ def reject_lines(conn: sqlite3.Connection, part: store.Part, state: BatchState) 
                 str(message) if message else None,
                 ids[line - 1],
             )
-    with transaction(conn):
-        store.set_outcome(conn, found.values())
-    return len(found)
+    return found
 
 
 def ask_again(conn: sqlite3.Connection, job: store.Job, part: store.Part) -> None:
-    """What never ran, or failed by the provider's fault, goes out again as a new part."""
+    """What never ran, or failed by the provider's fault, goes out again as a new part.
+
+    In the transaction that marks the old part as collected, so that it happens once.
+    """
     attempts = int(job.settings.get("attempts", DEFAULT_ATTEMPTS))
     again = [
         row["id"]
@@ -50,8 +54,7 @@ def ask_again(conn: sqlite3.Connection, job: store.Job, part: store.Part) -> Non
         if is_providers_fault(row["status"], row["error_code"])
     ]
     if again:
-        with transaction(conn):
-            new_part(conn, job, part, again, part.overrides)
+        new_part(conn, job, part, again, part.overrides)
 
 
 def new_part(
@@ -84,16 +87,18 @@ def settle_job(
     conn: sqlite3.Connection, job_id: int, ended: list[store.Job], paused: list[store.Job]
 ) -> None:
     """Bring a job's own status up to date with its parts; tell it where it ended or is paused."""
-    job = store.get_job(conn, job_id)
-    parts = store.list_parts(conn, job_id)
-    stopping = job.status == "cancelling"
-    left = [part for part in parts if not (part.collected_at and part.written_at)]
-    if left and not (stopping and all(part.status == "prepared" for part in left)):
-        if job.status == "paused":
+    if has_more(conn, job_id):
+        job = store.get_job(conn, job_id)
+        if job.needs_you:
             paused.append(job)
         return
     with transaction(conn):
-        for part in left:
+        # Looked at again: another process may be asking again what failed.
+        job = store.get_job(conn, job_id)
+        if has_more(conn, job_id) or not store.may_take(job.lease_owner, job.lease_until):
+            return
+        stopping = job.status == "cancelling"
+        for part in unfinished_parts(conn, job_id):
             store.end_pending(conn, part.id, "cancelled", None, "never sent")
             store.count_outcomes(conn, part.id)
             now = clock.now()
@@ -113,6 +118,19 @@ def settle_job(
         )
         store.log(conn, status, job_id=job_id)
     ended.append(store.get_job(conn, job_id))
+
+
+def unfinished_parts(conn: sqlite3.Connection, job_id: int) -> list[store.Part]:
+    """Parts whose answers aren't all here and written."""
+    parts = store.list_parts(conn, job_id)
+    return [part for part in parts if not (part.collected_at and part.written_at)]
+
+
+def has_more(conn: sqlite3.Connection, job_id: int) -> bool:
+    """Whether something of a job is still to be sent, awaited, collected or written."""
+    left = unfinished_parts(conn, job_id)
+    stopping = store.get_job(conn, job_id).status == "cancelling"
+    return bool(left) and not (stopping and all(part.status == "prepared" for part in left))
 
 
 def end_status(conn: sqlite3.Connection, job_id: int, stopping: bool) -> str:

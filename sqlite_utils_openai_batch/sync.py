@@ -88,6 +88,8 @@ def sync_job(
 def run(pass_: Pass) -> None:
     """Bring in what is paid for first, then send what fits."""
     conn, job = pass_.conn, pass_.job
+    if job.status == "cancelling" and job.message:
+        store.update_job(conn, job.id, message=None)
     try:
         pass_.step("poll", incoming.poll)
         pass_.step("collect", incoming.collect)
@@ -107,9 +109,15 @@ def run(pass_: Pass) -> None:
 
 
 def pause(conn: sqlite3.Connection, job: store.Job, why: str) -> None:
-    """No new sends until a person says so; what was sent is still polled and collected."""
+    """No new sends until a person says so; what was sent is still polled and collected.
+
+    A job that is being cancelled stays so: nobody wants the rest of it sent any more.
+    """
     with transaction(conn):
-        store.update_job(conn, job.id, status="paused", message=why)
+        status = store.get_job(conn, job.id).status
+        if status in ("running", "paused"):
+            status = "paused"
+        store.update_job(conn, job.id, status=status, message=why)
         store.log(conn, "paused", job_id=job.id, why=why)
 
 

@@ -69,7 +69,7 @@ def added(first: Written, second: Written) -> Written:
 def goes_on(conn: sqlite3.Connection, job: store.Job) -> bool:
     """Whether another pass can bring a job further without a person."""
     if job.status in ("running", "cancelling"):
-        return True
+        return not job.needs_you
     if job.status != "paused":
         return False
     return any(

@@ -75,7 +75,7 @@ def status_words(job: Job, counts: Mapping[str, int], parts: Collection[str] = (
         return "prepared, not sent"
     if job.status == "running":
         return waiting_words(job, parts)
-    if job.status in ("paused", "failed") and job.message:
+    if job.status in ("paused", "failed", "cancelling") and job.message:
         return f"{job.status}: {cut(job.message.split('. ')[0].rstrip('.'), 60)}"
     return job.status
 

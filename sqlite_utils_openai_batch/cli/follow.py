@@ -235,8 +235,8 @@ def tell_result(
     for job_id in ids:
         job = store.get_job(conn, job_id)
         counts = store.outcomes(store.list_parts(conn, job_id))
-        if job.status == "paused":
-            talk(f"Job {job.id} is paused: {job.message}\n  Go on with    {mend(job, db)}")
+        if job.needs_you:
+            talk(f"Job {job.id} is {job.status}: {job.message}\n  Go on with    {mend(job, db)}")
         elif silent:
             continue
         elif job.id in ended and job.status == "failed":

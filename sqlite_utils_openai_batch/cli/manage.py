@@ -52,7 +52,6 @@ def retry_command(
     from ..figures import counted
     from ..manage import FAILED, plan_retry, retry, retry_most
     from ..places import Places
-    from ..sync import approve
     from .follow import follow
 
     for wanted in status:
@@ -74,8 +73,7 @@ def retry_command(
             return
         if ceiling is not None:
             found = raise_ceiling(conn, found, ceiling)
-        retry(conn, found, plan, body)
-        follow(conn, db, [approve(conn, found)], places, poll=poll, once=no_wait)
+        follow(conn, db, [retry(conn, found, plan, body)], places, poll=poll, once=no_wait)
 
 
 def parse_changes(changes: Sequence[str]) -> dict[str, object]:

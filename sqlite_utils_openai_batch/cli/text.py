@@ -142,12 +142,12 @@ def show_screen(
 ) -> str:
     """Everything about one job; `queue` is what it waits for at the provider."""
     words = status_words(job, counts)
-    stopped = job.status in ("paused", "failed")
+    stopped = job.needs_you or job.status == "failed"
     head = f"Job {job.id}  {title(job, output)}"
     lines = [f"{head:<46}  {job.status if stopped else words}"]
     if stopped:
         lines.append(f"{job.message or 'no reason is known'}")
-        if job.status == "paused":
+        if job.needs_you:
             lines.append(row("Mend", mend(job, path)))
     lines += asked_lines(job, counts, examples)
     answered = f", answered by {', '.join(models)}" if models and models != [job.model] else ""
@@ -163,7 +163,9 @@ def show_screen(
 
 
 def mend(job: Job, path: str) -> str:
-    """The command that lets a paused job go on."""
+    """The command that lets a paused job go on, or one that couldn't be cancelled."""
+    if job.status == "cancelling":
+        return f"{COMMAND} cancel {shlex.quote(path)} {job.id}"
     found = RAISE.search(job.message or "")
     raised = f" {found[0]}" if found else ""
     return f"{COMMAND} submit {shlex.quote(path)} {job.id}{raised}"

@@ -51,6 +51,7 @@ from .requests import (
     reserve_ids,
     set_hashes,
     set_outcome,
+    still_failed,
 )
 from .tables import build_indexes, check_version, exists, is_outdated, migrate
 
@@ -101,6 +102,7 @@ __all__ = [
     "rows",
     "set_hashes",
     "set_outcome",
+    "still_failed",
     "strays",
     "table_names",
     "unfinished_jobs",

@@ -77,6 +77,11 @@ class Job:
         """Whether something may still be sent, polled, collected or written."""
         return self.status in ("prepared", "running", "paused", "cancelling")
 
+    @property
+    def needs_you(self) -> bool:
+        """Whether only a person can bring it further: paused, or kept from being cancelled."""
+        return self.status == "paused" or (self.status == "cancelling" and bool(self.message))
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

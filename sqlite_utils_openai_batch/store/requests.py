@@ -119,6 +119,17 @@ def begin_attempt(conn: sqlite3.Connection, part_id: int) -> None:
     )
 
 
+def still_failed(conn: sqlite3.Connection, part_id: int, ids: Sequence[int]) -> list[int]:
+    """Those of these requests that are in that part still, and have no answer."""
+    found = conn.execute(
+        "SELECT id FROM openai_batch_requests WHERE part_id = ? AND id BETWEEN ? AND ? "
+        "AND status NOT IN ('pending', 'ok') ORDER BY id",
+        [part_id, ids[0], ids[-1]],
+    ).fetchall()
+    wanted = set(ids)
+    return [request_id for (request_id,) in found if request_id in wanted]
+
+
 def move_requests(conn: sqlite3.Connection, ids: Sequence[int], part_id: int) -> None:
     """Put requests into another part, to be asked again."""
     conn.executemany(

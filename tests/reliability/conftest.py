@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ class Paid:
     def __init__(self, server: LocalServer, key: str):
         self.batches: list[Any] = []
         self.times: Counter[str] = Counter()
+        self.answers: Counter[str] = Counter()
         with openai.OpenAI(base_url=server.base_url, api_key=key) as client:
             for batch in client.batches.list(limit=100).data:
                 self.batches.append(batch)
@@ -99,11 +100,30 @@ class Paid:
                     text = client.files.content(batch.input_file_id).read().decode()
                     ids = (json.loads(line)["custom_id"] for line in text.splitlines())
                     self.times.update(ids)
+                if batch.output_file_id:
+                    text = client.files.content(batch.output_file_id).read()
+                    self.answers.update(answered(text))
 
     @property
     def twice(self) -> dict[str, int]:
         """Requests that are in more than one batch that ran."""
         return {custom_id: n for custom_id, n in self.times.items() if n > 1}
+
+    @property
+    def answered_twice(self) -> dict[str, int]:
+        """Requests that were answered in more than one batch."""
+        return {custom_id: n for custom_id, n in self.answers.items() if n > 1}
+
+
+def answered(output: bytes) -> set[str]:
+    """The requests that an output file has an answer of the model to."""
+    ids = set()
+    for text in output.split(b"\n"):
+        with suppress(ValueError):
+            line = json.loads(text)
+            if line["response"]["status_code"] == 200:
+                ids.add(line["custom_id"])
+    return ids
 
 
 def outcome_sums(path: Path) -> dict[str, int]:

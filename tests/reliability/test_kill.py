@@ -1,22 +1,34 @@
 """SIGKILL before and after every outside call and every commit, then `sync`: nothing twice.
 
-CI tries every eighth point, beginning at another one each time; `just chaos` tries them all.
+CI tries every eighth point of a run (every 40th of one that meets a fault), beginning at another
+one each time; `just chaos` tries them all.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from sqlite_utils_openai_batch.local import LocalServer
 
-from .conftest import Paid, Zygote, asking, check_all_answered, make_table, outcome_sums
+from .conftest import (
+    Paid,
+    Zygote,
+    answers,
+    asking,
+    check_all_answered,
+    make_table,
+    outcome_sums,
+)
 
-STRIDE = 1 if os.environ.get("CHAOS") == "all" else 8
+ALL = os.environ.get("CHAOS") == "all"
+STRIDE = 1 if ALL else 8
 
 
 def finish(zygote: Zygote, db: Path, server: LocalServer, key: str) -> None:
@@ -40,6 +52,11 @@ def has_job(db: Path) -> bool:
     return found is not None
 
 
+def points(count: int, stride: int) -> range:
+    """The points to kill at: each one with a stride of 1, else others in each process."""
+    return range(1 + os.getpid() % stride, count + 1, stride)
+
+
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
 def test_killed_at_each_point(
     zygote: Zygote, server: LocalServer, tmp_path: Path, journal: str
@@ -49,8 +66,7 @@ def test_killed_at_each_point(
     assert done["code"] == 0, done["output"]
     check_all_answered(whole)
     tried = 0
-    first = 1 if STRIDE == 1 else 1 + (os.getpid() % STRIDE)
-    for point in range(first, done["points"] + 1, STRIDE):
+    for point in points(done["points"], STRIDE):
         key = f"{journal}-{point}"
         db = make_table(tmp_path / f"{key}.db", journal=journal)
         killed = zygote.run(*asking(db, server, key=key), kill_at=point)
@@ -94,3 +110,81 @@ def test_sums_agree_between(zygote: Zygote, server: LocalServer, tmp_path: Path)
         zygote.run(*asking(db, server, key=f"sums-{point}"), kill_at=point)
         if has_job(db):
             outcome_sums(db)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that goes wrong besides the kill; `ends` is what ten requests end as then."""
+
+    name: str
+    faults: tuple[str, ...] = ()
+    ends: dict[str, int] = field(default_factory=lambda: {"ok": 10})
+    rejected: tuple[int, ...] = ()
+    retries: bool = False
+
+
+CASES = (
+    Case("expired", ("expire:2*1",)),
+    Case("failed-lines", ("crash-lines:2*1",)),
+    Case("full-queue", ("token-limit:2000000",)),
+    Case("lost-create-reply", ("lost-create-reply",)),
+    Case("lost-upload-reply", ("lost-upload-reply",)),
+    Case("rejected", ends={"ok": 8, "rejected": 2}, rejected=(2, 3)),
+    Case("retry", ("fail-lines:2*1",), retries=True),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_killed_amid_faults(
+    zygote: Zygote, server: LocalServer, tmp_path: Path, case: Case
+) -> None:
+    """A kill beside another mishap: it still comes out as without the kill."""
+
+    def begin(key: str) -> tuple[Path, list[str]]:
+        server.faults.clear()
+        for fault in case.faults:
+            server.faults.add(fault)
+        db = make_table(tmp_path / f"{key}.db")
+        arguments = asking(db, server, key=key)
+        if case.rejected:
+            at = arguments.index("--prompt")
+            arguments[at : at + 2] = ["--template", str(streaming(tmp_path, case.rejected))]
+        if case.retries:
+            assert zygote.run(*arguments)["code"] == 3
+            arguments = ["retry", str(db), "1", "-y", "--key", key, "--poll", "0.05"]
+        return db, arguments
+
+    db, arguments = begin(f"whole-{case.name}")
+    done = zygote.run(*arguments)
+    assert outcome_sums(db) == case.ends, done["output"]
+    tried = 0
+    for point in points(done["points"], 1 if ALL else 40):
+        key = f"{case.name}-{point}"
+        db, arguments = begin(key)
+        killed = zygote.run(*arguments, kill_at=point)
+        where = killed["killed"]
+        if has_job(db):
+            finish(zygote, db, server, key)
+        if case.retries and outcome_sums(db) != case.ends:
+            # Killed before it had begun: what failed still stands there as failed.
+            assert zygote.run(*arguments)["code"] == 0, where
+        if has_job(db):
+            assert outcome_sums(db) == case.ends, where
+            left = [row for row, answer in answers(db).items() if answer is None]
+            assert left == list(case.rejected), where
+        assert Paid(server, key).answered_twice == {}, f"paid twice after a kill {where}"
+        tried += 1
+    print(f"{case.name}: killed at {tried} of {done['points']} points")
+    server.faults.clear()
+
+
+def streaming(folder: Path, rows: tuple[int, ...]) -> Path:
+    """A template whose lines for these rows are refused by the validation."""
+    body = {
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": "Echo {{ body }}"}],
+        "stream": f"{{{{ (id in {list(rows)}) | json }}}}",
+    }
+    file = folder / "body.json"
+    file.write_text(json.dumps(body))
+    return file

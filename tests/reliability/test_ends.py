@@ -1,0 +1,168 @@
+"""How jobs end, and what others do meanwhile: lost batches, two retries, a cancel that fails."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import openai
+
+from sqlite_utils_openai_batch import manage, store, sync
+from sqlite_utils_openai_batch.api import Provider
+from sqlite_utils_openai_batch.database import connect
+from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
+from sqlite_utils_openai_batch.settle import settle_job
+from sqlite_utils_openai_batch.store.leases import job_leased
+
+from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table
+from .conftest import outcome_sums as sums
+
+
+def serving(*faults: str) -> LocalServer:
+    return LocalServer(answerer=SimulatedAnswerer(echo=True), faults=list(faults))
+
+
+def change(db: Path, sql: str) -> None:
+    with closing(sqlite3.connect(db)) as conn:
+        conn.execute(sql)
+        conn.commit()
+
+
+def status(db: Path) -> str:
+    with closing(connect(db)) as conn:
+        return store.get_job(conn, 1).status
+
+
+def test_two_retries_at_once_ask_once(zygote: Zygote, tmp_path: Path) -> None:
+    """Both saw the same failed requests; the second finds them asked again already."""
+    db = make_table(tmp_path / "notes.db")
+    with serving("fail-lines:2*1") as server:
+        assert zygote.run(*asking(db, server))["code"] == 3
+        with closing(connect(db)) as conn:
+            job = store.get_job(conn, 1)
+            plans = [manage.plan_retry(conn, job, ()) for _ in range(2)]
+            for plan in plans:
+                manage.retry(conn, job, plan, {})
+            parts = store.list_parts(conn, 1)
+        assert [part.requests for part in parts] == [4, 4, 2, 2]
+        done = zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")
+        assert done["code"] == 0, done["output"]
+        assert sorted(Paid(server, KEY).times.values()) == [1] * 8 + [2] * 2
+    check_all_answered(db)
+
+
+def test_another_process_settles_no_job_that_is_being_retried(
+    zygote: Zygote, server: LocalServer, tmp_path: Path
+) -> None:
+    """Between the approval of a retry and its first part nothing seems left to do."""
+    db = make_table(tmp_path / "notes.db", rows=2)
+    assert zygote.run(*asking(db, server, key="settle"))["code"] == 0
+    with closing(connect(db)) as conn:
+        with job_leased(conn, 1):
+            sync.approve(conn, store.get_job(conn, 1))
+            conn.execute(
+                "UPDATE openai_batch_jobs SET lease_owner = 'another-machine-1' WHERE id = 1"
+            )
+            settle_job(conn, 1, [], [])
+            assert store.get_job(conn, 1).status == "running"
+        conn.execute("UPDATE openai_batch_jobs SET lease_owner = NULL, lease_until = NULL")
+        settle_job(conn, 1, [], [])
+        assert store.get_job(conn, 1).status == "completed"
+
+
+def test_retry_waits_for_whoever_holds_the_job(zygote: Zygote, tmp_path: Path) -> None:
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with serving("fail-lines:2*1") as server:
+        assert zygote.run(*asking(db, server))["code"] == 3
+        change(
+            db,
+            "UPDATE openai_batch_jobs SET lease_owner = 'another-machine-1', "
+            "lease_until = '9999-01-01T00:00:00.000Z'",
+        )
+        held = zygote.run("retry", str(db), "1", "-y", "--key", KEY)
+        assert held["code"] == 1, held["output"]
+        assert "Another process works on job 1" in held["output"]
+        assert len(Paid(server, KEY).batches) == 1
+
+
+def test_a_batch_that_is_gone_can_be_given_up(zygote: Zygote, tmp_path: Path) -> None:
+    """The provider knows the batch no more: pause, say what to do, and let `cancel` end it."""
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with serving("stuck:in_progress") as server:
+        assert zygote.run(*asking(db, server, "--no-wait"))["code"] == 0
+        for name in ("parts", "batches"):
+            change(db, f"UPDATE openai_batch_{name} SET batch_id = 'batch_gone'")
+        lost = zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")
+        assert lost["code"] == 4, lost["output"]
+        assert "Batch batch_gone of part 1 can't be found with this key" in lost["output"]
+        assert "cancel gives its answers up" in lost["output"]
+        assert sums(db) == {"pending": 4}
+        ended = zygote.run("cancel", str(db), "1", "--key", KEY)
+        assert ended["code"] == 3, ended["output"]
+    assert sums(db) == {"missing": 4}
+    assert status(db) == "cancelled"
+
+
+def test_a_surplus_batch_is_stopped_later_too(zygote: Zygote, tmp_path: Path) -> None:
+    """Killed after it was recorded and before it was cancelled: the next pass cancels it."""
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with serving("stuck:in_progress") as server:
+        assert zygote.run(*asking(db, server, "--no-wait"))["code"] == 0
+        with closing(connect(db)) as conn, Provider(server.base_url, KEY) as provider:
+            part = store.list_parts(conn, 1)[0]
+            assert part.input_file_id and part.token and part.sha256
+            surplus = provider.create(part.input_file_id, "/v1/chat/completions", {})
+            store.record_batch(
+                conn,
+                part,
+                batch_id=surplus.id,
+                said=surplus.said,
+                input_file_id=part.input_file_id,
+                token=part.token,
+                sha256=part.sha256,
+            )
+        zygote.run("sync", str(db), "--key", KEY)
+        with openai.OpenAI(base_url=server.base_url, api_key=KEY) as client:
+            assert client.batches.retrieve(surplus.id).status in ("cancelling", "cancelled")
+            assert client.batches.retrieve(str(part.batch_id)).status == "in_progress"
+
+
+def test_a_stray_that_is_gone_holds_nothing_up(zygote: Zygote, tmp_path: Path) -> None:
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with serving("stuck:in_progress") as server:
+        assert zygote.run(*asking(db, server, "--no-wait"))["code"] == 0
+        with closing(connect(db)) as conn:
+            part = store.list_parts(conn, 1)[0]
+            assert part.token and part.sha256
+            store.record_batch(
+                conn,
+                part,
+                batch_id="batch_gone",
+                said="validating",
+                input_file_id=None,
+                token=part.token,
+                sha256=part.sha256,
+            )
+        server.faults.clear()
+        done = zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")
+        assert done["code"] == 0, done["output"]
+    check_all_answered(db, rows=4)
+
+
+def test_a_cancel_that_fails_is_no_pause(zygote: Zygote, tmp_path: Path) -> None:
+    """`submit` would send the rest: a job that was to be cancelled is never taken up by it."""
+    db = make_table(tmp_path / "notes.db")
+    with serving("stuck:in_progress") as server:
+        assert zygote.run(*asking(db, server, "--no-wait"))["code"] == 0
+        held = zygote.run("cancel", str(db), "1", "--key", "another-key")
+        assert held["code"] == 4, held["output"]
+        assert "Go on with    sqlite-utils openai-batch cancel" in held["output"]
+        assert status(db) == "cancelling"
+        assert "Mend      sqlite-utils openai-batch cancel" in zygote.run("show", str(db))["output"]
+        assert zygote.run("watch", str(db), "--key", "another-key")["code"] == 4
+        assert zygote.run("submit", str(db), "1", "-y", "--key", KEY)["code"] == 1
+        done = zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")
+        assert done["code"] == 3, done["output"]
+    assert status(db) == "cancelled"
+    assert sum(sums(db).values()) == 10

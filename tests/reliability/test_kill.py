@@ -1,6 +1,6 @@
 """SIGKILL before and after every outside call and every commit, then `sync`: nothing twice.
 
-CI tries every eighth point of a run (every 40th of one that meets a fault), beginning at another
+CI tries every eighth point of a run (every 80th of one that meets a fault), beginning at another
 one each time; `just chaos` tries them all.
 """
 
@@ -158,7 +158,7 @@ def test_killed_amid_faults(
     done = zygote.run(*arguments)
     assert outcome_sums(db) == case.ends, done["output"]
     tried = 0
-    for point in points(done["points"], 1 if ALL else 40):
+    for point in points(done["points"], 1 if ALL else 80):
         key = f"{case.name}-{point}"
         db, arguments = begin(key)
         killed = zygote.run(*arguments, kill_at=point)

@@ -20,7 +20,8 @@ from sqlite_utils_openai_batch.errors import OpenAIBatchError
 from sqlite_utils_openai_batch.report import report
 from sqlite_utils_openai_batch.xlsx import check_fits, write_xlsx
 
-from . import compat, csvtext, fastcsv, urls
+from . import compat, csvtext, urls
+from .fastcsv import FastLines, suits
 from .jobs import Opened
 from .raw import RawLines
 from .reader import Reader
@@ -122,16 +123,15 @@ def csv_step(reader: Reader, escape: bool) -> Callable[[], list[bytes] | None]:
     """Makes the next piece of CSV at each call: the header line first."""
     first = [csvtext.line(reader.headers).encode()]
 
-    fast = fastcsv.suits(reader) and not escape
+    fast = FastLines(reader) if suits(reader) and not escape else None
 
     def form(cells: Any) -> str:
         return csvtext.line(csvtext.harmless(cells))
 
     def piece() -> bytes | None:
-        if fast:
-            lines = reader.attempt(lambda: fastcsv.lines(reader, PIECE_CHARACTERS))
-        else:
-            lines = reader.step(form if escape else csvtext.line, PIECE_CHARACTERS)
+        if fast is not None:
+            return fast.piece(PIECE_CHARACTERS)
+        lines = reader.step(form if escape else csvtext.line, PIECE_CHARACTERS)
         return None if lines is None else "".join(lines).encode("utf-8", "replace")
 
     def step() -> list[bytes] | None:

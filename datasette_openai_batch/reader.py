@@ -15,7 +15,7 @@ from sqlite_utils_openai_batch.keys import quote
 from sqlite_utils_openai_batch.results import Results
 from sqlite_utils_openai_batch.store import Job
 
-from .stored import answer_reader
+from .stored import answer_columns, answer_reader
 
 Row = tuple[Any, ...]
 Made = TypeVar("Made", bound=Sized)
@@ -23,6 +23,8 @@ Link = Callable[[Any, str], str]
 
 # Rows that the slower way (views, queries, compound keys) reads at once.
 STEP_ROWS = 500
+# What is noted beside an answer (a code fence that was taken off) is no error.
+ERROR = "CASE WHEN r.status <> 'ok' THEN coalesce(r.error_message, r.error_code) END"
 
 
 class Reader:
@@ -45,8 +47,9 @@ class Reader:
         self.results = Results(conn, job, status=statuses)
         self.headers: list[str] = self.results.headers
         self.answers = answer_reader(job)
+        self.columns = answer_columns(job)
         self.after, self.last = bounds(conn, job.id)
-        self.lenient = False
+        self.text: Any = str
         self.blobs: list[tuple[int, str]] = list(enumerate(self.results.source_columns))
         self.sql = self.join_sql() if is_plain(self.results, job) else None
 
@@ -68,11 +71,10 @@ class Reader:
         try:
             return read()
         except sqlite3.OperationalError as error:
-            if self.lenient or "Could not decode to UTF-8" not in str(error):
+            if self.text is not str or "Could not decode to UTF-8" not in str(error):
                 raise
         # SQLite stores any bytes as TEXT; most files hold none that aren't UTF-8.
-        self.lenient = True
-        self.conn.text_factory = lambda value: value.decode("utf-8", "replace")
+        self.text = self.conn.text_factory = lambda value: value.decode("utf-8", "replace")
         return read()
 
     def joined(self, form: Callable[[Row], Made], most: int) -> list[Made]:
@@ -117,17 +119,36 @@ class Reader:
                 self.blobs.append((place, name))
             cells.append(cell)
         return (
-            "SELECT r.id, r.row_key, r.status, r.answer, coalesce(r.error_message, r.error_code), "
-            f"t.{quote(key)}, {', '.join(cells)} FROM openai_batch_requests AS r "
+            f"SELECT r.id, r.row_key, r.status, r.answer, {ERROR}, "
+            f"t.{quote(key)}, {', '.join(cells)} {self.walk()}"
+        )
+
+    def walk(self) -> str:
+        """The requests of the job by id, beside their source rows."""
+        (key,) = self.job.keys
+        return (
+            "FROM openai_batch_requests AS r "
             f"LEFT JOIN {quote(str(self.job.source))} AS t ON t.{quote(key)} = r.row_key "
             f"WHERE r.id > ? AND r.id <= ? AND +r.job_id = ?{self.condition} ORDER BY r.id"
+        )
+
+    def bytes_sql(self) -> str:
+        """The same for who reads TEXT as bytes: id, status, answer, error, cells.
+
+        The status is NULL where a row is odd: gone, or with a BLOB among its cells.
+        """
+        (key,) = self.job.keys
+        names = [f"t.{quote(name)}" for name in self.results.source_columns]
+        kinds = ", ".join(f"typeof({name})" for name in ("r.answer", *names))
+        return (
+            f"SELECT r.id, CASE WHEN t.{quote(key)} IS NULL OR 'blob' IN ({kinds}) THEN NULL "
+            f"ELSE r.status END, r.answer, {ERROR}, {', '.join(names)} {self.walk()}"
         )
 
     def looked_up(self, form: Callable[[Row], Made]) -> list[Made]:
         """Rows of a view or query, or by a compound key: requests first, then their rows."""
         page: list[Row] = self.conn.execute(
-            "SELECT id, row_key, status, answer, coalesce(error_message, error_code) "
-            "FROM openai_batch_requests AS r "
+            f"SELECT id, row_key, status, answer, {ERROR} FROM openai_batch_requests AS r "
             f"WHERE id > ? AND id <= ? AND +job_id = ?{self.condition} ORDER BY id LIMIT ?",
             [*self.params, STEP_ROWS],
         ).fetchall()

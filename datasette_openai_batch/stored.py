@@ -16,6 +16,9 @@ from sqlite_utils_openai_batch.store import Job
 
 Cells = tuple[Any, ...]
 
+# What reading an answer raises that was edited by hand since it was collected.
+UNUSUAL = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
+
 _decode = msgspec.json.Decoder().decode
 
 
@@ -49,11 +52,26 @@ def answer_reader(job: Job) -> Callable[[str, Any], Cells]:
             for place, convert in converters:
                 found[place] = convert(found[place])
             return tuple(found)
-        except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        except UNUSUAL:
             # Edited by hand since: an empty cell, not a page or file that ends here.
             return nothing
 
     return read
+
+
+def answer_columns(job: Job) -> list[tuple[str, Callable[[Any], Any] | None]] | None:
+    """The properties of an answer, each with what makes its value a cell (None for text).
+
+    Empty where answers are text as a whole, None where a schema tells no columns.
+    """
+    if job.answer_schema is None:
+        return []
+    try:
+        columns = AnswerSchema.from_json(job.answer_schema).columns
+    except OpenAIBatchError:
+        return None
+    found = [(one.name, None if one.kind == "string" else reader(one)) for one in columns]
+    return found or None
 
 
 def _getter(names: list[str]) -> Callable[[Any], Cells]:

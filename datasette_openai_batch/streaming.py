@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -23,12 +24,14 @@ def most_bytes(datasette: Any) -> int | None:
     return (datasette.setting("max_csv_mb") or 0) * 1024 * 1024 or None
 
 
-async def in_thread(datasette: Any, function: Callable[[], T]) -> T:
+async def in_thread(
+    datasette: Any, function: Callable[[], T], thread: ThreadPoolExecutor | None = None
+) -> T:
     """Call a function in a thread, but not one of those that Datasette runs its queries in."""
     if datasette.executor is None:
         # num_sql_threads is 0: there are no threads where this runs.
         return function()
-    return await asyncio.to_thread(function)
+    return await asyncio.get_running_loop().run_in_executor(thread, function)
 
 
 async def stream(
@@ -45,14 +48,17 @@ async def stream(
         }
     )
     gone = asyncio.ensure_future(until_gone(request.receive))
+    # One thread makes all of a file: what it works with stays in one processor's cache.
+    thread = ThreadPoolExecutor(1, thread_name_prefix="openai-batch")
     try:
-        await send_pieces(datasette, request, send, pieces, step, gone)
+        await send_pieces(datasette, request, send, pieces, step, gone, thread)
     except (sqlite3.Error, OverLimit) as error:
         # Too late for an error page. The body stays without its end, and the server closes the
         # connection: the client knows that the file isn't whole.
         logger.error("%s was cut off: %s", request.path, error)
     finally:
         gone.cancel()
+        thread.shutdown(wait=False)
 
 
 class OverLimit(Exception):
@@ -66,6 +72,7 @@ async def send_pieces(
     pieces: list[bytes] | None,
     step: Step,
     gone: asyncio.Future[None],
+    thread: ThreadPoolExecutor,
 ) -> None:
     """Send all pieces and the end of the body; returns without the end if the client has gone."""
     left = most_bytes(datasette)
@@ -81,7 +88,7 @@ async def send_pieces(
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         if gone.done():
             return
-        pieces = await in_thread(datasette, step)
+        pieces = await in_thread(datasette, step, thread)
     await send({"type": "http.response.body", "body": b""})
 
 

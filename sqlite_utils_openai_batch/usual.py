@@ -16,7 +16,7 @@ from .answers import tokens_in
 from .outcome import Outcome
 from .schema import AnswerSchema
 from .schema_columns import SQLiteValue
-from .wire import Completion, Line
+from .wire import BUILDING, Completion, line_decoder
 
 Values = tuple[SQLiteValue, ...]
 Check = Callable[[str], Values]
@@ -41,7 +41,7 @@ def usual_reader(
     check = None if schema is None else quick_check(schema)
     if schema is not None and check is None:
         return None
-    decode = msgspec.json.Decoder(Line[Completion]).decode
+    decode = line_decoder(Completion)
 
     def read(data: bytes) -> Outcome | None:
         try:
@@ -98,7 +98,8 @@ def quick_check(schema: AnswerSchema) -> Check | None:
         forbid_unknown_fields=True,
         gc=False,
     )
-    decode, cells = msgspec.json.Decoder(struct).decode, msgspec.structs.astuple
+    with BUILDING:
+        decode, cells = msgspec.json.Decoder(struct).decode, msgspec.structs.astuple
     if all(column.kind in ("string", "integer", "number") for column in schema.columns):
         return lambda text: cells(decode(text))
     return lambda text: tuple(map(_cell, cells(decode(text))))

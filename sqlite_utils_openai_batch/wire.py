@@ -9,6 +9,7 @@ are read a second time, field by field: what doesn't fit is left out, the rest i
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -20,6 +21,8 @@ from .jsontext import loads
 # What SQLite stores as INTEGER. A count outside of it is nobody's count.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 NOTHING = msgspec.Raw(b"null")
+# Two threads that build decoders of the same structs at once crash Python (msgspec 0.22).
+BUILDING = threading.RLock()
 
 
 class Error(msgspec.Struct, gc=False):
@@ -163,7 +166,7 @@ def read_line(line: bytes, kind: type[B]) -> tuple[Line[B], B | None] | None:
         The line and its body, or None if this is no JSON object.
     """
     try:
-        read = _decoder(kind)(line)
+        read = line_decoder(kind)(line)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         salvaged = _salvage(line, kind)
         if salvaged is None:
@@ -173,14 +176,25 @@ def read_line(line: bytes, kind: type[B]) -> tuple[Line[B], B | None] | None:
     return read, _fit(body, _shape(kind)) if isinstance(body, str) else body
 
 
-@functools.cache
-def _decoder(kind: type[B]) -> Callable[[bytes], Line[B]]:
-    return msgspec.json.Decoder(Line[kind]).decode  # type: ignore[valid-type]
+_decoders: dict[type, Callable[[bytes], Line[Any]]] = {}
+
+
+def line_decoder(kind: type[B]) -> Callable[[bytes], Line[B]]:
+    """The function that decodes a line whose body is of some kind."""
+    return _decoders.get(kind) or _build(kind)
+
+
+def _build(kind: type[B]) -> Callable[[bytes], Line[B]]:
+    with BUILDING:
+        if kind not in _decoders:
+            _decoders[kind] = msgspec.json.Decoder(Line[kind]).decode  # type: ignore[valid-type]
+        return _decoders[kind]
 
 
 @functools.cache
 def _shape(kind: Any) -> inspect.Type:
-    return inspect.type_info(kind)
+    with BUILDING:
+        return inspect.type_info(kind)
 
 
 def _salvage(line: bytes, kind: type[B]) -> Line[B] | None:

@@ -31,11 +31,11 @@ ALL = os.environ.get("CHAOS") == "all"
 STRIDE = 1 if ALL else 8
 
 
-def finish(zygote: Zygote, db: Path, server: LocalServer, key: str) -> None:
+def finish(zygote: Zygote, db: Path, key: str, codes: tuple[int, ...] = (0, 3)) -> None:
     """Sync until nothing is left to do, as cron would."""
     for _ in range(40):
         done = zygote.run("sync", str(db), "--key", key)
-        assert done["code"] in (0, 3), done["output"]
+        assert done["code"] in codes, done["output"]
         if "no unfinished job" in done["output"]:
             return
     raise AssertionError(f"never ends: {done['output']}")
@@ -80,7 +80,7 @@ def test_killed_at_each_point(
             again = zygote.run(*asking(db, server, "--new", key=key))
             assert again["code"] == 0, (where, again["output"])
         else:
-            finish(zygote, db, server, key)
+            finish(zygote, db, key)
         assert Paid(server, key).twice == {}, f"paid twice after a kill {where}"
         check_all_answered(db)
         tried += 1
@@ -98,7 +98,7 @@ def test_killed_twice_in_a_row(zygote: Zygote, server: LocalServer, tmp_path: Pa
             continue
         for second in (3, 7, 12):
             zygote.run("sync", str(db), "--key", key, kill_at=second)
-        finish(zygote, db, server, key)
+        finish(zygote, db, key)
         assert Paid(server, key).twice == {}
         check_all_answered(db)
 
@@ -164,7 +164,8 @@ def test_killed_amid_faults(
         killed = zygote.run(*arguments, kill_at=point)
         where = killed["killed"]
         if has_job(db):
-            finish(zygote, db, server, key)
+            # 1: a reply was lost in this pass.
+            finish(zygote, db, key, (0, 1, 3))
         if case.retries and outcome_sums(db) != case.ends:
             # Killed before it had begun: what failed still stands there as failed.
             assert zygote.run(*arguments)["code"] == 0, where

@@ -8,27 +8,28 @@ sends no idempotency key and a repeated POST /batches is a second, paid batch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import clock
 from .errors import (
     Garbled,
     NeedsAttention,
     NoBatchAPI,
+    NoList,
     NotFound,
     ProviderError,
-    QueueFull,
     Transient,
     Unreachable,
 )
+from .refused import explained, has_no_such_call, host_of, no_batch_api
 
 if TYPE_CHECKING:
-    import openai
     from openai.types import Batch
+
+__all__ = ["OPENAI_URL", "BatchState", "Provider", "UploadedFile", "host_of", "normalised"]
 
 OPENAI_URL = "https://api.openai.com/v1"
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -45,14 +46,6 @@ STATUS_WORDS = {
     "canceling": "cancelling",
     "error": "failed",
 }
-# Codes that only a person can mend, whatever the HTTP status they come with.
-ATTENTION_CODES = (
-    "insufficient_quota",
-    "billing_hard_limit_reached",
-    "billing_not_active",
-    "account_deactivated",
-    "invalid_api_key",
-)
 DOWNLOAD_TRIES = 4
 CHUNK = 1 << 18
 
@@ -81,6 +74,14 @@ class BatchState:
     def ended(self) -> bool:
         """Whether the provider has finished with it."""
         return self.status in ENDED
+
+
+class UploadedFile(NamedTuple):
+    """A file as the provider lists it; `size` in bytes."""
+
+    id: str
+    name: str
+    size: int | None
 
 
 def normalised(status: str) -> str:
@@ -137,6 +138,7 @@ class Provider:
         import openai
 
         self.account = account
+        self.lists = True
         self.base_url = base_url.rstrip("/")
         self._client = openai.OpenAI(
             base_url=self.base_url,
@@ -170,15 +172,32 @@ class Provider:
     def check(self) -> None:
         """One cheap read of the Batches API, before anything is written or sent.
 
-        Raises Unreachable, NoBatchAPI or NeedsAttention.
+        Raises Unreachable, NoBatchAPI or NeedsAttention. `lists` is False afterwards where the
+        server has batches and no list of them.
         """
         try:
             with explained(self.base_url):
                 page = self._client.with_options(max_retries=1, timeout=30).batches.list(limit=1)
-        except (NotFound, Garbled) as error:
-            raise NoBatchAPI(no_batch_api(self.base_url)) from error
+        except ProviderError as error:
+            if has_no_such_call(error) and self._makes_batches():
+                self.lists = False
+                return
+            if has_no_such_call(error) or isinstance(error, Garbled):
+                raise NoBatchAPI(no_batch_api(self.base_url)) from error
+            raise
         if not isinstance(page.data, list):
             raise NoBatchAPI(no_batch_api(self.base_url))
+
+    def _makes_batches(self) -> bool:
+        """Whether a server refuses a batch of nothing, rather than to have heard of batches."""
+        try:
+            with explained(self.base_url):
+                self._once.post("/batches", body={}, cast_to=object)
+        except NeedsAttention:
+            raise
+        except ProviderError as error:
+            return getattr(error.__cause__, "status_code", None) in (400, 422)
+        return False
 
     def models(self) -> list[str]:
         """Names of the models that the server lists; none where it lists none."""
@@ -243,26 +262,60 @@ class Provider:
             return read_batch(self._client.batches.retrieve(batch_id))
 
     def list_since(self, unix: float) -> Iterator[BatchState]:
-        """Batches made since then (seconds since 1970), newest first.
-
-        Stops by itself where a server ignores `after` and sends the same page for ever.
-        """
-        seen: set[str] = set()
-        after: str | None = None
-        while True:
-            with explained(self.base_url):
-                extra: dict[str, Any] = {"after": after} if after else {}
-                page = self._client.batches.list(limit=100, **extra)
-            fresh = [batch for batch in page.data or [] if batch.id not in seen]
-            for batch in fresh:
-                seen.add(batch.id)
+        """Batches made since then (seconds since 1970), newest first. Raises NoList."""
+        try:
+            for batch in self._pages(self._client.batches.list, limit=100):
                 state = read_batch(batch)
                 if state.created_at < unix:
                     return
                 yield state
+        except ProviderError as error:
+            if has_no_such_call(error):
+                raise NoList(f"{self.host} has no list of batches") from error
+            raise
+
+    def file_size(self, file_id: str) -> int | None:
+        """Bytes of an uploaded file; None where it isn't there, or can't be looked at."""
+        try:
+            with explained(self.base_url):
+                return self._client.files.retrieve(file_id).bytes
+        except ProviderError as error:
+            if has_no_such_call(error):
+                return None
+            raise
+
+    def files_named(self, prefix: str, unix: float) -> list[UploadedFile]:
+        """Files uploaded since then (seconds since 1970) whose names begin so, newest first.
+
+        None where the server has no list of files.
+        """
+        found = []
+        try:
+            for file in self._pages(self._client.files.list, purpose="batch"):
+                if (file.created_at or 0) < unix:
+                    break
+                if str(file.filename).startswith(prefix):
+                    found.append(UploadedFile(file.id, str(file.filename), file.bytes))
+        except ProviderError as error:
+            if not has_no_such_call(error):
+                raise
+        return found
+
+    def _pages(self, call: Callable[..., Any], **options: Any) -> Iterator[Any]:
+        """What a list holds, page by page, newest first.
+
+        Stops by itself where a server ignores `after` and sends the same page for ever.
+        """
+        seen: set[str] = set()
+        while True:
+            with explained(self.base_url):
+                page = call(**options)
+            fresh = [one for one in page.data or [] if one.id not in seen]
+            yield from fresh
+            seen.update(one.id for one in fresh)
             if not fresh or page.has_more is False:
                 return
-            after = fresh[-1].id
+            options["after"] = fresh[-1].id
 
     def cancel(self, batch_id: str) -> BatchState | None:
         """Ask the provider to stop a batch. None where it had ended already."""
@@ -319,89 +372,3 @@ def own_headers(key: str) -> dict[str, Any]:
     kept_out = dict.fromkeys(("OpenAI-Organization", "OpenAI-Project", *names), openai.Omit())
     asked_for = {name: f"Bearer {key}" for name in names if name.lower() == "authorization"}
     return kept_out | asked_for
-
-
-def host_of(url: str) -> str:
-    """Host, and port where one is given, of a URL."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    # Never the netloc as it is: it may hold a password.
-    return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or url
-
-
-def no_batch_api(base_url: str) -> str:
-    """The sentence for a server that can chat, perhaps, but has no batches."""
-    return (
-        f"The server at {base_url} answers, but has no Batch API. "
-        f"If it has chat completions, let the local batch server ask it: --upstream {base_url}"
-    )
-
-
-@contextmanager
-def explained(base_url: str) -> Iterator[None]:
-    """Turn the client's errors into ours, each with a sentence for the person who waits."""
-    import openai
-
-    host = host_of(base_url)
-    try:
-        yield
-    except openai.APITimeoutError as error:
-        raise Unreachable(f"{host} did not answer in time. Run it again later.") from error
-    except openai.APIConnectionError as error:
-        reason = str(error.__cause__ or error)
-        raise Unreachable(
-            f"No server can be reached at {base_url} ({reason}). "
-            "Look at the address and the network."
-        ) from error
-    except openai.APIStatusError as error:
-        raise judged(error, host) from error
-    except (AttributeError, ValueError) as error:
-        # The client checks no reply: a proxy's page, or an object without an id, trips its reader.
-        raise Garbled(f"{host} answered with something that is no reply of its API.") from error
-
-
-def judged(error: openai.APIStatusError, host: str) -> ProviderError:
-    """Which of our errors an HTTP answer of the provider is."""
-    code = str(error.code or "")
-    said = provider_words(error)
-    if code in ATTENTION_CODES or error.status_code in (401, 403):
-        return NeedsAttention(attention(error.status_code, code, said, host))
-    if "token_limit_exceeded" in (code, error.type) or "nqueued token limit" in said:
-        return QueueFull(said)
-    if error.status_code == 404:
-        return NotFound(f"{host} knows nothing of it: {said}")
-    if error.status_code in (408, 409, 429) or error.status_code >= 500:
-        refused = error.status_code == 429
-        return Transient(f"{host} answered {error.status_code}: {said}", refused=refused)
-    if "annot find file" in said:
-        # Seen for files that exist, right after their upload.
-        return Transient(said, refused=True)
-    return ProviderError(f"{host} refused: {said}")
-
-
-def provider_words(error: openai.APIStatusError) -> str:
-    """What the provider said, without the client's wrapping, and without the key."""
-    body = error.body
-    if isinstance(body, dict) and body.get("message"):
-        return without_key(str(body["message"]), error.request.headers)
-    return f"HTTP {error.status_code}"
-
-
-def without_key(said: str, headers: Mapping[str, str]) -> str:
-    """A provider's words without the key of the request, which some servers repeat."""
-    sent = (headers.get("authorization", "").removeprefix("Bearer "), headers.get("api-key", ""))
-    for key in sent:
-        # A word like `none`, sent where no key is wanted, is no secret.
-        if len(key) >= 8:
-            said = said.replace(key, "(the key)")
-    return said
-
-
-def attention(status: int, code: str, said: str, host: str) -> str:
-    """The sentence for an error that only a person can mend."""
-    if status == 401 or code == "invalid_api_key":
-        return f"{host} does not accept the key: {said} Give another with --key or OPENAI_API_KEY."
-    if code in ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"):
-        return f"{host} is out of credit: {said}"
-    return f"{host} does not permit it: {said}"

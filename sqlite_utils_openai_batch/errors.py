@@ -17,6 +17,7 @@ exits with the class's `exit_code`.
     └── ProviderError             the provider answered, and not as hoped
         ├── Unreachable           nobody answered
         ├── NoBatchAPI            a server that has no Files or Batches API
+        ├── NoList                a server that can't list its batches
         ├── QueueFull             the enqueued-token limit: wait, then go on
         ├── Transient             try the same again later
         │   └── Garbled           a reply that is none of the API
@@ -81,6 +82,10 @@ class Unreachable(ProviderError):
 
 class NoBatchAPI(ProviderError):
     """The server answers, but has no Files or Batches API."""
+
+
+class NoList(ProviderError):
+    """The server has batches, but no list of them: it can't be seen what it has already."""
 
 
 class QueueFull(ProviderError):

@@ -13,7 +13,6 @@ from typing import Any
 
 from . import clock, store
 from .api import BatchState, Provider
-from .errors import NotFound, ProviderError
 
 # Clocks differ: look a little further back than the job's creation.
 SKEW_SECONDS = 300
@@ -24,25 +23,25 @@ def look(
 ) -> dict[int, list[BatchState]]:
     """Batches of a job that the provider lists, by part number, the oldest first.
 
+    They tell whose they are by their metadata, or, at a server that keeps none, by their file.
     Batches that ended `failed` ran nothing, and those that this database knows to have ended are
-    done with: neither is a match.
+    done with: neither is a match. Raises NoList.
     """
-    since = clock.parse(job.created_at).timestamp() - SKEW_SECONDS
     ended = store.ended_batches(conn, job.id)
+    files = store.sent_files(conn, job.id)
     found: dict[int, list[BatchState]] = {}
-    try:
-        for state in provider.list_since(since):
-            number = part_number(job.uid, state.metadata)
-            if number is not None and state.status != "failed" and state.id not in ended:
-                found.setdefault(number, []).append(state)
-    except NotFound as error:
-        raise ProviderError(
-            f"{provider.host} has no list of batches, so it can't be seen what it has of job "
-            f"{job.id} already. Nothing was sent."
-        ) from error
+    for state in provider.list_since(since(job)):
+        number = part_number(job.uid, state.metadata) or files.get(state.input_file_id or "")
+        if number is not None and state.status != "failed" and state.id not in ended:
+            found.setdefault(number, []).append(state)
     for states in found.values():
         states.sort(key=lambda state: (state.created_at, state.id))
     return found
+
+
+def since(job: store.Job) -> float:
+    """When the first batch or file of a job may have been made, in seconds since 1970."""
+    return clock.parse(job.created_at).timestamp() - SKEW_SECONDS
 
 
 def part_number(uid: str, metadata: Mapping[str, Any]) -> int | None:

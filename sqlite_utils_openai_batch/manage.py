@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ from . import clock, store
 from .api import Provider
 from .ceiling import again_most
 from .database import transaction
-from .errors import JobError, NotFound
+from .errors import JobError, NoList, NotFound
 from .limits import limits_for
+from .look import look, since
 from .outcome import STATUSES
 from .parameters import adapt
 from .revert import busy
@@ -121,6 +123,27 @@ def retry_most(
     return total
 
 
+def doubtful(conn: sqlite3.Connection, provider: Provider, job: store.Job) -> list[store.Part]:
+    """Parts of which nobody can say whether the provider has made their batch.
+
+    Their creation was never answered, and the provider has no list of batches.
+    """
+    cut = [part for part in store.list_parts(conn, job.id) if part.status == "creating"]
+    if cut:
+        with suppress(NoList):
+            look(conn, provider, job)
+            return []
+    return cut
+
+
+def send_again(conn: sqlite3.Connection, parts: Sequence[store.Part]) -> None:
+    """Put such parts back to be sent, once a person has said so."""
+    for part in parts:
+        with store.leased(conn, part) as mine, transaction(conn):
+            if mine and store.move_part(conn, part, "prepared"):
+                store.log(conn, "again, unseen", job_id=part.job_id, part_id=part.id)
+
+
 def pause_job(conn: sqlite3.Connection, job: store.Job) -> None:
     """No new sends of a job until `submit`. Raises JobError."""
     with transaction(conn):
@@ -182,7 +205,7 @@ def delete_remote(conn: sqlite3.Connection, provider: Provider, job: store.Job) 
     """Delete a job's files at the provider. Returns how many were there."""
     check_deletable(conn, job)
     deleted = 0
-    for file_id in remote_files(conn, job):
+    for file_id in sorted({*remote_files(conn, job), *orphans(provider, job)}):
         try:
             provider.delete_file(file_id)
             deleted += 1
@@ -205,6 +228,21 @@ def remote_files(conn: sqlite3.Connection, job: store.Job) -> list[str]:
         [job.id],
     )
     return sorted({file_id for row in found for file_id in row if file_id})
+
+
+def orphans(provider: Provider, job: store.Job) -> list[str]:
+    """Ids of files with a token of this job in their name, which no open batch uses.
+
+    Uploads that were cut leave such files; nobody recorded their ids.
+    """
+    named = provider.files_named(f"{job.uid}-", since(job))
+    try:
+        listed = list(provider.list_since(since(job))) if named else []
+    except NoList:
+        # A copy of this database may have an open batch over one of them: leave them.
+        return []
+    used = {state.input_file_id for state in listed if not state.ended}
+    return [file.id for file in named if file.id not in used]
 
 
 def delete_job(conn: sqlite3.Connection, job: store.Job) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from . import capacity, clock, store, waits
 from .database import transaction
-from .errors import NeedsAttention, ProviderError, QueueFull, Transient, Unreachable
+from .errors import NeedsAttention, NoList, ProviderError, QueueFull, Transient, Unreachable
+from .figures import counted
 from .look import look
+from .nearest import listed
 
 if TYPE_CHECKING:
     from .api import BatchState
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
 def known(pass_: Pass, part: store.Part) -> list[BatchState]:
     """Batches that the provider has for a part: listed once, before the first send."""
     if pass_.found is None:
-        pass_.found = look(pass_.conn, pass_.provider, pass_.job)
+        try:
+            pass_.found = look(pass_.conn, pass_.provider, pass_.job)
+        except NoList:
+            pass_.found, pass_.blind = {}, True
     return pass_.found.get(part.number, [])
 
 
@@ -46,6 +51,8 @@ def reconcile(pass_: Pass, part: store.Part) -> None:
     """A send was cut: find out how far it got before anything goes out again."""
     if not due(part) or adopt_known(pass_, part):
         return
+    if part.status == "creating" and pass_.blind and pass_.job.status == "running":
+        raise NeedsAttention(in_doubt(pass_.provider.host, [part]))
     intended = part.intent_at or ""
     if part.status == "creating" and intended > clock.now(-waits.GRACE_SECONDS):
         pass_.say(
@@ -139,8 +146,23 @@ def queue_full(pass_: Pass, part: store.Part, why: str) -> None:
 def put_off(pass_: Pass, part: store.Part, why: str) -> None:
     """The provider said no for the moment: try again soon, with the file if it has one."""
     to = "uploaded" if part.input_file_id else "prepared"
+    if "annot find file" in why:
+        # In case it never turns up: then it is uploaded anew, under another name.
+        store.update_send(pass_.conn, part.id, part.sends, status="no file")
     store.move_part(pass_.conn, part, to, next_try_at=clock.now(waits.RETRY_SECONDS))
     store.log(pass_.conn, "put off", job_id=pass_.job.id, part_id=part.id, why=why)
+
+
+def in_doubt(host: str, parts: Sequence[store.Part]) -> str:
+    """Why parts aren't sent again without being told: nobody can look what became of them."""
+    one = len(parts) == 1
+    names = listed(str(part.number) for part in parts)
+    rows = counted(sum(part.requests for part in parts), "row")
+    return (
+        f"No reply came to the batch of {'part' if one else 'parts'} {names} ({rows}), and {host} "
+        f"has no list to look for {'it' if one else 'them'}. "
+        "If it was made, sending it again has it run, and billed, twice."
+    )
 
 
 def due(part: store.Part) -> bool:

@@ -39,6 +39,8 @@ class Pass:
         self.sender = Sender(conn, provider, job)
         self.writer = Writer(conn, job)
         self.found: dict[int, list[BatchState]] | None = None
+        self.blind = False
+        """Whether the provider has no list to look for batches in."""
         self.told: set[str] = set()
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from .database import transaction
 from .errors import UnrenderableRow
 from .fetching import fetch_in_turn
 from .limits import cap_for
+from .look import since
 from .output import Output
 from .plan import hashed_columns
 from .source import Source, reopen
@@ -131,8 +132,11 @@ class Sender:
             if token is None:
                 return None
             part = store.get_part(self.conn, part.id)
-            file_id = self.provider.upload(rendered.path, f"{token}.jsonl")
-        self.uploaded(part, file_id)
+            file_id = self.find_file(part, rendered)
+            event = "file found" if file_id else "uploaded"
+            if file_id is None:
+                file_id = self.provider.upload(rendered.path, f"{token}.jsonl")
+        self.uploaded(part, file_id, event)
         return self.create(store.get_part(self.conn, part.id))
 
     def intend(self, part: store.Part, rendered: RenderedPart) -> str | None:
@@ -204,12 +208,28 @@ class Sender:
         store.move_requests(self.conn, overflow, new)
         store.count_outcomes(self.conn, new)
 
-    def uploaded(self, part: store.Part, file_id: str) -> None:
-        """Record the file's id."""
+    def find_file(self, part: store.Part, rendered: RenderedPart) -> str | None:
+        """The file of an earlier send with the very same content, where the provider has it.
+
+        Its id is known, or it is found by its name: then its upload was cut, or the reply lost.
+        """
+        sends = store.earlier_sends(self.conn, part, rendered.sha256)
+        for file_id in filter(None, (send["input_file_id"] for send in sends)):
+            if self.provider.file_size(file_id) == rendered.size:
+                return str(file_id)
+        names = {f"{send['token']}.jsonl" for send in sends if not send["input_file_id"]}
+        listed = self.provider.files_named(f"{self.job.uid}-", since(self.job)) if names else []
+        for file in listed:
+            if file.name in names and file.size == rendered.size:
+                return file.id
+        return None
+
+    def uploaded(self, part: store.Part, file_id: str, event: str) -> None:
+        """Record the file's id; `event` tells how it came to be there."""
         with transaction(self.conn):
             store.move_part(self.conn, part, "uploaded", input_file_id=file_id)
             store.update_send(self.conn, part.id, part.sends, input_file_id=file_id)
-            store.log(self.conn, "uploaded", job_id=self.job.id, part_id=part.id, file=file_id)
+            store.log(self.conn, event, job_id=self.job.id, part_id=part.id, file=file_id)
 
     def create(self, part: store.Part) -> BatchState | None:
         """Create the batch over an uploaded file. None where the part isn't ours any more."""

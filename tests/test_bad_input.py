@@ -477,7 +477,8 @@ def test_a_server_that_can_only_chat(
             f"Error: The server at {url} answers, but has no Batch API. If it has chat "
             f"completions, let the local batch server ask it: --upstream {url}\n"
         )
-    assert {asked.method for asked in web.asked} == {"GET"}
+    # A batch of nothing tells whether batches are known there; nothing else was sent.
+    assert {asked.body for asked in web.asked} == {b"", b"{}"}
     check()
 
 

@@ -230,7 +230,7 @@ def make_job(
             return None
         check_free(conn, plan, db)
         uid = store.new_uid()
-        check_place(place, places, uid)
+        plan.warnings += check_place(place, places, uid)
         check_model(place, places, plan)
         job, tally = prepare(
             conn,

@@ -57,6 +57,9 @@ def submit_command(
 
     from .. import store
     from ..database import connect
+    from ..errors import UsageError
+    from ..manage import doubtful, send_again
+    from ..outgoing import in_doubt
     from ..places import Places
     from ..sync import approve
     from .text import title
@@ -67,14 +70,21 @@ def submit_command(
         can_ask = sys.stdin.isatty() and sys.stderr.isatty()
         check_may_send(yes, max_cost, can_ask)
         ceiling = job_ceiling(conn, found, max_cost) if max_cost else None
+        provider = places.of_job(found)
+        unseen = doubtful(conn, provider, found)
+        if unseen and not yes and not can_ask:
+            raise UsageError(f"{in_doubt(provider.host, unseen)} Without a terminal it needs -y.")
         if not yes and can_ask:
             from ..output import Output
 
             talk(f"Job {found.id}: {title(found, Output.from_json(found.output))}")
             talk(f"Ask {found.model} about {found.requests:,} rows? {job_expects(found, ceiling)}")
+            if unseen:
+                talk(in_doubt(provider.host, unseen))
             if not confirm("Send?"):
                 talk("Nothing was sent.")
                 return
+        send_again(conn, unseen)
         if accept_account:
             store.update_job(conn, found.id, account=places.of_job(found).account)
             found = store.get_job(conn, found.id)

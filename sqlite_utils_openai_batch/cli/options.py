@@ -280,8 +280,11 @@ class Progress:
             talk(f"  {done / 1e6:.0f} of {total / 1e6:.0f} MB")
 
 
-def check_place(place: Place, places: Places, uid: str) -> None:
-    """See that somebody answers there, before anything is written. Raises OpenAIBatchError."""
+def check_place(place: Place, places: Places, uid: str) -> list[str]:
+    """See that somebody answers there, before anything is written. Raises OpenAIBatchError.
+
+    Returns what to warn of.
+    """
     from ..account import destination
     from ..local import upstream_models
     from ..places import LOCAL
@@ -292,5 +295,13 @@ def check_place(place: Place, places: Places, uid: str) -> None:
         else:
             upstream_models(place.base_url, places.upstream_key())
         places.local(uid, place.base_url, place.settings).check()
-    else:
-        places.remote(destination(place.base_url, places.key)).check()
+        return []
+    provider = places.remote(destination(place.base_url, places.key))
+    provider.check()
+    if provider.lists:
+        return []
+    return [
+        f"{place.host} has no list of batches. Where the reply to a batch is lost, sending stops "
+        "and asks you whether to risk that batch twice; and nobody notices if a copy of this "
+        "database sends the job too."
+    ]

@@ -17,6 +17,7 @@ from .jobs import (
 from .owner import is_dead, me
 from .parts import (
     count_outcomes,
+    earlier_sends,
     ended_batches,
     get_part,
     insert_part,
@@ -29,6 +30,7 @@ from .parts import (
     read_part,
     record_batch,
     renew,
+    sent_files,
     strays,
     update_batch,
     update_part,
@@ -66,6 +68,7 @@ __all__ = [
     "count_outcomes",
     "drop_job",
     "drop_placeholder",
+    "earlier_sends",
     "end_pending",
     "ended_batches",
     "examples",
@@ -100,6 +103,7 @@ __all__ = [
     "renew",
     "reserve_ids",
     "rows",
+    "sent_files",
     "set_hashes",
     "set_outcome",
     "still_failed",

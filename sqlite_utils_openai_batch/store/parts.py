@@ -139,6 +139,32 @@ def update_send(conn: sqlite3.Connection, part_id: int, send: int, **values: Any
     )
 
 
+def earlier_sends(conn: sqlite3.Connection, part: Part, sha256: bytes) -> list[sqlite3.Row]:
+    """Sends of a part with this content whose file is no batch's, newest first.
+
+    Each is (token, input_file_id). A batch that failed because the queue was full is none.
+    """
+    return rows(
+        conn,
+        "SELECT token, input_file_id FROM openai_batch_batches "
+        "WHERE part_id = ? AND sha256 = ? AND send < ? AND (status = 'intended' "
+        "OR (status = 'failed' AND errors LIKE '%token_limit_exceeded%')) ORDER BY send DESC",
+        [part.id, sha256, part.sends],
+    )
+
+
+def sent_files(conn: sqlite3.Connection, job_id: int) -> dict[str, int]:
+    """Files that a job's sends have uploaded, each with the number of its part."""
+    found = rows(
+        conn,
+        "SELECT batches.input_file_id, parts.number FROM openai_batch_batches AS batches "
+        "JOIN openai_batch_parts AS parts ON parts.id = batches.part_id "
+        "WHERE parts.job_id = ? AND batches.input_file_id IS NOT NULL",
+        [job_id],
+    )
+    return {str(row["input_file_id"]): int(row["number"]) for row in found}
+
+
 def record_batch(
     conn: sqlite3.Connection,
     part: Part,

@@ -25,7 +25,7 @@ ALL = {"ok": 10}
 
 CASES = (
     Case("lost-upload-reply", "The upload arrives, its reply doesn't",
-         "uploads again: a file costs nothing"),
+         "finds the file by its name and goes on with it"),
     Case("lost-create-reply", "The batch is made, the reply doesn't come",
          "finds the batch by its token and goes on with it"),
     Case("upload-error:503", "The upload is refused with 503", "uploads again"),

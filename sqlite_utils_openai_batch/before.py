@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import store
+from .hashing import source_hash
 from .keys import SQLiteValue
 from .output import Output
 from .store.asking import Asked, asked_before, last_written
-from .template import source_hash
 
 if TYPE_CHECKING:
     from .plan import Ask

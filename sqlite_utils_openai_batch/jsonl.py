@@ -52,16 +52,18 @@ def iter_lines(file: ByteLines, *, max_line: int = MAX_LINE) -> Iterator[tuple[i
     number = 0
     while line := file.readline(limit):
         number += 1
-        whole = line.endswith(b"\n") or len(line) < limit
         if number == 1:
             line = line.removeprefix(BOM)
-        if not whole:
+        if line.endswith(b"\n"):
+            line = line[:-1]
+        elif len(line) >= limit - len(BOM):
             yield number, CutLine(line[:head], _whole_size(file, line))
             continue
-        line = _without_end(line)
+        if line.endswith(b"\r"):
+            line = line[:-1]
         if len(line) > max_line:
             yield number, CutLine(line[:head], len(line))
-        elif line.strip():
+        elif line and not line.isspace():
             yield number, line
 
 

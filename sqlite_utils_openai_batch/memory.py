@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .hashing import source_hash
 from .keys import SQLiteValue
-from .template import source_hash
 
 Values = Sequence[SQLiteValue]
 

@@ -9,14 +9,22 @@ become a JSON list.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from .answers import Found, answers_in, kind_of, listed, tokens_in
 from .schema import AnswerSchema, read_json
-from .schema_columns import SQLiteValue
 from .wire import Body, Error, Line, read_line
+
+if TYPE_CHECKING:
+    from .schema_columns import SQLiteValue
+
+    Text = str | bytes | None
+    Cells = tuple[SQLiteValue, ...]
+else:
+    # msgspec decodes no union of text and bytes; any value is what was packed.
+    Text, Cells = Any, tuple[Any, ...]
 
 STATUSES = (
     "pending",
@@ -46,8 +54,8 @@ _FAULTS = {"server_error", "internal_error", "internal_server_error", "rate_limi
 _OUT_OF_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 
 
-class Outcome(msgspec.Struct, gc=False):
-    """What became of one request.
+class Outcome(msgspec.Struct, gc=False, array_like=True):
+    """What became of one request. It packs as an array of its fields.
 
     `status` is one of STATUSES. `answer` is text, or bytes for an embedding; kept too where the
     answer was cut or breaks its schema. `error_code` begins with the HTTP status where that is
@@ -58,7 +66,7 @@ class Outcome(msgspec.Struct, gc=False):
 
     custom_id: str | None
     status: str
-    answer: str | bytes | None = None
+    answer: Text = None
     error_code: str | None = None
     error_message: str | None = None
     finish_reason: str | None = None
@@ -67,7 +75,7 @@ class Outcome(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
-    values: tuple[SQLiteValue, ...] | None = None
+    values: Cells | None = None
     note: str | None = None
 
 
@@ -96,6 +104,13 @@ def read_response(
             answers = [_checked(one, schema) for one in answers]
         found = answers[0] if len(answers) == 1 else _together(answers, schema)
     return _outcome(envelope.custom_id, found, body)
+
+
+def check_answer(outcome: Outcome, schema: AnswerSchema) -> None:
+    """Check the text of an outcome that is `ok` so far, as `read_response` does."""
+    checked = schema.check(str(outcome.answer))
+    outcome.status, outcome.values, outcome.note = checked.status, checked.values, checked.note
+    outcome.error_message = checked.message and checked.message[:MAX_MESSAGE]
 
 
 def is_providers_fault(status: str, error_code: str | None) -> bool:

@@ -26,7 +26,7 @@ _SIZED = {str, bytes}
 _SQLITE_ERROR = 1  # sqlite3.SQLITE_ERROR has a name only from Python 3.11 on
 
 
-class _Stored(bytes):
+class Stored(bytes):
     """TEXT as its bytes, told apart from a BLOB."""
 
 
@@ -60,19 +60,19 @@ def _mended(message: str) -> str:
 
 @contextmanager
 def select(
-    conn: sqlite3.Connection, sql: str, params: Params, *, stored: bool = False
+    conn: sqlite3.Connection, sql: str, params: Params, *, text: type[bytes] | None = None
 ) -> Iterator[sqlite3.Cursor]:
     """Run one SELECT and give its cursor; the statement is closed after the block.
 
-    With `stored`, TEXT comes as stored bytes, for `decoded`. A person's SQL only ever stands in
+    With `text`, TEXT comes as bytes of that type, in UTF-8. A person's SQL only ever stands in
     the FROM, WHERE or ORDER BY of a SELECT, where nothing that writes compiles, and sqlite3 runs
     one statement. (PRAGMA query_only would make SQLite prepare every statement anew.)
     """
     factory = conn.text_factory
     with closing(conn.cursor()) as cursor:
         cursor.row_factory = None
-        if stored:
-            conn.text_factory = _Stored
+        if text is not None:
+            conn.text_factory = text
         try:
             yield cursor.execute(sql, params)
         finally:
@@ -91,7 +91,7 @@ def is_undecodable(error: sqlite3.Error) -> bool:
 
 
 def decoded(row: Row, keys: int) -> Row:
-    """Decode a row that was read with `stored`: U+FFFD stands where bytes are no text.
+    """Decode a row whose TEXT was read as stored bytes: U+FFFD stands where bytes are no text.
 
     The first `keys` values are the row key, which has to find the row again: SourceError if
     it isn't valid UTF-8.
@@ -106,7 +106,7 @@ def decoded(row: Row, keys: int) -> Row:
 
 
 def _text(value: SQLiteValue, errors: str) -> SQLiteValue:
-    return value.decode("utf-8", errors) if isinstance(value, _Stored) else value
+    return value.decode("utf-8", errors) if isinstance(value, Stored) else value
 
 
 def read(
@@ -128,7 +128,7 @@ def read(
     except sqlite3.OperationalError as error:
         if not is_undecodable(error):
             raise
-    with select(conn, sql, params, stored=True) as cursor:
+    with select(conn, sql, params, text=Stored) as cursor:
         return [decoded(row, keys) for row in rows_of(cursor)]
 
 
@@ -175,7 +175,7 @@ def find(
     found: list[tuple[int, Row]] = []
     for start in range(0, len(keys), CHUNK):
         chunk = keys[start : start + CHUNK]
-        sql = _lookup(table, tuple(key_columns), tuple(columns), len(chunk))
+        sql = lookup(table, tuple(key_columns), tuple(columns), len(chunk))
         params = [value for key in chunk for value in key]
         rows: list[Any] = read(conn, sql, params, sqlite3.Cursor.fetchall, keys=0)
         found += [(start + row[0], row[1:]) for row in rows]
@@ -211,7 +211,12 @@ def find_near(
 
 
 @lru_cache(maxsize=16)
-def _lookup(table: str, key_columns: Names, columns: Names, count: int) -> str:
+def lookup(table: str, key_columns: Names, columns: Names, count: int) -> str:
+    """Return the SELECT of the rows of `table` with one of `count` keys, which are its parameters.
+
+    Names are SQL, quoted already; the table is called `t`. A row is the place of its key (from
+    0), then the columns.
+    """
     marks = ", ".join("?" * len(key_columns))
     asked = ", ".join(f"({n}, {marks})" for n in range(count))
     names = ", ".join(["n", *(f"k{n}" for n in range(len(key_columns)))])

@@ -16,17 +16,18 @@ from . import store
 from .commits import Commits
 from .database import explain, transaction
 from .errors import JobError
+from .hashing import source_hash
 from .keys import SQLiteValue, decode_key, quote
 from .making import fold, key_of, output_keys, table_columns, update_sql
 from .memory import Memory, recall, still_written
 from .output import Output
+from .rowwise import Rows, Values
 from .schema import AnswerSchema
 from .source import Source, reopen
 from .store import settling
 from .store.leases import job_leased, renew_job
 from .target import created, made_table
-from .template import source_hash
-from .writeback import Rows, Values, read_columns
+from .writeback import read_columns
 
 PAGE = 2_000
 

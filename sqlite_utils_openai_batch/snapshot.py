@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from .reading import Params, Row, decoded, find, is_undecodable, one_value, select, take
+from .reading import Params, Row, Stored, decoded, find, is_undecodable, one_value, select, take
 
 
 class Snapshot:
@@ -40,7 +40,7 @@ class Snapshot:
             if not is_undecodable(error):
                 raise
             self.conn.execute("DELETE FROM rows")
-            with select(conn, sql, params, stored=True) as cursor:
+            with select(conn, sql, params, text=Stored) as cursor:
                 self.conn.executemany(insert, (decoded(row, self.keys) for row in cursor))
         self.conn.execute("COMMIT")
 

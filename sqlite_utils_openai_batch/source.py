@@ -147,6 +147,11 @@ class Source:
             f"sqlite-utils transform {_file_name(self.conn)} {table} --pk id",
         )
 
+    @property
+    def looked_up(self) -> str | None:
+        """The table, as SQL, whose rows SQLite looks up by their key; None for what is copied."""
+        return self._choice.relation.origin if self._direct else None
+
     def describe(self) -> dict[str, Any]:
         """Return what a job stores to `reopen` this source, and its kind."""
         return {

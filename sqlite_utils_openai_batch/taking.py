@@ -8,45 +8,29 @@ the middle costs nothing, and taking in the same file again changes nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from . import store
-from .commits import Commits
+from .commits import Commits, cached
 from .errors import OutputError
 from .jsonl import iter_lines
-from .outcome import Outcome, read_response
+from .judging import Answer
+from .lines import Reader, as_stored, in_chunks, own_id
+from .outcome import Outcome
 from .output import Output
 from .prices import Prices, Spent, part_prices
-from .schema import AnswerSchema
-from .staging import (
-    ANSWER,
-    CHUNK_BYTES,
-    CHUNK_ROWS,
-    FILE,
-    ID,
-    NOTE,
-    NUMBER,
-    STATUS,
-    TOKENS_END,
-    VALUES,
-    Staged,
-    Staging,
-    staged,
-)
+from .staging import Packed, Staged, Staging, pack
 from .store import settling
-from .template import Template
-from .usual import usual_reader
-from .writeback import Answer, Fate, Writer
+from .writeback import Fate, Writer
 
 Known = dict[int, settling.Asked]
-Changed = dict[int, Staged]
+Changed = dict[int, Outcome]
 
-_NOT_WRITTEN = (None, None)
-_ID_DIGITS = 18  # more than any request id has; SQLite's integers end at 19 digits
+NotWritten = tuple[None, None]
+NOT_WRITTEN: NotWritten = (None, None)
 
 
 class ResultFile(NamedTuple):
@@ -92,7 +76,7 @@ class Taker:
         self.writer = writer if output.write else None
         self.writes = output.write
         self.keep = output.responses
-        self.reader = reader(job)
+        self.reader = Reader.of(job)
         self.prefix = f"{job.uid}-"
         self.files: list[ResultFile] = []
         self.strays: dict[tuple[int, int], int | None] = {}
@@ -122,27 +106,30 @@ class Taker:
 
     def read(self, staging: Staging, n: int) -> None:
         """Stage what the lines of a file say; keep the lines themselves."""
-        file = self.files[n]
-        read, spend, prefix = self.reader, self.collected.spent.add, self.prefix
+        file, keep = self.files[n], self.keep == "all"
+        read, spend, prefix = self.reader.read, self.collected.spent.add, self.prefix
         with file.path.open("rb") as opened, Commits(self.conn) as commits:
             for chunk in in_chunks(iter_lines(opened)):
-                said, kept = [], []
+                said: list[Packed] = []
+                kept = []
                 for number, line in chunk:
                     outcome = read(line)
                     spend(outcome)
                     request_id = own_id(prefix, outcome.custom_id)
                     if request_id is not None:
-                        said.append(staged(request_id, outcome, n, number))
-                    if request_id is None or self.keeps(outcome.status):
+                        said.append((request_id, n, number, pack(outcome)))
+                    if keep or request_id is None or self.keeps(outcome):
                         kept.append((request_id, number, line))
                 self.collected.lines += len(chunk)
                 self.collected.unknown += len(chunk) - len(said)
-                staging.add(said, sum([len(line) for _, line in chunk]))
+                staging.add(said)
                 self.keep_lines(commits, file, kept)
 
-    def keeps(self, status: str) -> bool:
-        """Whether the line of such an outcome is kept (`--responses`)."""
-        return self.keep == "all" or (self.keep == "failed" and status != "ok")
+    def keeps(self, outcome: Outcome) -> bool:
+        """Whether the line of an outcome is kept (`--responses`) where not all are."""
+        if self.keep == "failed":
+            self.reader.check(outcome)
+        return self.keep == "failed" and outcome.status != "ok"
 
     # settling
 
@@ -150,7 +137,7 @@ class Taker:
         """Settle the requests of all staged lines, in short transactions."""
         self.strays.clear()
         self.collected.surplus = 0
-        with Commits(self.conn) as commits:
+        with cached(self.conn), Commits(self.conn) as commits:
             for chunk in staging.chunks():
                 commits.begin()
                 self.collected.applied += self.settle(chunk)
@@ -159,47 +146,40 @@ class Taker:
 
     def settle(self, chunk: Sequence[Staged]) -> int:
         """Settle the requests of some lines in the caller's transaction. Returns how many."""
-        known = settling.asked(
-            self.conn, self.job.id, list(dict.fromkeys([line[ID] for line in chunk]))
-        )
+        ids = list(dict.fromkeys([request_id for request_id, _, _, _ in chunk]))
+        known = settling.asked(self.conn, self.job.id, ids)
         changed = self.judge(chunk, known)
-        fates = self.write(known, changed)
-        fate_of = fates.get
-        settling.set_settled(
-            self.conn,
-            [
-                (*line[STATUS:TOKENS_END], *fate_of(request_id, _NOT_WRITTEN), request_id)
-                for request_id, line in changed.items()
-            ],
-        )
-        notes = [(line[NOTE], id_) for id_, line in changed.items() if line[NOTE] is not None]
-        settling.set_notes(self.conn, notes)
+        ok = {id_: said for id_, said in changed.items() if said.status == "ok"}
+        failed = {id_: said for id_, said in changed.items() if said.status != "ok"}
+        settling.set_failed(self.conn, failed)
+        settling.set_answered(self.conn, ok, self.write(known, ok))
         return len(changed)
 
     def judge(self, chunk: Sequence[Staged], known: Known) -> Changed:
-        """Which line settles each request, where one does.
+        """Which outcome settles each request, where one does.
 
         The first `ok` wins. A later `ok` replaces anything else; anything else replaces only
         `pending`, and only in the part that the request belongs to now.
         """
         changed: Changed = {}
         again: list[Staged] = []
-        here = self.part.id
+        here, check = self.part.id, self.reader.check
         for line in chunk:
-            request_id = line[ID]
+            request_id, file, number, outcome = line
+            check(outcome)
             request = known.get(request_id)
             if request is None:
-                self.strays[line[FILE], line[NUMBER]] = None
+                self.strays[file, number] = None
                 continue
             _, part_id, status, _, _ = request
             before = changed.get(request_id)
             if before is not None:
-                status = before[STATUS]
-            if line[STATUS] != "ok":
+                status = before.status
+            if outcome.status != "ok":
                 if status == "pending" and part_id == here:
-                    changed[request_id] = line
+                    changed[request_id] = outcome
             elif status != "ok":
-                changed[request_id] = line
+                changed[request_id] = outcome
                 if part_id != here and part_id is not None:
                     self.collected.other_parts.add(part_id)
             elif before is not None:
@@ -212,30 +192,27 @@ class Taker:
 
     def sort_out(self, again: Sequence[Staged]) -> None:
         """Tell lines that were taken in before from others that answer the same requests."""
-        settled = settling.answers_of(self.conn, [line[ID] for line in again])
+        settled = settling.answers_of(self.conn, [line[0] for line in again])
         for line in again:
-            if settled[line[ID]] != line[STATUS:TOKENS_END]:
+            if settled[line[0]] != settling.answer_columns(line[3]):
                 self.surplus(line)
 
     def surplus(self, line: Staged) -> None:
         """Note a second answer to a request: it is kept in any case."""
-        self.strays[line[FILE], line[NUMBER]] = line[ID]
+        request_id, file, number, _ = line
+        self.strays[file, number] = request_id
         self.collected.surplus += 1
 
-    def write(self, known: Known, changed: Changed) -> dict[int, Fate]:
-        """Write the answers among what changed. Returns what became of them, by request."""
+    def write(self, known: Known, answered: Changed) -> Sequence[Fate | NotWritten]:
+        """Write the answers that settle requests. Returns what became of each."""
         if self.writer is None:
-            return {}
-        ids: list[int] = []
+            return [NOT_WRITTEN] * len(answered)
         answers: list[Answer] = []
-        for request_id, line in changed.items():
-            if line[STATUS] == "ok":
-                _, _, _, row_key, digest = known[request_id]
-                values = line[VALUES]
-                cells = (line[ANSWER],) if values is None else tuple(values)
-                ids.append(request_id)
-                answers.append((row_key, digest, cells))
-        return dict(zip(ids, self.writer.write(answers), strict=True))
+        for request_id, outcome in answered.items():
+            _, _, _, row_key, digest = known[request_id]
+            values = outcome.values
+            answers.append((row_key, digest, (outcome.answer,) if values is None else values))
+        return self.writer.write(answers)
 
     # keeping
 
@@ -271,55 +248,3 @@ class Taker:
 def prices_of(job: store.Job, part: store.Part) -> Prices | None:
     """What the answers to a part cost."""
     return part_prices(job.model, job.base_url, job.settings, part.overrides)
-
-
-def reader(job: store.Job) -> Callable[[bytes], Outcome]:
-    """Return the function that reads the lines of a job."""
-    schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
-    json_mode = asks_for_json(Template.from_json(job.template, job.endpoint).body)
-    whole = partial(read_response, endpoint=job.endpoint, schema=schema, json_mode=json_mode)
-    usual = None if json_mode else usual_reader(job.endpoint, schema)
-    if usual is None:
-        return whole
-    return lambda line: usual(line) or whole(line)
-
-
-def own_id(prefix: str, custom_id: str | None) -> int | None:
-    """Return the request that a `custom_id` names, None where it isn't this job's: never guessed.
-
-    Only the spelling that was sent is ours: ASCII digits, no leading zero.
-    """
-    if custom_id is None or not custom_id.startswith(prefix):
-        return None
-    digits = custom_id[len(prefix) :]
-    plain = digits.isascii() and digits.isdecimal() and digits[0] != "0"
-    return int(digits) if plain and len(digits) <= _ID_DIGITS else None
-
-
-def in_chunks(lines: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    """Yield numbered lines in lists of at most 2,000 lines or about 8 MB."""
-    chunk: list[tuple[int, bytes]] = []
-    room = CHUNK_BYTES
-    for numbered in lines:
-        chunk.append(numbered)
-        room -= len(numbered[1])
-        if room <= 0 or len(chunk) == CHUNK_ROWS:
-            yield chunk
-            chunk, room = [], CHUNK_BYTES
-    if chunk:
-        yield chunk
-
-
-def as_stored(line: bytes) -> str | bytes:
-    """The bytes as received: TEXT when valid UTF-8, else BLOB."""
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        return bytes(line)
-
-
-def asks_for_json(body: dict[str, Any]) -> bool:
-    """Whether a request body asks for JSON without a schema (JSON mode)."""
-    text = body.get("text")
-    wanted = [body.get("response_format"), text.get("format") if isinstance(text, dict) else None]
-    return any(isinstance(one, dict) and one.get("type") == "json_object" for one in wanted)

@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import orjson
 
 from .compiled import Slot, Text
 from .errors import TemplateError
+from .hashing import source_hash
 from .images import Images
 from .keys import SQLiteValue
 from .nearest import listed
@@ -24,22 +24,13 @@ from .parameters import EMBEDDINGS
 from .slots import read_slot
 from .values import json_bytes, without_surrogates
 
+__all__ = ["Renderer", "Template", "source_hash"]
+
 #: Parts of a body whose placeholders ask nothing.
 _ASIDE = frozenset({"model", "metadata", "user", "safety_identifier", "prompt_cache_key"})
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 
-_pack = msgspec.msgpack.Encoder().encode
-
 Path = tuple[str | int, ...]
-
-
-def source_hash(values: Sequence[SQLiteValue]) -> bytes:
-    """Return 16 bytes that tell these typed values from others: 1, 1.0 and '1' differ."""
-    try:
-        packed = _pack(values)
-    except UnicodeEncodeError:
-        packed = _pack(without_surrogates(list(values)))
-    return hashlib.sha256(packed).digest()[:16]
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from .api import Provider
 from .collect import ResultFile, finish, take_files
 from .database import transaction
 from .errors import OpenAIBatchError
+from .lines import asks_for_json
 from .outcome import Outcome, read_response
 from .plan import Plan
 from .prepare import Rendered, Tally, job_values, new_tally, rendered_rows
 from .prices import Prices, Spent
 from .settle import settle_job
-from .taking import asks_for_json
 from .writeback import Writer
 
 AT_ONCE = 4

@@ -1,8 +1,8 @@
 """The usual response line, read in one pass: a chat completion with one answer, ended by itself.
 
 Nearly all lines are like that. Whatever differs in the least is left to `outcome.read_response`,
-and what is read here is what that would say: typed decoders check the answer too, where its
-schema is made of plain values.
+and what is read here is what that would say: typed decoders refuse any other line. They check the
+answer too, where its schema is made of plain values.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from .answers import tokens_in
 from .outcome import Outcome
 from .schema import AnswerSchema
 from .schema_columns import SQLiteValue
-from .wire import BUILDING, Completion, line_decoder
+from .wire import BUILDING, Count
 
 Values = tuple[SQLiteValue, ...]
 Check = Callable[[str], Values]
@@ -31,50 +30,87 @@ _BOUNDS = {
     "exclusiveMaximum": "lt",
 }
 
+# A count that no other name for it can take the place of (see `answers.tokens_in`).
+_Some = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
 
-def usual_reader(
-    endpoint: str, schema: AnswerSchema | None
-) -> Callable[[bytes], Outcome | None] | None:
-    """Return a function that reads usual lines, and gives None for any other; None if none is."""
-    if endpoint.removeprefix("/v1") != "/chat/completions":
+
+# The shapes below are those of `wire`, with all that isn't usual refused.
+
+
+class _Sent(msgspec.Struct, gc=False):
+    cached_tokens: Count | None = None
+
+
+class _Made(msgspec.Struct, gc=False):
+    reasoning_tokens: Count | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: _Some
+    completion_tokens: _Some
+    prompt_tokens_details: _Sent | None = None
+    completion_tokens_details: _Made | None = None
+    input_tokens_details: None = None
+    output_tokens_details: None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: Annotated[str, msgspec.Meta(min_length=1)]
+    refusal: None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message
+    finish_reason: Literal["stop"]
+
+
+class _Completion(msgspec.Struct, gc=False):
+    model: str
+    choices: tuple[_Choice]
+    usage: _Usage
+    error: None = None
+
+
+class _Reply(msgspec.Struct, gc=False):
+    status_code: Literal[200]
+    body: _Completion
+
+
+class _Line(msgspec.Struct, gc=False):
+    custom_id: str
+    response: _Reply
+    error: None = None
+
+
+with BUILDING:
+    _decode = msgspec.json.Decoder(_Line).decode
+
+
+def read_usual(data: bytes) -> Outcome | None:
+    """Read a usual line of chat completions; None for any other. The answer isn't checked."""
+    try:
+        line = _decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    check = None if schema is None else quick_check(schema)
-    if schema is not None and check is None:
+    body = line.response.body
+    text = body.choices[0].message.content
+    if text.isspace():
         return None
-    decode = line_decoder(Completion)
-
-    def read(data: bytes) -> Outcome | None:
-        try:
-            line = decode(data)
-            response = line.response
-            if response is None or response.status_code != 200 or line.error is not None:
-                return None
-            body = response.body
-            if body.__class__ is not Completion or body.error is not None:
-                return None
-            (choice,) = body.choices
-            message = choice.message
-            if choice.finish_reason != "stop" or message is None or message.refusal:
-                return None
-            text = message.content
-            if text.__class__ is not str or not text or text.isspace():
-                return None
-            values = None if check is None else check(text)
-        except (msgspec.MsgspecError, ValueError, AttributeError, RecursionError):
-            return None
-        return Outcome(
-            line.custom_id,
-            "ok",
-            text,
-            None,
-            None,
-            "stop",
-            body.model,
-            *tokens_in(body.usage),
-            values,
-        )
-
-    return read
+    usage = body.usage
+    sent, made = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Outcome(
+        line.custom_id,
+        "ok",
+        text,
+        None,
+        None,
+        "stop",
+        body.model,
+        usage.prompt_tokens,
+        None if sent is None else sent.cached_tokens,
+        usage.completion_tokens,
+        None if made is None else made.reasoning_tokens,
+    )
 
 
 def quick_check(schema: AnswerSchema) -> Check | None:

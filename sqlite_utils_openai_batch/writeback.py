@@ -16,27 +16,21 @@ from . import clock, store
 from .before import Earlier
 from .binding import bind_job
 from .commits import Commits
-from .database import explain
-from .errors import OutputError, SourceError, TemplateError
-from .fetching import fetch_in_turn
-from .keys import SQLiteValue, decode_key
+from .errors import SourceError, TemplateError
+from .judging import Answer, Judge, Judged, Values
+from .keys import decode_key
 from .output import Output
 from .plan import hashed_columns
+from .rowwise import Rows
 from .schema import AnswerSchema
 from .source import Source, reopen
 from .store import settling
 from .target import Target, make_target
-from .template import source_hash
 
 PAGE = 2_000
 
-Values = tuple[SQLiteValue, ...]
 # A `write_status`, and what `previous` has to remember.
 Fate = tuple[str, "str | None"]
-
-
-# An answer to be written: its row key, the hash of what was asked about, its cells.
-Answer = tuple[SQLiteValue, bytes, Values]
 
 
 @dataclass
@@ -68,8 +62,7 @@ class Writer:
         self.source: Source | None = None
         self.rows: Source | None = None
         self.target: Target | None = None
-        self.read: list[str] | None = []
-        """Columns that a row's hash covers; None where one is gone: then all rows are stale."""
+        self.judge: Judge | None = None
         self.source_gone: str | None = None
 
     def close(self) -> None:
@@ -99,8 +92,17 @@ class Writer:
                     params={},
                     key_columns=self.target.keys,
                 )
-            self.read = read_columns(self.job, self.source, self.output)
-            self.source.fetch(self.read or (), [])
+            read = read_columns(self.job, self.source, self.output)
+            self.source.fetch(read or (), [])
+            self.judge = Judge(
+                self.target,
+                self.source,
+                self.rows,
+                read,
+                earlier=self.earlier,
+                replace=self.output.replace,
+                accept_stale=self.accept_stale,
+            )
         except SourceError as error:
             self.source_gone = str(error)
             store.log(self.conn, "source gone", job_id=self.job.id, why=str(error))
@@ -170,7 +172,8 @@ class Writer:
         """Judge each answer, write those that may be, and remember what that replaced."""
         target = self.target
         assert target is not None
-        judged = self.judge(answers)
+        assert self.judge is not None
+        judged = self.judge.judge(answers)
         updates, inserts = Rows(target.update), Rows(target.insert)
         width = len(target.keys)
         for n, (status, old) in enumerate(judged):
@@ -188,41 +191,10 @@ class Writer:
             for (status, old), (_, _, values) in zip(judged, answers, strict=True)
         ]
 
-    def judge(self, answers: Sequence[Answer]) -> list[tuple[str, Values | None]]:
-        """What may become of each answer, and what its cells hold (None: there is no row yet)."""
-        target, source = self.target, self.source
-        assert target is not None
-        assert source is not None
-        keys = [answer[0] for answer in answers]
-        read = self.read or []
-        width, count = len(read), len(target.names)
-        # One look at the row where it holds its answers itself.
-        beside = None if self.rows is None else self.rows.fetch(target.names, keys)
-        found = fetch_in_turn(source, read if self.rows else [*read, *target.names], keys)
-        judged: list[tuple[str, Values | None]] = []
-        for (row_key, digest, _), row in zip(answers, found, strict=True):
-            if row is None:
-                judged.append(("row_gone", None))
-                continue
-            old = row[width:] if beside is None else beside.get(row_key)
-            same = self.read is not None and source_hash(row[:width]) == digest
-            if not same and not self.accept_stale:
-                judged.append(("stale", old))
-            elif (
-                old is None
-                or old.count(None) == count
-                or self.output.replace
-                or self.earlier.wrote(row_key, old)
-            ):
-                judged.append(("written", old))
-            else:
-                judged.append(("kept_existing", old))
-        return judged
-
     def look_again(
         self,
         answers: Sequence[Answer],
-        judged: Sequence[tuple[str, Values | None]],
+        judged: Sequence[Judged],
         refused: Mapping[int, str],
     ) -> list[Fate]:
         """Remember what the cells hold now: this table may change what it is given, or refuse."""
@@ -257,41 +229,3 @@ def read_columns(job: store.Job, source: Source, output: Output) -> list[str] | 
     except TemplateError:
         return None
     return [renderer.columns[n] for n in hashed_columns(renderer, output)]
-
-
-class Rows:
-    """Rows for one statement, each with its place among the answers."""
-
-    def __init__(self, sql: str) -> None:
-        self.sql = sql
-        self.places: list[int] = []
-        self.rows: list[Values] = []
-
-    def add(self, place: int, row: Values) -> None:
-        """Take in one row."""
-        self.places.append(place)
-        self.rows.append(row)
-
-    def write(self, conn: sqlite3.Connection) -> dict[int, str]:
-        """Write the rows. Returns SQLite's words for those that the table refused, by place."""
-        refused: dict[int, str] = {}
-        left = iter(self.rows)
-        begun = 0
-
-        def counted() -> Iterator[Values]:
-            nonlocal begun
-            for row in left:
-                begun += 1
-                yield row
-
-        while begun < len(self.rows):
-            try:
-                conn.executemany(self.sql, counted())
-            except sqlite3.Error as error:
-                if explain(error, "") is not None:
-                    raise  # it is about the file: locked, full, damaged
-                if not conn.in_transaction:
-                    raise OutputError(f"A trigger undoes what is written: {error}.") from error
-                # The rows before it are written, and the iterator stands behind it.
-                refused[self.places[begun - 1]] = str(error)
-        return refused

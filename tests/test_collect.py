@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.collect import ResultFile, finish, take_files
 from sqlite_utils_openai_batch.database import connect
+from sqlite_utils_openai_batch.lines import own_id
 from sqlite_utils_openai_batch.outcome import Outcome
-from sqlite_utils_openai_batch.staging import Staging, staged
-from sqlite_utils_openai_batch.taking import own_id
+from sqlite_utils_openai_batch.staging import Staging, pack
 from sqlite_utils_openai_batch.writeback import Writer
 
 ROWS = 6
@@ -450,6 +450,17 @@ def test_another_jobs_lines(conn: sqlite3.Connection, tmp_path: Path) -> None:
     assert request_ids(conn, job)[1] == 7
 
 
+def test_what_was_forgiven_is_no_second_answer(conn: sqlite3.Connection, tmp_path: Path) -> None:
+    job = sent(conn, "t", schema="mood good|bad")
+    fenced = [chat_line(name(job, n), '```json\n{"mood": "good"}\n```') for n in range(1, 7)]
+    take(conn, job, tmp_path, fenced)
+    before = everything(conn)
+    assert take(conn, job, tmp_path, fenced).surplus == 0
+    assert everything(conn)["t"] == before["t"]
+    notes = conn.execute("SELECT DISTINCT status, error_message FROM openai_batch_requests")
+    assert notes.fetchall() == [("ok", "the JSON was taken out of a code fence")]
+
+
 # The staging
 
 
@@ -474,16 +485,11 @@ OUTCOMES = st.builds(
     found=st.lists(st.tuples(st.integers(1, 5), OUTCOMES), max_size=20), room=st.integers(0, 2_000)
 )
 def test_memory_and_disk_give_the_same(found: list[tuple[int, Outcome]], room: int) -> None:
-    wanted = [staged(n, outcome, 0, at) for at, (n, outcome) in enumerate(found)]
+    wanted = [(n, 0, at, outcome) for at, (n, outcome) in enumerate(found)]
     with Staging() as memory, Staging(memory_bytes=room) as disk:
-        for line in wanted:
-            memory.add([line], 100)
-            disk.add([line], 100)
-        in_memory = [tuple(line) for chunk in memory.chunks() for line in chunk]
-        on_disk = [
-            (*line[:11], None if line[11] is None else tuple(line[11]), *line[12:])
-            for chunk in disk.chunks()
-            for line in chunk
-        ]
-    assert in_memory == sorted(wanted, key=lambda line: line[0])
-    assert on_disk == in_memory
+        for *place, outcome in wanted:
+            memory.add([(*place, pack(outcome))])
+            disk.add([(*place, pack(outcome))])
+        in_memory = [line for chunk in memory.chunks() for line in chunk]
+        on_disk = [line for chunk in disk.chunks() for line in chunk]
+    assert in_memory == on_disk == sorted(wanted, key=lambda line: line[0])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..outcome import Outcome
 
 # A request as far as an answer to it has to know: id, part_id, status, row_key, source_hash.
 Asked = tuple[int, "int | None", str, Any, bytes]
@@ -50,6 +53,22 @@ def answers_of(conn: sqlite3.Connection, ids: Sequence[int]) -> dict[int, tuple[
     return found
 
 
+def answer_columns(outcome: Outcome) -> tuple[Any, ...]:
+    """What a request holds of an outcome, from the status to the tokens: as `answers_of`."""
+    return (
+        outcome.status,
+        outcome.answer,
+        outcome.error_code,
+        outcome.error_message if outcome.note is None else outcome.note,
+        outcome.finish_reason,
+        outcome.model,
+        outcome.prompt_tokens,
+        outcome.cached_tokens,
+        outcome.completion_tokens,
+        outcome.reasoning_tokens,
+    )
+
+
 def disown_responses(conn: sqlite3.Connection, file_id: str, numbers: Iterable[int]) -> None:
     """Let kept lines of a file belong to no request: what they name isn't there."""
     conn.executemany(
@@ -58,20 +77,49 @@ def disown_responses(conn: sqlite3.Connection, file_id: str, numbers: Iterable[i
     )
 
 
-def set_notes(conn: sqlite3.Connection, notes: Iterable[tuple[str, int]]) -> None:
-    """Record what was forgiven in answers that are ok: (note, request id)."""
-    conn.executemany("UPDATE openai_batch_requests SET error_message = ? WHERE id = ?", notes)
-
-
-def set_settled(conn: sqlite3.Connection, found: Iterable[Sequence[Any]]) -> None:
-    """Give requests what their lines say: (status, answer, error code, message, finish reason,
-    model, prompt, cached, completion and reasoning tokens, write status, previous, request id).
-    """
+def set_failed(conn: sqlite3.Connection, found: Mapping[int, Outcome]) -> None:
+    """Give requests, by id, the outcomes that their lines say: anything but `ok`."""
     conn.executemany(
         "UPDATE openai_batch_requests SET status = ?, answer = ?, error_code = ?, "
         "error_message = ?, finish_reason = ?, model = ?, prompt_tokens = ?, cached_tokens = ?, "
-        "completion_tokens = ?, reasoning_tokens = ?, write_status = ?, previous = ? WHERE id = ?",
-        found,
+        "completion_tokens = ?, reasoning_tokens = ?, write_status = NULL, previous = NULL "
+        "WHERE id = ?",
+        [(*answer_columns(outcome), request_id) for request_id, outcome in found.items()],
+    )
+
+
+def set_answered(
+    conn: sqlite3.Connection,
+    found: Mapping[int, Outcome],
+    fates: Sequence[tuple[str | None, str | None]],
+) -> None:
+    """Give requests, by id, their answers, and for each its write status and `previous`.
+
+    What was forgiven in an answer stands in `error_message`: its status tells it from an error.
+    """
+    conn.executemany(
+        "UPDATE openai_batch_requests SET status = 'ok', answer = ?, error_code = NULL, "
+        "error_message = ?, finish_reason = ?, model = ?, prompt_tokens = ?, "
+        "cached_tokens = ?, completion_tokens = ?, reasoning_tokens = ?, write_status = ?, "
+        "previous = ? WHERE id = ?",
+        [
+            (
+                said.answer,
+                said.note,
+                said.finish_reason,
+                said.model,
+                said.prompt_tokens,
+                said.cached_tokens,
+                said.completion_tokens,
+                said.reasoning_tokens,
+                write_status,
+                previous,
+                request_id,
+            )
+            for (request_id, said), (write_status, previous) in zip(
+                found.items(), fates, strict=True
+            )
+        ],
     )
 
 

@@ -1,0 +1,53 @@
+"""What tells the values of a row from others: the first 16 bytes of SHA-256 over them, packed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+
+from .keys import SQLiteValue
+from .values import without_surrogates
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def source_hash(values: Sequence[SQLiteValue]) -> bytes:
+    """Return 16 bytes that tell these typed values from others: 1, 1.0 and '1' differ."""
+    try:
+        packed = _pack(values)
+    except UnicodeEncodeError:
+        packed = _pack(without_surrogates(list(values)))
+    return hashlib.sha256(packed).digest()[:16]
+
+
+def stored_hash(values: Sequence[SQLiteValue]) -> bytes:
+    """Return the `source_hash` of values whose TEXT comes as its bytes, in UTF-8; no BLOBs."""
+    packed = [_array_head(len(values))]
+    for value in values:
+        if isinstance(value, bytes):
+            packed.append(_text_head(len(value)))
+            packed.append(value)
+        else:
+            packed.append(_pack(value))
+    return hashlib.sha256(b"".join(packed)).digest()[:16]
+
+
+@lru_cache(maxsize=4096)
+def _text_head(size: int) -> bytes:
+    """What stands before a text of so many bytes in MessagePack."""
+    if size < 32:
+        return bytes([0xA0 | size])
+    if size < 2**8:
+        return b"\xd9" + size.to_bytes(1, "big")
+    if size < 2**16:
+        return b"\xda" + size.to_bytes(2, "big")
+    return b"\xdb" + size.to_bytes(4, "big")
+
+
+@lru_cache
+def _array_head(length: int) -> bytes:
+    """What stands before an array of so many values."""
+    return bytes([0x90 | length]) if length < 16 else b"\xdc" + length.to_bytes(2, "big")

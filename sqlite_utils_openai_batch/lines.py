@@ -1,0 +1,96 @@
+"""The lines of result files: in chunks, read as their job asked, and the requests they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from . import store
+from .outcome import Outcome, check_answer, read_response
+from .schema import AnswerSchema
+from .template import Template
+from .usual import quick_check, read_usual
+
+# Lines that are read together, at most, and their bytes.
+CHUNK_LINES = 2_000
+CHUNK_BYTES = 8_000_000
+
+_ID_DIGITS = 18  # more than any request id has; SQLite's integers end at 19 digits
+
+
+class Reader:
+    """Reads lines, in two steps: an answer is checked when it is its turn to be written."""
+
+    def __init__(
+        self, endpoint: str, schema: AnswerSchema | None = None, *, json_mode: bool = False
+    ) -> None:
+        is_chat = endpoint.removeprefix("/v1") == "/chat/completions"
+        self.schema = schema
+        self.quick = None if schema is None else quick_check(schema)
+        self.usual = read_usual if is_chat and not json_mode else None
+        self.whole = partial(read_response, endpoint=endpoint, schema=schema, json_mode=json_mode)
+
+    @classmethod
+    def of(cls, job: store.Job) -> Reader:
+        """The reader of a job's lines."""
+        schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
+        body = Template.from_json(job.template, job.endpoint).body
+        return cls(job.endpoint, schema, json_mode=asks_for_json(body))
+
+    def read(self, line: bytes) -> Outcome:
+        """What a line says. An `ok` without the values of the job's schema isn't checked yet."""
+        return (self.usual and self.usual(line)) or self.whole(line)
+
+    def check(self, outcome: Outcome) -> None:
+        """Check an answer that isn't checked yet."""
+        if self.schema is None or outcome.status != "ok" or outcome.values is not None:
+            return
+        text = str(outcome.answer)
+        if self.quick is not None:
+            with suppress(ValueError, RecursionError):  # what msgspec raises is a ValueError
+                outcome.values = self.quick(text)
+                return
+        check_answer(outcome, self.schema)
+
+
+def own_id(prefix: str, custom_id: str | None) -> int | None:
+    """Return the request that a `custom_id` names, None where it isn't this job's: never guessed.
+
+    Only the spelling that was sent is ours: ASCII digits, no leading zero.
+    """
+    if custom_id is None or not custom_id.startswith(prefix):
+        return None
+    digits = custom_id[len(prefix) :]
+    plain = digits.isascii() and digits.isdecimal() and digits[0] != "0"
+    return int(digits) if plain and len(digits) <= _ID_DIGITS else None
+
+
+def in_chunks(lines: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield numbered lines in lists of at most 2,000 lines or about 8 MB."""
+    chunk: list[tuple[int, bytes]] = []
+    room = CHUNK_BYTES
+    for numbered in lines:
+        chunk.append(numbered)
+        room -= len(numbered[1])
+        if room <= 0 or len(chunk) == CHUNK_LINES:
+            yield chunk
+            chunk, room = [], CHUNK_BYTES
+    if chunk:
+        yield chunk
+
+
+def as_stored(line: bytes) -> str | bytes:
+    """The bytes as received: TEXT when valid UTF-8, else BLOB."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return bytes(line)
+
+
+def asks_for_json(body: dict[str, Any]) -> bool:
+    """Whether a request body asks for JSON without a schema (JSON mode)."""
+    text = body.get("text")
+    wanted = [body.get("response_format"), text.get("format") if isinstance(text, dict) else None]
+    return any(isinstance(one, dict) and one.get("type") == "json_object" for one in wanted)

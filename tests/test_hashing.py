@@ -1,0 +1,67 @@
+"""The hash of a row: the same whether its text comes as text or as bytes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sqlite_utils_openai_batch.hashing import source_hash, stored_hash
+from sqlite_utils_openai_batch.keys import SQLiteValue
+from sqlite_utils_openai_batch.unchanged import Glance
+
+TEXT = st.text(st.characters(codec="utf-8"))
+VALUES = st.lists(
+    st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXT, max_size=20
+)
+
+
+@given(VALUES)
+@example(["a" * 31, "b" * 32, "c" * 255, "d" * 256])
+@example(["é" * 32_767, "f" * 65_535, "g" * 65_536])
+@example([None] * 15)
+@example([1] * 16)
+@example([1.5] * 32_767)
+def test_text_and_its_bytes_have_one_hash(values: list[SQLiteValue]) -> None:
+    as_bytes = [value.encode() if isinstance(value, str) else value for value in values]
+    assert stored_hash(as_bytes) == source_hash(values)
+
+
+@pytest.fixture
+def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(tmp_path / "data.db", isolation_level=None)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le"])
+@pytest.mark.parametrize("keys", [("id",), ("id", "two")], ids=["one key", "two keys"])
+def test_only_rows_that_are_surely_unchanged(
+    encoding: str, keys: tuple[str, ...], conn: sqlite3.Connection
+) -> None:
+    conn.execute(f"PRAGMA encoding = '{encoding}'")
+    conn.execute(f'CREATE TABLE t (id, two, "a ""b" , c, answer, PRIMARY KEY ({", ".join(keys)}))')
+    rows = [
+        ("same", 1.0, None),
+        ("édited", 2, None),
+        ("answered", 3, "already"),
+        (b"blob", 4, None),
+        ("", None, None),
+        ("last", -5, None),
+    ]
+    for n, row in enumerate(rows, 1):
+        conn.execute("INSERT INTO t VALUES (?, 'x', ?, ?, ?)", (n, *row))
+    glance = Glance(conn, 'main."t"', keys, ('a "b', "c"), ("answer",))
+    key_of = {n: n if len(keys) == 1 else f'[{n},"x"]' for n in range(1, 8)}
+    asked: dict[SQLiteValue, bytes] = {
+        key_of[n]: source_hash(row[:2]) for n, row in enumerate(rows, 1)
+    }
+    asked[key_of[7]] = source_hash(("gone", 7))
+    conn.execute('UPDATE t SET "a ""b" = \'edited\' WHERE id = 2')
+    # An answer, a BLOB, an edit, a row that is gone: each is looked at once more.
+    assert glance.unchanged(asked) == {key_of[1], key_of[5], key_of[6]}
+    assert conn.text_factory is str

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils_openai_batch.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.hashing import source_hash
 from sqlite_utils_openai_batch.plan import hashed_columns
 from sqlite_utils_openai_batch.source import Source
-from sqlite_utils_openai_batch.template import Renderer, source_hash
+from sqlite_utils_openai_batch.template import Renderer
 
 from . import rows, samples
 from .answers import NOTES

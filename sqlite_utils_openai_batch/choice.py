@@ -54,6 +54,13 @@ class Choice:
             return f"SELECT count(*) FROM {self.relation.origin}{where}"
         return f"SELECT count(*) FROM ({self.rows('1')})"
 
+    def ends(self) -> str:
+        """Return the SELECT of the first and the last key, of one column."""
+        first, last = (
+            f"(SELECT {end}({self.keys}) FROM {self.relation.origin})" for end in ("min", "max")
+        )
+        return f"SELECT {first}, {last}"
+
     def total(self) -> str:
         """Return the SELECT that counts all rows."""
         return f"SELECT count(*) FROM {self.relation.origin}"
@@ -62,8 +69,11 @@ class Choice:
         """Return the names of the parameters that hold the last key of a page."""
         return [f"openai_batch_key{n}" for n in range(len(self.key_columns))]
 
-    def page(self, columns: Sequence[str], *, after: bool) -> str:
-        """Return the SELECT of key and columns along the key, from the start or after a key."""
+    def page(self, columns: Sequence[str], *, after: bool, blobs: bool = False) -> str:
+        """Return the SELECT of key and columns along the key, from the start or after a key.
+
+        With `blobs`, one more column says whether any of them is a BLOB.
+        """
         conditions = []
         if after:
             marks = ", ".join(f":{name}" for name in self.key_params())
@@ -72,6 +82,10 @@ class Choice:
             conditions.append(f"({self.where}\n)")
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         chosen = names([*self.key_columns, *columns])
+        if blobs:
+            # BLOBs sort after everything else
+            tests = [f"{quote(name)} >= x''" for name in (*self.key_columns, *columns)]
+            chosen += f", {' OR '.join(tests)}"
         return f"SELECT {chosen} FROM {self.relation.origin}{where} ORDER BY {self.keys}"
 
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from .before import before
 from .errors import UsageError
+from .hashing import source_hash
 from .keys import SQLiteValue
 from .making import fold, output_keys, table_columns
 from .output import Output
 from .reading import Row, weight
 from .source import PAGE_BYTES, Source, reopen
-from .template import source_hash
 
 if TYPE_CHECKING:
     from .plan import Ask

@@ -6,7 +6,7 @@ through Jinja. Both give the same text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,6 +21,8 @@ from .values import blob_in_text, json_text, wrapped
 
 Values = Sequence[SQLiteValue]
 Text = Callable[[Values], str]
+Columns = Sequence[Sequence[SQLiteValue]]
+Texts = Callable[[Columns], list[str]]
 
 ROW = "row"
 
@@ -49,11 +51,26 @@ class Slot:
 
     def text(self, columns: Sequence[str]) -> Text:
         """Return the function from values of `columns` to its text, the fast one if it can be."""
-        return self.pieces(columns) or self.jinja(columns)
+        return self.fast(columns) or self.jinja(columns)
 
-    def pieces(self, columns: Sequence[str]) -> Text | None:
+    def texts(self, columns: Sequence[str]) -> Texts:
+        """Return the function from many rows, column by column, to their texts.
+
+        It raises UnrenderableRow where `text` does for any one of the rows.
+        """
+        pieces = self.pieces(columns)
+        if pieces and any(isinstance(piece, Piece) for piece in pieces):
+            return _joined_columns(pieces)
+        return one_by_one(self.text(columns))
+
+    def fast(self, columns: Sequence[str]) -> Text | None:
         """Return the function for plain placeholders and common filters, None for others."""
-        found: list[str | tuple[int, Callable[[Any], str]]] = []
+        pieces = self.pieces(columns)
+        return None if pieces is None else _joined(pieces)
+
+    def pieces(self, columns: Sequence[str]) -> list[str | Piece] | None:
+        """Return plain placeholders, common filters and the text between; None for others."""
+        found: list[str | Piece] = []
         for node in printed(self.tree):
             if isinstance(node, nodes.TemplateData):
                 found.append(node.data)
@@ -61,7 +78,7 @@ class Slot:
                 found.append(piece)
             else:
                 return None
-        return _joined(found)
+        return found
 
     def jinja(self, columns: Sequence[str]) -> Text:
         """Return the function that renders by Jinja."""
@@ -101,6 +118,35 @@ def _reason(error: Exception) -> str:
 # pieces
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A placeholder: the column it stands for, and what makes text of a value."""
+
+    index: int
+    of: Callable[[Any], str]
+    plain: bool
+    """Whether the text is the value's own, unfiltered."""
+
+    def column(self, values: Sequence[SQLiteValue]) -> Iterable[SQLiteValue]:
+        """Return what `%s` prints as the texts of these values."""
+        if self.plain and _PRINTED.issuperset(map(type, values)):
+            return values
+        return map(self.of, values)
+
+
+#: Types whose text is what `%s` makes of them.
+_PRINTED = frozenset({str, int, float})
+
+
+def one_by_one(text: Text) -> Texts:
+    """Return the function for many rows that makes each one's text by itself."""
+
+    def texts(columns: Columns) -> list[str]:
+        return list(map(text, zip(*columns, strict=True)))
+
+    return texts
+
+
 def printed(tree: nodes.Template) -> Iterator[nodes.Node]:
     """Yield what a tree prints: text, expressions, and its statements as they are."""
     for statement in tree.body:
@@ -110,14 +156,14 @@ def printed(tree: nodes.Template) -> Iterator[nodes.Node]:
             yield statement
 
 
-def _piece(node: nodes.Node, columns: Sequence[str]) -> tuple[int, Callable[[Any], str]] | None:
+def _piece(node: nodes.Node, columns: Sequence[str]) -> Piece | None:
     filters: list[Callable[[str], str]] = []
     while isinstance(node, nodes.Filter):
         if node.args or node.kwargs or node.dyn_args or node.dyn_kwargs or node.node is None:
             return None
         if node.name in ("json", "tojson") and column_of(node.node) in columns:
             column = column_of(node.node) or ""
-            return columns.index(column), _chained(_as_json(column), filters)
+            return Piece(columns.index(column), _chained(_as_json(column), filters), plain=False)
         if node.name not in _COMMON:
             return None
         filters.insert(0, _COMMON[node.name])
@@ -125,7 +171,8 @@ def _piece(node: nodes.Node, columns: Sequence[str]) -> tuple[int, Callable[[Any
     column_name = column_of(node)
     if column_name is None or column_name not in columns:
         return None
-    return columns.index(column_name), _chained(_as_text(column_name), filters)
+    made = _chained(_as_text(column_name), filters)
+    return Piece(columns.index(column_name), made, plain=not filters)
 
 
 _COMMON: dict[str, Callable[[str], str]] = {
@@ -187,19 +234,36 @@ def _chained(
     return text
 
 
-def _joined(pieces: Sequence[str | tuple[int, Callable[[Any], str]]]) -> Text:
-    form = "".join(p.replace("%", "%%") if isinstance(p, str) else "%s" for p in pieces)
-    shown = [piece for piece in pieces if not isinstance(piece, str)]
+def _joined(pieces: Sequence[str | Piece]) -> Text:
+    form, shown = _form(pieces)
     if len(shown) == 1:
-        ((index, function),) = shown
+        index, function = shown[0].index, shown[0].of
         before, after = (part.replace("%%", "%") for part in form.split("%s"))
 
         def one(row: Values) -> str:
             return before + function(row[index]) + after
 
         return one
+    functions = [(piece.index, piece.of) for piece in shown]
 
     def many(row: Values) -> str:
-        return form % tuple([function(row[index]) for index, function in shown])
+        return form % tuple([function(row[index]) for index, function in functions])
 
     return many
+
+
+def _joined_columns(pieces: Sequence[str | Piece]) -> Texts:
+    form, shown = _form(pieces)
+
+    def texts(columns: Columns) -> list[str]:
+        # no Python code runs for each row here: that is what makes it fast
+        values = [piece.column(columns[piece.index]) for piece in shown]
+        return list(map(form.__mod__, zip(*values, strict=True)))
+
+    return texts
+
+
+def _form(pieces: Sequence[str | Piece]) -> tuple[str, list[Piece]]:
+    """Return pieces as a form for `%`, and the placeholders that fill it."""
+    form = "".join(p.replace("%", "%%") if isinstance(p, str) else "%s" for p in pieces)
+    return form, [piece for piece in pieces if not isinstance(piece, str)]

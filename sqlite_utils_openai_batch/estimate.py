@@ -53,9 +53,11 @@ class Distinct:
         default_factory=lambda: tuple(array("Q") for _ in range(256))
     )
 
-    def add(self, digest: bytes) -> None:
-        """Take a digest of 16 bytes."""
-        self._buckets[digest[0]].append(int.from_bytes(digest[1:9], "big"))
+    def add_all(self, digests: Sequence[bytes]) -> None:
+        """Take digests of 16 bytes."""
+        buckets = self._buckets
+        for number in array("Q", b"".join([digest[:8] for digest in digests])):
+            buckets[number & 255].append(number)
 
     def repeated(self) -> int:
         """How many digests were the same as one before them."""

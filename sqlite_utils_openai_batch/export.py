@@ -13,10 +13,10 @@ from .binding import bind_job
 from .database import transaction
 from .errors import JobError, UnrenderableRow
 from .fetching import fetch_in_turn
+from .hashing import source_hash
 from .output import Output
 from .plan import hashed_columns
 from .source import Source, reopen
-from .template import source_hash
 
 
 @dataclass

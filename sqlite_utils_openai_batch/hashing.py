@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import repeat
+from typing import cast
 
 import msgspec
 
@@ -23,6 +25,15 @@ def source_hash(values: Sequence[SQLiteValue]) -> bytes:
     return hashlib.sha256(packed).digest()[:16]
 
 
+def source_hashes(rows: Sequence[Sequence[SQLiteValue]]) -> list[bytes]:
+    """Return the hash of each of many rows."""
+    sha256 = hashlib.sha256
+    try:
+        return [sha256(packed).digest()[:16] for packed in map(_pack, rows)]
+    except UnicodeEncodeError:
+        return list(map(source_hash, rows))
+
+
 def stored_hash(values: Sequence[SQLiteValue]) -> bytes:
     """Return the `source_hash` of values whose TEXT comes as its bytes, in UTF-8; no BLOBs."""
     packed = [_array_head(len(values))]
@@ -33,6 +44,24 @@ def stored_hash(values: Sequence[SQLiteValue]) -> bytes:
         else:
             packed.append(_pack(value))
     return hashlib.sha256(b"".join(packed)).digest()[:16]
+
+
+def stored_hashes(rows: Sequence[Sequence[SQLiteValue]]) -> list[bytes]:
+    """Return the `stored_hash` of each of many rows, a column at a time."""
+    columns = list(zip(*rows, strict=True))
+    packed: list[Iterable[bytes]] = [repeat(_array_head(len(columns)), len(rows))]
+    for values in columns:
+        if {bytes}.issuperset(map(type, values)):
+            texts = cast(Sequence[bytes], values)
+            packed += map(_text_head, map(len, texts)), texts
+        else:
+            packed.append(map(_stored_value, values))
+    sha256 = hashlib.sha256
+    return [sha256(row).digest()[:16] for row in map(b"".join, zip(*packed, strict=True))]
+
+
+def _stored_value(value: SQLiteValue) -> bytes:
+    return _text_head(len(value)) + value if isinstance(value, bytes) else _pack(value)
 
 
 @lru_cache(maxsize=4096)

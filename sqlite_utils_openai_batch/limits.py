@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import UsageError
@@ -127,6 +128,28 @@ class Planner:
         self._inputs += inputs
         self._tokens += tokens
         return starts
+
+    def add_all(self, sizes: Sequence[int], inputs: int = 1) -> bool:
+        """Add requests if all of them fit in the part that is open; else nothing is added.
+
+        `sizes` are as for `add`; `inputs` is what each of them has. Tokens aren't counted.
+        """
+        limits, count, size = self.limits, len(sizes), sum(sizes)
+        fits = (
+            self._requests > 0
+            and limits.tokens is None
+            and self._requests + count <= limits.requests
+            and self._bytes + size <= limits.bytes
+            and (
+                limits.embedding_inputs is None
+                or self._inputs + inputs * count <= limits.embedding_inputs
+            )
+        )
+        if fits:
+            self._requests += count
+            self._bytes += size
+            self._inputs += inputs * count
+        return fits
 
     def _fits(self, size: int, inputs: int, tokens: int) -> bool:
         limits = self.limits

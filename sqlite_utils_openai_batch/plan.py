@@ -118,6 +118,10 @@ class Plan:
         """Return how many rows are asked about, blank ones counted."""
         return self.source.count() if self.chosen is None else self.chosen.count()
 
+    def at_most(self) -> int:
+        """Return a bound of how many rows are asked about; counting them may take a while."""
+        return self.source.at_most() if self.chosen is None else self.chosen.count()
+
     def pages(self, columns: Sequence[str]) -> Iterator[list[tuple[SQLiteValue, Row]]]:
         """Yield pages of (row key, values of `columns`) of these rows, in order."""
         return (self.chosen or self.source).pages(columns, page_bytes=PAGE_BYTES)

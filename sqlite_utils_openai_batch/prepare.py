@@ -15,7 +15,7 @@ from .database import transaction
 from .errors import SourceError
 from .estimate import Distinct, Estimate, estimate
 from .plan import Plan
-from .rendering import Rendered, Tally, blank_sentence, rendered_rows
+from .rendering import Rendered, Run, Tally, blank_sentence, rendered, rendered_rows
 from .sampling import Sample
 from .store import asking
 
@@ -66,9 +66,10 @@ def survey(conn: sqlite3.Connection, plan: Plan, examples: int = 0) -> tuple[Tal
     """Read and render all rows without keeping them: the counts, and the first few requests."""
     tally = new_tally(plan)
     shown: list[Rendered] = []
-    for row in rendered_rows(plan, tally, "preview"):
-        if row.status == "pending" and len(shown) < examples:
-            shown.append(row)
+    for found in rendered(plan, tally, "preview"):
+        if len(shown) < examples:
+            rows = found.rows() if isinstance(found, Run) else [found]
+            shown += [row for row in rows if row.status == "pending"][: examples - len(shown)]
     estimated(conn, plan, tally)
     return tally, shown
 
@@ -104,11 +105,24 @@ class _Writer:
         self.job_id = job_id
         self.part: _Part | None = None
         self.waiting: list[store.RequestRow] = []
+        self.pending: list[tuple[int, Any, bytes]] = []
         self.links: list[tuple[int, int]] = []
         self.last_commit = time.monotonic()
 
+    def add_run(self, run: Run, first_id: int) -> None:
+        """Take in rows that all go into the part that is open."""
+        part, chunk = self.part, run.chunk
+        assert part is not None
+        part.requests += len(chunk.sizes)
+        part.bytes += sum(chunk.sizes)
+        ids = [first_id + position for position in chunk.positions]
+        self.pending += zip(ids, chunk.row_keys, chunk.hashes, strict=True)
+        late = time.monotonic() - self.last_commit > COMMIT_SECONDS
+        if late or len(self.pending) + len(self.waiting) >= COMMIT_ROWS:
+            self.commit()
+
     def add(self, row: Rendered, request_id: int) -> None:
-        """Take in one rendered row that isn't blank."""
+        """Take in one rendered row."""
         # taken apart at once: this runs for each row
         _, row_key, digest, status, line, message, starts, same_as = row
         part = self.part
@@ -147,6 +161,7 @@ class _Writer:
             return
         with transaction(self.conn):
             store.insert_requests(self.conn, self.waiting)
+            store.insert_pending(self.conn, self.job_id, self.part.id, self.pending)
             asking.link(self.conn, self.links)
             store.update_part(
                 self.conn,
@@ -156,6 +171,7 @@ class _Writer:
                 outcomes=json.dumps(self.part.outcomes()),
             )
         self.waiting.clear()
+        self.pending.clear()
         self.links.clear()
         self.last_commit = time.monotonic()
 
@@ -180,7 +196,7 @@ def prepare(
         refuse_blanks(plan)
     store.migrate(conn)
     sweep(conn)
-    total = plan.count()
+    total = plan.at_most()
     with transaction(conn):
         job_id = store.insert_job(
             conn, job_values(plan, uid, provider, base_url, account, settings)
@@ -220,12 +236,16 @@ def fill(
 ) -> None:
     """Write the parts and requests of a job that was just stored, then complete its record."""
     writer = _Writer(conn, job_id)
+    told = 0
     # Rows that come while we read have no ids reserved: they wait for another job.
-    for row in rendered_rows(plan, tally, uid, first_id, stop=total):
-        if row.status != "blank":
-            writer.add(row, first_id + row.position)
-        if progress and row.position % 10_000 == 0:
-            progress(row.position)
+    for made in rendered(plan, tally, uid, first_id, stop=total):
+        if isinstance(made, Run):
+            writer.add_run(made, first_id)
+        else:
+            writer.add(made, first_id + made.position)
+        if progress and tally.rows >= told + 10_000:
+            told = tally.rows
+            progress(told)
     writer.commit()
     found = estimated(conn, plan, tally)
     check_ceiling(found, plan.model)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from .errors import SourceError
@@ -130,6 +131,33 @@ def read(
             raise
     with select(conn, sql, params, text=Stored) as cursor:
         return [decoded(row, keys) for row in rows_of(cursor)]
+
+
+def read_stored(
+    conn: sqlite3.Connection,
+    sql: str,
+    params: Params,
+    rows_of: Callable[[sqlite3.Cursor], list[Row]],
+) -> list[Row] | None:
+    """Run one SELECT and return its rows with TEXT as bytes, but for the first column, the key.
+
+    The last column says whether there is a BLOB in the row: None is returned then, and where a
+    key isn't valid UTF-8. What is left can only be read by `read`.
+    """
+    with select(conn, sql, params, text=bytes) as cursor:
+        rows = rows_of(cursor)
+    if any(map(itemgetter(-1), rows)):
+        return None
+    if {int}.issuperset(map(type, map(itemgetter(0), rows))):
+        return rows
+    try:
+        return [(_text_of(row[0]), *row[1:]) for row in rows]
+    except UnicodeDecodeError:
+        return None
+
+
+def _text_of(key: SQLiteValue) -> SQLiteValue:
+    return key.decode() if isinstance(key, bytes) else key
 
 
 def take(cursor: sqlite3.Cursor, page_bytes: int, most: int | None = None) -> list[Row]:

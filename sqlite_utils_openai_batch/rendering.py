@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from .errors import SourceError, UnrenderableRow
+from .chunks import Chunk, Chunks, Keyed
+from .errors import SourceError
 from .estimate import Distinct, Estimate
 from .limits import Planner
-from .plan import Plan
+from .plan import PAGE_BYTES, Plan
 from .sampling import Sample
 from .seen import Seen
-from .template import source_hash
 from .tokens import count_requests
 
 
@@ -53,8 +53,8 @@ class Tally:
 
 
 class Rendered(NamedTuple):
-    """One row, rendered. `status` is pending, blank, unrenderable, too_large,
-    shared (with another of this job) or ok (answered by an earlier one)."""
+    """One row, rendered. `status` is pending, unrenderable, too_large, shared (with another of
+    this job) or ok (answered by an earlier one)."""
 
     position: int
     row_key: Any
@@ -67,91 +67,147 @@ class Rendered(NamedTuple):
     """The request whose answer this one shares."""
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Rows that all wait for an answer, in the part of the row before them."""
+
+    chunk: Chunk
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all lines."""
+        return sum(self.chunk.sizes)
+
+    def rows(self) -> Iterator[Rendered]:
+        """The rows, one after another."""
+        chunk = self.chunk
+        for index, key in enumerate(chunk.row_keys):
+            digest, line = chunk.hashes[index], chunk.line(index)
+            yield Rendered(chunk.positions[index], key, digest, "pending", line)
+
+
 def rendered_rows(
     plan: Plan, tally: Tally, uid: str, first_id: int = 1, stop: int | None = None
 ) -> Iterator[Rendered]:
+    """The rows of `rendered`, one after another."""
+    for found in rendered(plan, tally, uid, first_id, stop):
+        if isinstance(found, Run):
+            yield from found.rows()
+        else:
+            yield found
+
+
+def rendered(
+    plan: Plan, tally: Tally, uid: str, first_id: int = 1, stop: int | None = None
+) -> Iterator[Run | Rendered]:
     """Read and render the rows of a plan, at most `stop` of them, counting into `tally`.
 
-    A row's request id is `first_id` + its position in the source, so blank rows leave gaps.
-    Raises SourceError for the first blank row where blanks are an error.
+    A row's request id is `first_id` + its position in the source, so blank rows leave gaps; they
+    are counted, not yielded. Most rows come many at a time, as a `Run`. Raises SourceError for
+    the first blank row where blanks are an error.
     """
-    position = -1
-    with _Rendering(plan, tally, uid, first_id) as rendering:
-        one = rendering.row
-        for page in plan.pages(plan.renderer.columns):
-            for row_key, values in page:
-                position += 1
-                if position == stop:
-                    return
-                yield one(position, row_key, values)
+    chunks = Chunks(plan.renderer, plan.hashed, f"{uid}-", first_id, plan.ask.blanks == "send")
+    position = 0
+    with _Counting(plan, tally, first_id) as counting:
+        for page, stored in pages_of(plan):
+            rows = page if stop is None else page[: stop - position]
+            for chunk in chunks.of(position, rows, stored=stored):
+                yield from counting.take(chunk)
+            position += len(page)
+            if stop is not None and position >= stop:
+                return
 
 
-class _Rendering:
-    """Renders the rows of one plan."""
+def pages_of(plan: Plan) -> Iterator[tuple[list[Keyed], bool]]:
+    """Yield pages of the rows that a plan asks about, and whether their TEXT is bytes."""
+    columns = plan.renderer.columns
+    if plan.chosen is None and plan.renderer.takes_stored:
+        yield from plan.source.stored_pages(columns, page_bytes=PAGE_BYTES)
+    else:
+        for page in plan.pages(columns):
+            yield page, False
 
-    def __init__(self, plan: Plan, tally: Tally, uid: str, first_id: int) -> None:
+
+class _Counting:
+    """Plans and counts the rows of one plan."""
+
+    def __init__(self, plan: Plan, tally: Tally, first_id: int) -> None:
         self.plan = plan
         self.tally = tally
-        self.prefix = f"{uid}-"
         self.first_id = first_id
         self.planner = Planner(plan.limits)
-        self.renderer = plan.renderer
+        self.inputs = plan.renderer.fixed_inputs
         self.count = token_counter(plan) if plan.limits.tokens else None
-        self.whole = len(plan.hashed) == len(plan.renderer.columns)
         self.seen = Seen(plan.source.conn, plan.earlier) if plan.ask.reuse else None
         self.part_bytes = 0
 
-    def __enter__(self) -> _Rendering:
+    def __enter__(self) -> _Counting:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.seen is not None:
             self.seen.close()
 
-    def row(self, position: int, row_key: Any, values: tuple[Any, ...]) -> Rendered:
-        """Render one row."""
-        hashed = values if self.whole else [values[index] for index in self.plan.hashed]
-        digest = source_hash(hashed)
-        blanks = self.plan.ask.blanks
-        if blanks != "send" and self.renderer.is_blank(values):
-            if blanks == "error":
-                raise SourceError(blank_sentence(self.plan, row_key))
-            self.tally.blank += 1
-            return Rendered(position, row_key, digest, "blank")
+    def take(self, chunk: Chunk) -> Iterator[Run | Rendered]:
+        """Plan a chunk: whole where all its rows go into the part that is open."""
+        if chunk.blank_keys and self.plan.ask.blanks == "error":
+            raise SourceError(blank_sentence(self.plan, chunk.blank_keys[0]))
+        self.tally.blank += len(chunk.blank_keys)
+        if not chunk.row_keys:
+            return
+        if self.whole(chunk):
+            self.sent(chunk, range(len(chunk.row_keys)))
+            yield Run(chunk)
+        else:
+            for index in range(len(chunk.row_keys)):
+                yield self.row(chunk, index)
+
+    def whole(self, chunk: Chunk) -> bool:
+        """Whether all rows of a chunk go into the part that is open; they are planned then."""
+        if self.inputs is None or self.count or self.seen is not None or chunk.problems:
+            return False
+        return self.planner.add_all(chunk.sizes, self.inputs)
+
+    def row(self, chunk: Chunk, index: int) -> Rendered:
+        """Plan one row."""
+        key, digest, position = chunk.row_keys[index], chunk.hashes[index], chunk.positions[index]
         if self.seen is not None and (found := self.seen.find(digest)) is not None:
-            return self.shared(position, row_key, digest, *found)
-        try:
-            line = self.renderer.line(f"{self.prefix}{self.first_id + position}", values)
-        except UnrenderableRow as error:
+            return self.shared(position, key, digest, *found)
+        if index in chunk.problems:
             self.tally.unrenderable += 1
-            return self.failed(position, row_key, digest, "unrenderable", str(error))
-        inputs = self.renderer.inputs(line)
+            return self.failed(position, key, digest, "unrenderable", chunk.problems[index])
+        line = chunk.line(index)
+        inputs = self.plan.renderer.inputs(line)
         if self.planner.too_large(len(line), inputs):
             self.tally.too_large += 1
             message = too_large_sentence(self.plan, line, inputs)
-            return self.failed(position, row_key, digest, "too_large", message)
+            return self.failed(position, key, digest, "too_large", message)
         tokens = self.count(line) if self.count else 0
         starts = self.planner.add(len(line), inputs, tokens)
-        self.take(line, row_key, digest, starts)
+        self.sent(chunk, range(index, index + 1), starts)
         if self.seen is not None:
             self.seen.add(digest, self.first_id + position)
-        return Rendered(position, row_key, digest, "pending", line, None, starts)
+        return Rendered(position, key, digest, "pending", line, None, starts)
 
-    def take(self, line: bytes, row_key: Any, digest: bytes, starts: bool) -> None:
-        """Count a line that is going to be sent."""
-        tally, size = self.tally, len(line)
-        tally.asked += 1
+    def sent(self, chunk: Chunk, which: range, starts: bool = False) -> None:
+        """Count those lines of a chunk that are going to be sent in one part."""
+        tally = self.tally
+        some = slice(which.start, which.stop)
+        sizes, hashes = chunk.sizes[some], chunk.hashes[some]
+        size = sum(sizes)
+        tally.asked += len(sizes)
         tally.bytes += size
         tally.parts += starts
-        if size > tally.largest:
-            tally.largest = size
+        tally.largest = max(tally.largest, *sizes)
         self.part_bytes = size if starts else self.part_bytes + size
-        if self.part_bytes > tally.largest_part:
-            tally.largest_part = self.part_bytes
+        tally.largest_part = max(tally.largest_part, self.part_bytes)
         if tally.sample is not None:
-            tally.sample.add(line, row_key)
+            keys, positions = chunk.row_keys[some], chunk.positions[some]
+            tally.sample.add_all(
+                positions, sizes, keys, lambda index: chunk.line(which.start + index)
+            )
         if tally.distinct is not None:
-            tally.distinct.add(digest)
+            tally.distinct.add_all(hashes)
 
     def failed(
         self, position: int, row_key: Any, digest: bytes, status: str, message: str

@@ -8,9 +8,9 @@ which are known exactly.
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
@@ -24,7 +24,8 @@ LONG = 10
 #: Lines that are counted together, and about how many bytes of them.
 AT_ONCE = 256
 AT_ONCE_BYTES = 1_000_000
-SEED = 8
+#: 2^64 divided by the golden ratio, and the largest number of 64 bits.
+GOLDEN, WHOLE = 0x9E3779B97F4A7C15, 2**64 - 1
 SIGMAS_95 = 1.96
 #: How far above a sampled figure the bound lies that "at most" stands for.
 SIGMAS_MOST = 4.0
@@ -93,23 +94,54 @@ class Sample:
     _long: list[_Line] = field(default_factory=list)
     _waiting: list[tuple[float, bytes, Any]] = field(default_factory=list)
     _waiting_size: int = 0
-    _random: Callable[[], float] = field(default_factory=lambda: random.Random(SEED).random)
 
     def add(self, line: bytes, row_key: Any) -> None:
         """Take a rendered line with its newline."""
-        size = len(line)
+        self.add_all([self.lines], [len(line)], [row_key], lambda _: line)
+
+    def add_all(
+        self,
+        positions: Sequence[int],
+        sizes: Sequence[int],
+        row_keys: Sequence[Any],
+        line: Callable[[int], bytes],
+    ) -> None:
+        """Take lines of these sizes; `line` gives the one of an index where it is wanted.
+
+        Where its row stands in the source decides whether a line is in the sample.
+        """
+        largest = max(sizes)
+        self.longest = max(self.longest, largest)
+        may_be_long = largest * (self.lines + len(sizes)) > LONG * (self.size + largest)
+        if may_be_long or largest > (self.window or largest):
+            for index, size in enumerate(sizes):
+                self._add(positions[index], size, row_keys[index], partial(line, index))
+            return
+        # none of them is long: where they stand decides, and most are passed over
+        self.lines += len(sizes)
+        self.size += sum(sizes)
+        places = [position * GOLDEN & WHOLE for position in positions]
+        if self._share < 1.0 and min(places) >= self._share * WHOLE:
+            return
+        for index, place in enumerate(places):
+            if place < self._share * WHOLE:
+                self._take(place / WHOLE, line(index), row_keys[index])
+
+    def _add(self, position: int, size: int, row_key: Any, line: Callable[[], bytes]) -> None:
         self.lines += 1
         self.size += size
-        if size > self.longest:
-            self.longest = size
-        place = self._random()
+        # multiples of the golden ratio: spread evenly, whatever stretch of them is taken
+        place = position * GOLDEN & WHOLE
         if size * self.lines > LONG * self.size or (self.window or size) < size:
-            place = -1.0
-        if place < self._share:
-            self._waiting.append((place, line, row_key))
-            self._waiting_size += size
-            if len(self._waiting) >= AT_ONCE or self._waiting_size > AT_ONCE_BYTES:
-                self._count()
+            self._take(-1.0, line(), row_key)
+        elif place < self._share * WHOLE:
+            self._take(place / WHOLE, line(), row_key)
+
+    def _take(self, place: float, line: bytes, row_key: Any) -> None:
+        self._waiting.append((place, line, row_key))
+        self._waiting_size += len(line)
+        if len(self._waiting) >= AT_ONCE or self._waiting_size > AT_ONCE_BYTES:
+            self._count()
 
     def _count(self) -> None:
         """Count the lines that wait; where too many are kept then, thin them out."""

@@ -19,12 +19,13 @@ from .ceiling import PartBound, reserve
 from .database import transaction
 from .errors import UnrenderableRow
 from .fetching import fetch_in_turn
+from .hashing import source_hash
 from .limits import cap_for
 from .look import since
 from .output import Output
 from .plan import hashed_columns
 from .source import Source, reopen
-from .template import Renderer, source_hash
+from .template import Renderer
 
 
 @dataclass(frozen=True)

@@ -8,29 +8,24 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import orjson
 
-from .compiled import Slot, Text
+from .compiled import Slot, Text, Texts, one_by_one
 from .errors import TemplateError
-from .hashing import source_hash
 from .images import Images
 from .keys import SQLiteValue
 from .nearest import listed
+from .oneline import json_string, json_strings, json_value, one_line
 from .parameters import EMBEDDINGS
 from .slots import read_slot
+from .stored import StoredSlot, all_filled, decoded_rows, stored_slot
+from .strings import Path, asking_columns, is_image, place_of, strings_of
 from .values import json_bytes, without_surrogates
-
-__all__ = ["Renderer", "Template", "source_hash"]
-
-#: Parts of a body whose placeholders ask nothing.
-_ASIDE = frozenset({"model", "metadata", "user", "safety_identifier", "prompt_cache_key"})
-_SYSTEM_ROLES = frozenset({"system", "developer"})
-
-Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -79,8 +74,8 @@ class Template:
         a prompt with no placeholder.
         """
         slots: dict[Path, Slot] = {}
-        for path, text in _strings(self.body):
-            place = _place(path, self.body)
+        for path, text in strings_of(self.body):
+            place = place_of(path, self.body)
             slot = read_slot(without_surrogates(text), place, columns, source, hidden)
             if slot is not None:
                 slots[path] = slot
@@ -94,12 +89,17 @@ class Renderer:
     """Source columns that the template reads, in the order of the source."""
     prompt_columns: tuple[str, ...]
     """Those that are blank together when a row has nothing to ask."""
+    takes_stored: bool
+    """Whether `stored_lines` makes lines of most rows."""
+    has_images: bool
+    fixed_inputs: int | None
+    """How many inputs each line has, None where that differs from row to row."""
 
     def __init__(
         self, template: Template, slots: dict[Path, Slot], source: Sequence[str], images: Images
     ) -> None:
         reads = {column for slot in slots.values() for column in slot.reads}
-        shows = _asking(template.body, slots)
+        shows = asking_columns(template.body, slots)
         if not shows:
             raise TemplateError(
                 "The prompt has no placeholder, so each row would be asked the same. "
@@ -110,14 +110,17 @@ class Renderer:
         self._blank = [self.columns.index(column) for column in self.prompt_columns]
         *starts, self._end = _segments(template, slots)
         self._makers = [
-            (
+            _Maker(
                 before,
-                _image(slot, self.columns, images) if _is_image(path) else slot.text(self.columns),
-                _json_value if slot.native else _json_string,
+                *_texts(path, slot, self.columns, images),
+                slot.native,
+                _stored(path, slot, self.columns),
             )
             for before, (path, slot) in zip(starts, slots.items(), strict=True)
         ]
-        self._inputs = _fixed_inputs(template, slots)
+        self.takes_stored = all(maker.stored for maker in self._makers)
+        self.has_images = any(map(is_image, slots))
+        self.fixed_inputs = _fixed_inputs(template, slots)
 
     def line(self, custom_id: str, row: Sequence[SQLiteValue]) -> bytes:
         r"""Return one JSONL line with its newline, in UTF-8.
@@ -125,15 +128,53 @@ class Renderer:
         `row` holds the values of `columns`, in that order. Raises UnrenderableRow. U+0085,
         U+2028 and U+2029 are escaped: they end a line for readers that use ``splitlines()``.
         """
-        parts = [b'{"custom_id":', _json_string(custom_id)]
-        for before, text, as_json in self._makers:
-            parts += before, as_json(text(row))
+        parts = [b'{"custom_id":', json_string(custom_id)]
+        for maker in self._makers:
+            text = maker.text(row)
+            parts += maker.before, json_value(text) if maker.native else json_string(text)
         parts.append(self._end)
         return b"".join(parts)
 
+    def lines(
+        self, prefix: str, numbers: Iterable[int], rows: Sequence[Sequence[SQLiteValue]]
+    ) -> list[bytes]:
+        """Return the lines of many rows, the same bytes as `line` gives, several times as fast.
+
+        A custom_id is `prefix` and one of `numbers`, of which there is one for each row. Raises
+        UnrenderableRow if any one of the rows can't be rendered.
+        """
+        columns = list(zip(*rows, strict=True))
+        start = b'{"custom_id":' + json_string(prefix)[:-1]
+        parts: list[Iterable[bytes]] = [repeat(start), [b'%d"' % number for number in numbers]]
+        for maker in self._makers:
+            texts = maker.texts(columns)
+            made = list(map(json_value, texts)) if maker.native else json_strings(texts)
+            parts += repeat(maker.before), made
+        return list(map(b"".join, zip(*parts, repeat(self._end))))
+
+    def stored_lines(
+        self, prefix: str, numbers: Iterable[int], rows: Sequence[Sequence[SQLiteValue]]
+    ) -> list[bytes] | None:
+        """Return the same lines as `lines` from rows whose TEXT is bytes, as it is stored.
+
+        None where that can't be done, as for filters and text that isn't UTF-8. There must be no
+        BLOB among the values.
+        """
+        columns = list(zip(*rows, strict=True))
+        start = b'{"custom_id":' + json_string(prefix)[:-1]
+        parts: list[Iterable[bytes]] = [repeat(start), [b'%d"' % number for number in numbers]]
+        quote = b""
+        for maker in self._makers:
+            made = maker.stored.strings(columns) if maker.stored else None
+            if made is None:
+                return None
+            parts += repeat(quote + maker.before + b'"'), made
+            quote = b'"'
+        return list(map(b"".join, zip(*parts, repeat(quote + self._end))))
+
     def inputs(self, line: bytes) -> int:
         """Return how many inputs a rendered line has: texts to embed; 1 at other endpoints."""
-        return self._inputs or count_inputs(orjson.loads(line)["body"].get("input"))
+        return self.fixed_inputs or count_inputs(orjson.loads(line)["body"].get("input"))
 
     def body(self, row: Sequence[SQLiteValue]) -> dict[str, Any]:
         """Return the rendered body as data, for previews. Raises UnrenderableRow."""
@@ -150,6 +191,40 @@ class Renderer:
                 return False
         return True
 
+    def blanks(self, rows: Sequence[Sequence[SQLiteValue]], *, stored: bool = False) -> list[int]:
+        """Return the positions of the blank rows among many; with `stored`, TEXT is bytes."""
+        # a column that is filled throughout settles it
+        if any(all_filled([row[index] for row in rows]) for index in self._blank):
+            return []
+        seen = decoded_rows(rows) if stored else rows
+        return [position for position, row in enumerate(seen) if self.is_blank(row)]
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """What makes one string of a body: what stands before it, and its text."""
+
+    before: bytes
+    text: Text
+    texts: Texts
+    native: bool
+    stored: StoredSlot | None
+
+
+def _texts(path: Path, slot: Slot, columns: Sequence[str], images: Images) -> tuple[Text, Texts]:
+    """Return the functions that make a slot's text, of one row and of many."""
+    if is_image(path):
+        url = _image(slot, columns, images)
+        return url, one_by_one(url)
+    return slot.text(columns), slot.texts(columns)
+
+
+def _stored(path: Path, slot: Slot, columns: Sequence[str]) -> StoredSlot | None:
+    """Return what makes a slot's text of rows as they are stored, None where nothing does."""
+    if slot.native or is_image(path):
+        return None
+    return stored_slot(slot.pieces(columns))
+
 
 def _image(slot: Slot, columns: Sequence[str], images: Images) -> Text:
     """Return the function that makes the URL of an image, also of a BLOB."""
@@ -159,11 +234,6 @@ def _image(slot: Slot, columns: Sequence[str], images: Images) -> Text:
         return lambda row: images.url(row[index], column)
     text = slot.text(columns)
     return lambda row: images.url(text(row), slot.place)
-
-
-def _is_image(path: Path) -> bool:
-    """Whether a string of a body is an image's URL, in chat completions or in responses."""
-    return path[-2:] == ("image_url", "url") or path[-1] == "image_url"
 
 
 def _fixed_inputs(template: Template, slots: dict[Path, Slot]) -> int | None:
@@ -179,35 +249,6 @@ def count_inputs(given: Any) -> int:
     if isinstance(given, list) and not all(isinstance(one, int) for one in given):
         return len(given)
     return 1
-
-
-def _json_string(text: str) -> bytes:
-    """Return a JSON string that is one line for every reader."""
-    try:
-        made = orjson.dumps(text)
-    except orjson.JSONEncodeError:
-        made = json_bytes(text)
-    return _one_line(made) if _breaks(text) else made
-
-
-def _json_value(text: str) -> bytes:
-    """Return text that is JSON already, as one line for every reader."""
-    made = text.encode()
-    return _one_line(made) if _breaks(text) else made
-
-
-def _breaks(text: str) -> bool:
-    # looking through str takes a tenth of the time of looking through its bytes
-    return not text.isascii() and ("\u2028" in text or "\u2029" in text or "\x85" in text)
-
-
-def _one_line(made: bytes) -> bytes:
-    """Escape what ends a line for `splitlines()`; these bytes stand only inside strings."""
-    return (
-        made.replace(b"\xe2\x80\xa8", b"\\u2028")
-        .replace(b"\xe2\x80\xa9", b"\\u2029")
-        .replace(b"\xc2\x85", b"\\u0085")
-    )
 
 
 def _placeholder(column: str) -> str:
@@ -228,53 +269,4 @@ def _segments(template: Template, slots: dict[Path, Slot]) -> list[bytes]:
         line = orjson.dumps({"method": "POST", "url": template.endpoint, "body": body})
     except orjson.JSONEncodeError as error:
         raise TemplateError(f"The body can't be JSON: {error}.") from error
-    return _one_line(b"," + line[1:] + b"\n").split(b"\x00")
-
-
-def _strings(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Yield each string value of a body with its path, in order; keys aren't rendered."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            yield from _strings(one, (*path, key))
-    elif isinstance(value, list):
-        for index, one in enumerate(value):
-            yield from _strings(one, (*path, index))
-
-
-def _asking(body: dict[str, Any], slots: dict[Path, Slot]) -> frozenset[str]:
-    """Return the columns that say what is asked of a row: a row where they are blank is blank.
-
-    They are those of the prompt; where it has none, those of the system text.
-    """
-    texts = {path: slot for path, slot in slots.items() if path[0] not in _ASIDE}
-    prompts = [slot for path, slot in texts.items() if not _is_system(path, body)]
-    for some in (prompts, texts.values()):
-        shows = frozenset[str]().union(*(slot.shows for slot in some))
-        if shows := shows or frozenset[str]().union(*(slot.reads for slot in some)):
-            return shows
-    return frozenset()
-
-
-def _is_system(path: Path, body: dict[str, Any]) -> bool:
-    return path == ("instructions",) or _role(path, body) in _SYSTEM_ROLES
-
-
-def _role(path: Path, body: dict[str, Any]) -> Any:
-    """Return the role of the message that a string stands in, None outside messages."""
-    if path[0] in ("messages", "input") and len(path) > 2:
-        message = body[str(path[0])][path[1]]
-        return message.get("role") if isinstance(message, dict) else None
-    return None
-
-
-def _place(path: Path, body: dict[str, Any]) -> str:
-    """Name a string for a person: the prompt, the system text, or its path."""
-    role = _role(path, body)
-    if _is_system(path, body) and len(path) in (1, 3):
-        return "The system text"
-    if path in (("input",), ("prompt",)) or (role == "user" and len(path) == 3):
-        return "The prompt"
-    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    return steps[1:]
+    return one_line(b"," + line[1:] + b"\n").split(b"\x00")

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.body import build_body, parse_body
 from sqlite_utils_openai_batch.errors import TemplateError, UnrenderableRow
+from sqlite_utils_openai_batch.hashing import source_hash, source_hashes
 from sqlite_utils_openai_batch.slots import read_slot
 from sqlite_utils_openai_batch.source import SQLiteValue
-from sqlite_utils_openai_batch.template import Renderer, Template, source_hash
+from sqlite_utils_openai_batch.template import Renderer, Template
 
 CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"
@@ -310,11 +311,44 @@ def test_the_fast_path_and_jinja_make_the_same_text(text: str, row: dict[str, SQ
     if slot is None:
         assert "{" not in text
         return
-    fast = slot.pieces(tuple(row))
+    fast = slot.fast(tuple(row))
     assert fast is not None
     assert outcome(fast, tuple(row.values())) == outcome(
         slot.jinja(tuple(row)), tuple(row.values())
     )
+
+
+@settings(deadline=None)
+@given(
+    st.lists(PIECES, max_size=5).map("".join),
+    st.lists(st.tuples(VALUES, VALUES, VALUES, VALUES), min_size=1, max_size=5),
+)
+def test_many_lines_are_the_lines_one_by_one(
+    text: str, rows: list[tuple[SQLiteValue, ...]]
+) -> None:
+    names = ("id", "title", "overview", "Movie Title")
+    body = {"model": "m", "messages": [{"role": "user", "content": text}], "user": "{{ id }}%"}
+    try:
+        renderer = Template(body, CHAT).bind(names)
+    except TemplateError:
+        return
+    read = [tuple(row[names.index(name)] for name in renderer.columns) for row in rows]
+    expected: list[bytes] | None
+    try:
+        expected = [renderer.line(f"a-{n}", row) for n, row in enumerate(read, 7)]
+    except UnrenderableRow:
+        expected = None
+    assert lines_or_none(renderer, read) == expected
+    blank = [index for index, row in enumerate(read) if renderer.is_blank(row)]
+    assert renderer.blanks(read) == blank
+    assert source_hashes(read) == [source_hash(row) for row in read]
+
+
+def lines_or_none(renderer: Renderer, rows: list[tuple[SQLiteValue, ...]]) -> list[bytes] | None:
+    try:
+        return renderer.lines("a-", range(7, 7 + len(rows)), rows)
+    except UnrenderableRow:
+        return None
 
 
 def outcome(text: Any, row: Sequence[SQLiteValue]) -> tuple[str, str]:
@@ -330,7 +364,7 @@ def outcome(text: Any, row: Sequence[SQLiteValue]) -> tuple[str, str]:
 def test_what_is_not_plain_goes_through_jinja(prompt: str) -> None:
     slot = read_slot(prompt, "The prompt", COLUMNS, None)
     assert slot is not None
-    assert slot.pieces(COLUMNS) is None
+    assert slot.fast(COLUMNS) is None
 
 
 # columns

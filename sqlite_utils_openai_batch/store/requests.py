@@ -33,6 +33,19 @@ def insert_requests(conn: sqlite3.Connection, found: Iterable[RequestRow]) -> No
     )
 
 
+def insert_pending(
+    conn: sqlite3.Connection, job_id: int, part_id: int, found: Iterable[tuple[int, Any, bytes]]
+) -> None:
+    """Store requests of one part that wait for an answer: (id, row_key, source_hash)."""
+    # numbers of our own stand in the statement itself: binding them for each row takes longer
+    conn.executemany(
+        "INSERT OR REPLACE INTO openai_batch_requests "
+        "(id, job_id, part_id, row_key, source_hash, status) "
+        f"VALUES (?, {job_id:d}, {part_id:d}, ?, ?, 'pending')",
+        found,
+    )
+
+
 def drop_placeholder(conn: sqlite3.Connection, job_id: int) -> None:
     """Free the ids that `reserve_ids` kept and nobody took."""
     conn.execute(

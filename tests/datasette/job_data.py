@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlite_utils_openai_batch import clock, store
 from sqlite_utils_openai_batch.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.hashing import source_hash
 from sqlite_utils_openai_batch.output import Output
 from sqlite_utils_openai_batch.plan import hashed_columns
 from sqlite_utils_openai_batch.source import reopen
-from sqlite_utils_openai_batch.template import Template, source_hash
+from sqlite_utils_openai_batch.template import Template
 
 SCRIPT = "<script>alert('x')</script>"
 SCHEMA = {

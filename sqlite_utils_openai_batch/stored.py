@@ -1,0 +1,108 @@
+"""Lines straight from TEXT as it is stored: decoded and escaped for many rows at once (pure).
+
+Decoding each value, and encoding what is made of it again, is most of the work of rendering.
+Where a template is nothing but text and plain placeholders, the bytes of many rows are joined,
+decoded once (which also tells whether they are valid), escaped once and cut again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
+
+import orjson
+
+from .compiled import Piece
+from .keys import SQLiteValue
+from .oneline import breaks, one_line
+
+#: Stands between the texts of rows: JSON leaves it as it is, and text rarely holds it. Where it
+#: does there is one piece too many, and the rows go another way.
+MARK = "\x7f"
+_MARK = MARK.encode()
+
+Rows = Sequence[Sequence[SQLiteValue]]
+Columns = Sequence[Sequence[SQLiteValue]]
+
+# The first character that is no space is one that stands for itself in every encoding.
+_filled = re.compile(rb"[ \t\r\n]*[!-~]").match
+
+
+class StoredSlot:
+    """A string of plain placeholders, for rows as they are stored."""
+
+    def __init__(self, texts: Sequence[str], indexes: Sequence[int]) -> None:
+        """`texts` stand before, between and after the placeholders for columns `indexes`."""
+        self._texts = [text.encode() for text in texts]
+        self._indexes = indexes
+
+    def strings(self, columns: Columns) -> list[bytes] | None:
+        """Return the JSON string of each row, without its quotes.
+
+        None where a value isn't valid UTF-8, or holds the mark between rows.
+        """
+        pieces: list[Iterable[bytes]] = [repeat(self._texts[0])]
+        for text, index in zip(self._texts[1:], self._indexes, strict=True):
+            pieces += _printed(columns[index]), repeat(text)
+        pieces.append(repeat(_MARK))
+        # the columns end, what is repeated doesn't
+        joined = b"".join(chain.from_iterable(zip(*pieces)))  # noqa: B905
+        try:
+            whole = joined.decode()
+        except UnicodeDecodeError:
+            return None
+        made = orjson.dumps(whole)
+        if breaks(whole):
+            made = one_line(made)
+        found = made[1:-1].split(_MARK)
+        found.pop()
+        return found if len(found) == len(columns[0]) else None
+
+
+def stored_slot(pieces: Sequence[str | Piece] | None) -> StoredSlot | None:
+    """Return the slot for pieces that are text and plain placeholders, None for others.
+
+    Placeholders must not touch: half a character at the end of one value and half at the
+    beginning of the next would be taken for a whole one.
+    """
+    texts, indexes = [""], list[int]()
+    for piece in pieces or ():
+        if isinstance(piece, str):
+            texts[-1] += piece
+        elif not piece.plain or (indexes and not texts[-1]):
+            return None
+        else:
+            indexes.append(piece.index)
+            texts.append("")
+    if not indexes or any(MARK in text for text in texts):
+        return None
+    return StoredSlot(texts, indexes)
+
+
+def _printed(values: Sequence[SQLiteValue]) -> Iterable[bytes]:
+    """Return what a placeholder makes of values."""
+    if {bytes}.issuperset(map(type, values)):
+        return values  # type: ignore[return-value]
+    return [
+        value if isinstance(value, bytes) else b"" if value is None else str(value).encode()
+        for value in values
+    ]
+
+
+def all_filled(values: Sequence[SQLiteValue]) -> bool:
+    """Whether none of these values is blank; False also where that takes a closer look."""
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        return all(map(str.strip, values))  # type: ignore[arg-type]
+    return kinds == {bytes} and all(map(_filled, values))  # type: ignore[arg-type]
+
+
+def decoded_rows(rows: Rows) -> list[tuple[SQLiteValue, ...]]:
+    """Return rows with their TEXT decoded: U+FFFD stands where bytes are no text."""
+    return [
+        tuple(
+            value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in row
+        )
+        for row in rows
+    ]

@@ -55,8 +55,10 @@ class Judge:
         usual: set[SQLiteValue] = set()
         if self.glance is not None:
             usual = self.glance.unchanged({row_key: digest for row_key, digest, _ in answers})
-        rest = self.look([answer for answer in answers if answer[0] not in usual])
         empty: Judged = ("written", (None,) * len(self.target.names))
+        if len(usual) == len(answers):
+            return [empty] * len(answers)
+        rest = self.look([answer for answer in answers if answer[0] not in usual])
         return [empty if answer[0] in usual else next(rest) for answer in answers]
 
     def look(self, answers: Sequence[Answer]) -> Iterator[Judged]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,7 @@ from . import store
 from .outcome import Outcome, check_answer, read_response
 from .schema import AnswerSchema
 from .template import Template
-from .usual import quick_check, read_usual
+from .usual import Check, quick_check, read_usual, unsure
 
 # Lines that are read together, at most, and their bytes.
 CHUNK_LINES = 2_000
@@ -28,7 +27,7 @@ class Reader:
     ) -> None:
         is_chat = endpoint.removeprefix("/v1") == "/chat/completions"
         self.schema = schema
-        self.quick = None if schema is None else quick_check(schema)
+        self.quick: Check = (schema and quick_check(schema)) or unsure
         self.usual = read_usual if is_chat and not json_mode else None
         self.whole = partial(read_response, endpoint=endpoint, schema=schema, json_mode=json_mode)
 
@@ -39,20 +38,24 @@ class Reader:
         body = Template.from_json(job.template, job.endpoint).body
         return cls(job.endpoint, schema, json_mode=asks_for_json(body))
 
-    def read(self, line: bytes) -> Outcome:
-        """What a line says. An `ok` without the values of the job's schema isn't checked yet."""
-        return (self.usual and self.usual(line)) or self.whole(line)
+    def read(self, lines: Iterable[bytes]) -> list[Outcome]:
+        """What lines say. An `ok` without the values of the schema isn't checked yet."""
+        usual, whole = self.usual, self.whole
+        if usual is None:
+            return [whole(line) for line in lines]
+        return [usual(line) or whole(line) for line in lines]
 
-    def check(self, outcome: Outcome) -> None:
-        """Check an answer that isn't checked yet."""
-        if self.schema is None or outcome.status != "ok" or outcome.values is not None:
+    def check(self, outcomes: Iterable[Outcome]) -> None:
+        """Check the answers that aren't checked yet."""
+        schema, quick = self.schema, self.quick
+        if schema is None:
             return
-        text = str(outcome.answer)
-        if self.quick is not None:
-            with suppress(ValueError, RecursionError):  # what msgspec raises is a ValueError
-                outcome.values = self.quick(text)
-                return
-        check_answer(outcome, self.schema)
+        for outcome in outcomes:
+            if outcome.values is None and outcome.status == "ok":
+                try:
+                    outcome.values = quick(outcome.answer)
+                except (ValueError, RecursionError):  # what msgspec raises is a ValueError
+                    check_answer(outcome, schema)
 
 
 def own_id(prefix: str, custom_id: str | None) -> int | None:

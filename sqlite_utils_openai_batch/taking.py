@@ -106,30 +106,34 @@ class Taker:
 
     def read(self, staging: Staging, n: int) -> None:
         """Stage what the lines of a file say; keep the lines themselves."""
-        file, keep = self.files[n], self.keep == "all"
-        read, spend, prefix = self.reader.read, self.collected.spent.add, self.prefix
+        file, prefix, spend = self.files[n], self.prefix, self.collected.spent.add
         with file.path.open("rb") as opened, Commits(self.conn) as commits:
             for chunk in in_chunks(iter_lines(opened)):
-                said: list[Packed] = []
-                kept = []
-                for number, line in chunk:
-                    outcome = read(line)
+                outcomes = self.reader.read([line for _, line in chunk])
+                for outcome in outcomes:
                     spend(outcome)
-                    request_id = own_id(prefix, outcome.custom_id)
-                    if request_id is not None:
-                        said.append((request_id, n, number, pack(outcome)))
-                    if keep or request_id is None or self.keeps(outcome):
-                        kept.append((request_id, number, line))
+                owners = [own_id(prefix, outcome.custom_id) for outcome in outcomes]
+                said: list[Packed] = [
+                    (owner, n, number, pack(outcome))
+                    for owner, outcome, (number, _) in zip(owners, outcomes, chunk, strict=True)
+                    if owner is not None
+                ]
+                staging.add(said)
                 self.collected.lines += len(chunk)
                 self.collected.unknown += len(chunk) - len(said)
-                staging.add(said)
+                kept = [
+                    (owner, *line)
+                    for owner, line, keep in zip(owners, chunk, self.keeps(outcomes), strict=True)
+                    if keep or owner is None
+                ]
                 self.keep_lines(commits, file, kept)
 
-    def keeps(self, outcome: Outcome) -> bool:
-        """Whether the line of an outcome is kept (`--responses`) where not all are."""
+    def keeps(self, outcomes: Sequence[Outcome]) -> list[bool]:
+        """Whether the line of each outcome is kept (`--responses`)."""
         if self.keep == "failed":
-            self.reader.check(outcome)
-        return self.keep == "failed" and outcome.status != "ok"
+            self.reader.check(outcomes)
+            return [outcome.status != "ok" for outcome in outcomes]
+        return [self.keep == "all"] * len(outcomes)
 
     # settling
 
@@ -146,6 +150,7 @@ class Taker:
 
     def settle(self, chunk: Sequence[Staged]) -> int:
         """Settle the requests of some lines in the caller's transaction. Returns how many."""
+        self.reader.check([outcome for _, _, _, outcome in chunk])
         ids = list(dict.fromkeys([request_id for request_id, _, _, _ in chunk]))
         known = settling.asked(self.conn, self.job.id, ids)
         changed = self.judge(chunk, known)
@@ -163,10 +168,9 @@ class Taker:
         """
         changed: Changed = {}
         again: list[Staged] = []
-        here, check = self.part.id, self.reader.check
+        here = self.part.id
         for line in chunk:
             request_id, file, number, outcome = line
-            check(outcome)
             request = known.get(request_id)
             if request is None:
                 self.strays[file, number] = None

@@ -7,12 +7,12 @@ whoever asks looks at it once more.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .hashing import stored_hash
 from .keys import SQLiteValue, decode_key, quote
-from .reading import CHUNK, Row, are_near, lookup, select, sentences
+from .reading import CHUNK, are_near, lookup, select, sentences
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,19 @@ class Glance:
         """
         keys = list(asked)
         with sentences(self.table):
-            rows = self._near(keys) if self._is_near(keys) else self._each(keys)
-            return {key for key, row in rows if asked.get(key) == stored_hash(row)}
+            if len(self.key_columns) == 1 and are_near(keys):
+                return self._near(keys, asked)
+            return set().union(
+                *(
+                    self._each(keys[start : start + CHUNK], asked)
+                    for start in range(0, len(keys), CHUNK)
+                )
+            )
 
-    def _is_near(self, keys: Sequence[SQLiteValue]) -> bool:
-        return len(self.key_columns) == 1 and are_near(keys)
-
-    def _near(self, keys: Sequence[SQLiteValue]) -> Iterator[tuple[SQLiteValue, Row]]:
+    def _near(
+        self, keys: Sequence[SQLiteValue], asked: Mapping[SQLiteValue, bytes]
+    ) -> set[SQLiteValue]:
+        """Look at keys that are whole numbers close together, in one walk."""
         key = f"t.{quote(self.key_columns[0])}"
         chosen = ", ".join([key, *self._chosen])
         sql = (
@@ -50,19 +56,20 @@ class Glance:
         )
         bounds = [min(keys), max(keys)]  # type: ignore[type-var]
         with select(self.conn, sql, bounds, text=bytes) as cursor:
-            for row in cursor:
-                yield row[0], row[1:]
+            return {row[0] for row in cursor if asked.get(row[0]) == stored_hash(row[1:])}
 
-    def _each(self, row_keys: Sequence[SQLiteValue]) -> Iterator[tuple[SQLiteValue, Row]]:
+    def _each(
+        self, keys: Sequence[SQLiteValue], asked: Mapping[SQLiteValue, bytes]
+    ) -> set[SQLiteValue]:
+        """Look up keys one by one."""
         on = tuple(map(quote, self.key_columns))
         chosen = tuple(map(quote, self.columns))
-        for start in range(0, len(row_keys), CHUNK):
-            some = row_keys[start : start + CHUNK]
-            sql = f"{lookup(self.table, on, chosen, len(some))} WHERE {self._usual}"
-            params = [value for key in some for value in decode_key(key, len(on))]
-            with select(self.conn, sql, params, text=bytes) as cursor:
-                for row in cursor:
-                    yield some[row[0]], row[1:]
+        sql = f"{lookup(self.table, on, chosen, len(keys))} WHERE {self._usual}"
+        params = [value for key in keys for value in decode_key(key, len(on))]
+        with select(self.conn, sql, params, text=bytes) as cursor:
+            # A row comes with the place of its key.
+            found = ((keys[row[0]], row[1:]) for row in cursor)
+            return {key for key, row in found if asked[key] == stored_hash(row)}
 
     @property
     def _chosen(self) -> list[str]:

@@ -18,7 +18,7 @@ from .schema_columns import SQLiteValue
 from .wire import BUILDING, Count
 
 Values = tuple[SQLiteValue, ...]
-Check = Callable[[str], Values]
+Check = Callable[[Any], Values]
 
 # What SQLite stores as INTEGER.
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
@@ -139,6 +139,11 @@ def quick_check(schema: AnswerSchema) -> Check | None:
     if all(column.kind in ("string", "integer", "number") for column in schema.columns):
         return lambda text: cells(decode(text))
     return lambda text: tuple(map(_cell, cells(decode(text))))
+
+
+def unsure(text: str) -> Values:
+    """The check of answers that no typed decoder can check. Raises ValueError."""
+    raise ValueError(text)
 
 
 def _cell(value: Any) -> SQLiteValue:

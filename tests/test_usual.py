@@ -133,8 +133,8 @@ SHAPES: list[dict[str, Any]] = [
 def both(line: bytes, name: str) -> tuple[Outcome, Outcome]:
     """What the job's reader makes of a line in its two steps, and what the full reader does."""
     reader = Reader(CHAT, SCHEMAS[name])
-    outcome = reader.read(line)
-    reader.check(outcome)
+    (outcome,) = reader.read([line])
+    reader.check([outcome])
     return outcome, read_response(line, endpoint=CHAT, schema=SCHEMAS[name])
 
 

@@ -99,13 +99,12 @@ def set_answered(
     """
     conn.executemany(
         "UPDATE openai_batch_requests SET status = 'ok', answer = ?, error_code = NULL, "
-        "error_message = ?, finish_reason = ?, model = ?, prompt_tokens = ?, "
+        "error_message = NULL, finish_reason = ?, model = ?, prompt_tokens = ?, "
         "cached_tokens = ?, completion_tokens = ?, reasoning_tokens = ?, write_status = ?, "
         "previous = ? WHERE id = ?",
         [
             (
                 said.answer,
-                said.note,
                 said.finish_reason,
                 said.model,
                 said.prompt_tokens,
@@ -120,6 +119,11 @@ def set_answered(
                 found.items(), fates, strict=True
             )
         ],
+    )
+    # So few have a note that binding one for each would cost more.
+    conn.executemany(
+        "UPDATE openai_batch_requests SET error_message = ? WHERE id = ?",
+        [(said.note, request_id) for request_id, said in found.items() if said.note is not None],
     )
 
 

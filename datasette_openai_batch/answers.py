@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,7 @@ class Shown:
     asked: list[Cell]
     answer: list[Cell]
     error: str | None
-    note: str | None
+    notes: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,17 @@ class Page:
     requests: list[Shown]
     next_href: str | None
     gone: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether these requests ended without an answer."""
+        return self.status not in ("ok", "pending")
+
+    @property
+    def title(self) -> str:
+        """What these rows are called above their table."""
+        titles = {"ok": "Answers", "pending": "Rows without an answer yet"}
+        return titles.get(self.status, f"Rows: {self.status}")
 
 
 NOTES = {
@@ -105,10 +117,27 @@ def _shown(
         ]
         if now
         else [Cell("") for _ in asked],
-        answer=[cell(value) for value in values] if ok else [],
+        answer=[answer_cell(opened, value) for value in values] if ok else [],
         error=None if ok else cut(str(row["error_message"] or row["error_code"] or ""), 300),
-        note=NOTES.get(row["write_status"] or ""),
+        notes=notes(row),
     )
+
+
+def notes(row: sqlite3.Row) -> list[str]:
+    """What is to be known beside an outcome: what was mended in an answer, why it isn't written."""
+    mended = [str(row["error_message"])] if row["status"] == "ok" and row["error_message"] else []
+    unwritten = NOTES.get(row["write_status"] or "")
+    return mended + ([unwritten] if unwritten else [])
+
+
+def answer_cell(opened: Opened, value: Any) -> Cell:
+    """An answer as a cell: of a vector its beginning."""
+    if not isinstance(value, bytes) or not opened.job.endpoint.endswith("/embeddings"):
+        return cell(value)
+    count = len(value) // 4
+    begin = struct.unpack(f"<{min(count, 3)}f", value[: 4 * min(count, 3)])
+    numbers = ", ".join(f"{number:.3f}" for number in begin)
+    return Cell(f"{count:,} numbers: {numbers}{', …' if count > 3 else ''}")
 
 
 def cell(value: Any, image: str | None = None) -> Cell:

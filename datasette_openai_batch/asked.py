@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup, escape
 
-from sqlite_utils_openai_batch.api import host_of
 from sqlite_utils_openai_batch.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.recipe import command_line
 from sqlite_utils_openai_batch.schema import AnswerSchema
 from sqlite_utils_openai_batch.store import Job
-from sqlite_utils_openai_batch.words import COMMAND
 
 from .jobs import Opened
 
 _PLACEHOLDER = re.compile(r"(\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\})", re.DOTALL)
+
+
+# What a job keeps of the choice of its rows and images, as it is called on its page.
+CHOSEN = {
+    "where": "Only rows where",
+    "order": "In the order of",
+    "limit": "At most so many rows",
+    "sample": "Rows drawn at random",
+    "seed": "Seed of the draw",
+    "image_dir": "Folder of images",
+    "image_detail": "Detail of images",
+    "image_size": "Longest side of images",
+}
+FLAGS = {
+    "missing": ("Only", "rows without an answer"),
+    "changed": ("Only", "new and changed rows"),
+    "reuse": ("Identical requests", "asked once"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +66,7 @@ class Asked:
     source_sql: str | None
     chosen: list[tuple[str, str]]
     writes: str
-    command: str
+    command: str | None
 
 
 def asked(opened: Opened) -> Asked:
@@ -63,13 +79,9 @@ def asked(opened: Opened) -> Asked:
         schema=schema_columns(job),
         source=job.source or "a query",
         source_sql=job.source_sql,
-        chosen=[
-            (name, str(value))
-            for name, value in job.settings.items()
-            if name in ("where", "order", "limit", "blanks") and value is not None
-        ],
+        chosen=choices(job),
         writes=writes(opened),
-        command=command(opened, body),
+        command=command_line(job, opened.file),
     )
 
 
@@ -174,72 +186,14 @@ def writes(opened: Opened) -> str:
     return ", ".join(f"{opened.table}.{name}" for name in opened.output.names)
 
 
-def command(opened: Opened, body: Mapping[str, Any]) -> str:
-    """The command line that asks the same again."""
-    job = opened.job
-    words = [*_source_options(opened.file, job)]
-    plain = _plain(body)
-    if plain is None:
-        # A whole body of somebody's own making: the job itself is its best record.
-        return f"{COMMAND} run {shlex.join([*words, '--like', str(job.id), '--new'])}"
-    system, prompt, options = plain
-    words += ["--model", job.model] if job.model else []
-    words += ["--system", system] if system else []
-    words += ["--prompt", prompt]
-    for name, value in options.items():
-        words += ["--option", name, value if isinstance(value, str) else json.dumps(value)]
-    words += ["--schema", job.answer_schema] if job.answer_schema else []
-    words += _output_options(opened)
-    return f"{COMMAND} run {shlex.join(words)}"
-
-
-def _source_options(file: str, job: Job) -> Iterator[str]:
-    yield file
-    if job.source_sql:
-        yield from ("--sql", job.source_sql)
-    elif job.source:
-        yield job.source
-    if job.source_sql:
-        for name in job.keys:
-            yield from ("--pk", name)
-    for name, value in job.params.items():
-        yield from ("--param", name, value)
-    for name in ("where", "order", "limit"):
-        if job.settings.get(name) is not None:
-            yield from (f"--{name}", str(job.settings[name]))
-    if job.settings.get("blanks", "skip") != "skip":
-        yield from ("--blanks", job.settings["blanks"])
-    if job.provider == "local":
-        yield "--local"
-    elif job.base_url and host_of(job.base_url) != "api.openai.com":
-        yield from ("--base-url", job.base_url)
-
-
-def _plain(body: Mapping[str, Any]) -> tuple[str | None, str, dict[str, Any]] | None:
-    """System text, prompt and options of a body that the options alone make; else None."""
-    options = dict(parameters(body))
-    messages = body.get("messages")
-    if not isinstance(messages, list):
-        return None
-    said: list[tuple[Any, str]] = []
-    for one in messages:
-        if not isinstance(one, dict) or not isinstance(one.get("content"), str):
-            return None
-        said.append((one.get("role"), one["content"]))
-    roles = [role for role, _ in said]
-    if roles == ["system", "user"]:
-        return said[0][1], said[1][1], options
-    return (None, said[0][1], options) if roles == ["user"] else None
-
-
-def _output_options(opened: Opened) -> Iterator[str]:
-    output = opened.output
-    if output.table:
-        yield from ("--output-table", output.table)
-    first = output.columns[0] if output.columns else None
-    if first and first.property is None and first.name != "answer":
-        yield from ("--output", first.name)
-    elif first and first.property and first.name != first.property:
-        yield from ("--prefix", first.name.removesuffix(first.property))
-    if not output.write:
-        yield "--no-write"
+def choices(job: Job) -> list[tuple[str, str]]:
+    """Which rows were asked about, and how, where that was chosen."""
+    kept = {**job.settings, **(job.settings.get("recipe") or {})}
+    found = [
+        (label, str(kept[name])) for name, label in CHOSEN.items() if kept.get(name) is not None
+    ]
+    found += [(label, said) for name, (label, said) in FLAGS.items() if kept.get(name)]
+    found += [(f"Parameter {name}", str(value)) for name, value in job.params.items()]
+    if kept.get("blanks", "skip") != "skip":
+        found.append(("Blank rows", {"send": "asked about too"}.get(kept["blanks"], "an error")))
+    return found

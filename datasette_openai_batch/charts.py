@@ -84,14 +84,16 @@ def timeline(parts: Sequence[Part], now: str) -> Markup | None:
     width, left, line = 640, 60, 16
     shapes = [_lane(part, n, start, seconds, now) for n, part in enumerate(sent)]
     height = line * len(sent) + 22
-    begin, finish = times.moment(clock.timestamp(start)), times.moment(clock.timestamp(end))
+    first, last = clock.timestamp(start), clock.timestamp(end)
+    begin, finish = times.plain(first), times.plain(last)
     return Markup(
         f'<svg class="ob-timeline" role="img" viewBox="0 0 {width + left} {height}" '
         f'width="{width + left}" height="{height}" '
         f'aria-label="Parts over time, from {begin} to {finish} UTC; all times are listed below">'
         f"{''.join(shapes)}"
-        f'<text x="{left}" y="{height - 6}">{begin}</text>'
-        f'<text x="{width + left}" y="{height - 6}" text-anchor="end">{finish} UTC</text></svg>'
+        f'<text x="{left}" y="{height - 6}" data-at="{first}">{begin} UTC</text>'
+        f'<text x="{width + left}" y="{height - 6}" text-anchor="end" data-at="{last}">'
+        f"{finish} UTC</text></svg>"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from .stored import answer_reader
 LABELS = 20
 TIMES = 2
 BINS = 12
+# What binary fractions lack to the decimal ones that they stand for, in widths of a bin.
+CLOSE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +78,53 @@ def draw(name: str, values: Sequence[Any], labels: bool) -> tuple[Markup, str] |
 
 
 def histogram(name: str, values: Sequence[float]) -> tuple[Markup, str]:
-    """Numbers in `BINS` bins of one width, and their smallest, middle and largest."""
+    """Numbers in bins of one round width, and their smallest, middle and largest."""
     ordered = sorted(values)
     low, high = ordered[0], ordered[-1]
     whole = all(isinstance(value, int) for value in ordered)
-    width = -(-(high - low + 1) // BINS) if whole else (high - low) / BINS or 1.0
-    counts = [0] * BINS
-    for value in ordered:
-        counts[min(int((value - low) // width), BINS - 1)] += 1
+    step, digits = step_of(high - low + whole, whole)
+    first = place(low, step, whole)
+    last = place(high, step, whole)
+    if not whole and last > first and abs(high / step - last) < CLOSE:
+        # The largest of all ends the last bin: 1.0 is in "0.9 to 1.0".
+        last -= 1
+    counts = Counter(min(place(value, step, whole), last) - first for value in ordered)
     labelled = [
-        (f"{figure(low + n * width)} to {figure(low + (n + 1) * width - whole)}", count)
-        for n, count in enumerate(counts)
-        if low + n * width <= high
+        (bin_label((first + n) * step, step, digits, whole), counts[n])
+        for n in range(last - first + 1)
     ]
     middle = ordered[len(ordered) // 2]
     note = f"Smallest {figure(low)}, middle {figure(middle)}, largest {figure(high)}."
     return charts.bars(name, labelled, len(values)), note
+
+
+def place(value: float, step: float, whole: bool) -> int:
+    """Which multiple of `step` a number lies on or above; 0.3 lies on the third 0.1."""
+    return int(value // step) if whole else math.floor(value / step + CLOSE)
+
+
+def step_of(span: float, whole: bool) -> tuple[float, int]:
+    """The narrowest round width (1, 2 or 5, tens of it) that makes at most `BINS` bins of a span.
+
+    Returns it with the decimal digits that it needs.
+    """
+    power = math.floor(math.log10(span / BINS)) if span > 0 else 0
+    if whole:
+        power = max(power, 0)
+    for exponent in (power, power + 1):
+        for mantissa in (1, 2, 5):
+            step = mantissa * 10**exponent if exponent >= 0 else mantissa / 10**-exponent
+            if span <= step * BINS:
+                return step, max(-exponent, 0)
+    raise AssertionError("ten times the power is always wide enough")
+
+
+def bin_label(begin: float, step: float, digits: int, whole: bool) -> str:
+    """`0.2 to 0.3`, `10 to 19`, and of one number `7`."""
+    if not whole:
+        return f"{begin:,.{digits}f} to {begin + step:,.{digits}f}"
+    last = begin + step - 1
+    return f"{begin:,}" if last == begin else f"{begin:,} to {last:,}"
 
 
 def figure(value: float) -> str:

@@ -15,7 +15,7 @@ from sqlite_utils_openai_batch.source import Source
 from sqlite_utils_openai_batch.template import Renderer
 
 from . import rows, samples
-from .answers import NOTES
+from .answers import notes
 from .jobs import Opened
 from .keys import Key, key_of
 
@@ -31,7 +31,7 @@ class Exact:
     status: str
     attempts: int
     error: str | None
-    note: str | None
+    notes: list[str]
     tokens: list[tuple[str, int]]
     body: str | None
     problem: str | None
@@ -57,8 +57,8 @@ def exact(
         key=key_of(opened, row["id"], row["row_key"]),
         status=row["status"],
         attempts=row["attempts"],
-        error=row["error_message"] or row["error_code"],
-        note=NOTES.get(row["write_status"] or ""),
+        error=None if row["status"] == "ok" else row["error_message"] or row["error_code"],
+        notes=notes(row),
         tokens=[
             (name.removesuffix("_tokens"), row[name]) for name in names if row[name] is not None
         ],

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from markupsafe import Markup, escape
 
 from sqlite_utils_openai_batch import words
 from sqlite_utils_openai_batch.figures import counted
@@ -15,6 +18,9 @@ from sqlite_utils_openai_batch.words import COMMAND
 from . import times
 from .queries import PartHead
 
+# A command in a message runs to its end, or to the full stop or bracket after which text goes on.
+_COMMAND = re.compile(rf"({COMMAND}(?:[^.,;()]|[.,](?=\S))*[^\s.,;()])")
+
 
 @dataclass(frozen=True, slots=True)
 class Headline:
@@ -22,10 +28,10 @@ class Headline:
 
     status: str
     facts: list[str]
-    waits: str | None
-    box: str | None
+    waits: Markup | None
+    box: Markup | None
     command: str | None
-    alone: str | None
+    alone: Markup | None
 
 
 def headline(
@@ -40,9 +46,20 @@ def headline(
         status=text[:1].upper() + text[1:],
         facts=facts(job, outcomes),
         waits=waits(job, parts),
-        box=job.message if job.status in ("paused", "failed", "cancelled") else None,
+        box=box(job),
         command=command(job, outcomes, file, bool(alone) and not immutable),
         alone=alone,
+    )
+
+
+def box(job: Job) -> Markup | None:
+    """Why a job stopped, the commands in its message marked as such."""
+    if job.status not in ("paused", "failed", "cancelled") or not job.message:
+        return None
+    pieces = _COMMAND.split(job.message)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if n % 2 else escape(piece)
+        for n, piece in enumerate(pieces)
     )
 
 
@@ -55,30 +72,35 @@ def facts(job: Job, outcomes: Mapping[str, int]) -> list[str]:
     elif words.own_server(job):
         found.append("no cost (own server)")
     if job.finished_at:
-        found.append(f"finished {times.moment(job.finished_at)} UTC")
+        found.append(Markup("finished {}").format(times.moment(job.finished_at, zone=True)))
     elif job.checked_at:
-        found.append(f"last checked {times.ago(job.checked_at)}")
+        found.append(Markup("last checked {}").format(times.ago(job.checked_at)))
     return found
 
 
-def waits(job: Job, parts: Sequence[PartHead]) -> str | None:
+def waits(job: Job, parts: Sequence[PartHead]) -> Markup | None:
     """What a running job waits for, and for how long that may be."""
     if job.status not in ("running", "cancelling"):
         return None
-    there = sum(part.status in words.UNDER_WAY for part in parts)
+    under_way = sum(part.status in words.UNDER_WAY for part in parts)
     unsent = sum(part.status == "prepared" for part in parts)
+    whole = f"{under_way:,} of {counted(len(parts), 'part')}"
     pieces = []
-    if there:
+    if under_way:
         where = "under way" if words.own_server(job) else f"with {words.host_words(job)}"
-        pieces.append(f"{counted(there, 'part')} {where}")
+        pieces.append(f"{whole if under_way < len(parts) else counted(under_way, 'part')} {where}")
     if unsent:
-        pieces.append(f"{counted(unsent, 'part')} not sent yet")
+        pieces.append(f"{unsent:,} not sent yet" if under_way else f"{unsent:,} parts not sent yet")
     if not pieces:
         return None
+    said = Markup("{}.").format(", ".join(pieces))
+    if words.own_server(job):
+        return said
     ends = [part.expires_at for part in parts if part.expires_at and not part.ended_at]
-    until = f", at the latest {times.moment(max(ends))} UTC" if ends and not unsent else ""
-    usually = "" if words.own_server(job) else f" Usually within 24 h{until}."
-    return f"{' and '.join(pieces)}.{usually}"
+    if not ends or unsent:
+        return said + " Usually within 24 h."
+    last = times.moment(max(ends), zone=True)
+    return said + Markup(" Usually within 24 h, at the latest {}.").format(last)
 
 
 def command(job: Job, outcomes: Mapping[str, int], file: str, alone: bool) -> str | None:

@@ -22,11 +22,19 @@ SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
+class PartShown:
+    """A part in a line, and all that is known of it."""
+
+    title: str
+    facts: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """Parts over time, every batch that was made, and the log."""
 
     drawing: Markup | None
-    parts: list[list[tuple[str, str]]]
+    parts: list[PartShown]
     more_parts: int
     sends: list[tuple[str, ...]]
     log: list[tuple[str, str, str, str]]
@@ -38,12 +46,23 @@ def history(conn: sqlite3.Connection, opened: Opened) -> History:
     parts = queries.some_parts(conn, opened.job.id, PARTS)
     return History(
         drawing=charts.timeline(parts, clock.now()),
-        parts=[part_facts(part) for part in parts],
+        parts=[PartShown(part_title(part), part_facts(part)) for part in parts],
         more_parts=max(len(opened.parts) - PARTS, 0),
         sends=sends(conn, opened.job.id),
         log=log(conn, opened.job.id),
         facts=facts(opened),
     )
+
+
+def part_title(part: Part) -> str:
+    """A part in a line: `Part 2 · completed · 80 requests · 1 h 31 min`."""
+    took = clock.seconds_between(part.submitted_at, part.ended_at)
+    pieces = [f"Part {part.number}", part.status, figures.counted(part.requests, "request")]
+    if took is not None:
+        pieces.append(figures.duration(took))
+    if part.batch_id:
+        pieces.append(part.batch_id)
+    return " · ".join(pieces)
 
 
 def part_facts(part: Part) -> list[tuple[str, str]]:
@@ -55,9 +74,6 @@ def part_facts(part: Part) -> list[tuple[str, str]]:
         else ""
     )
     found = [
-        ("Part", f"{part.number}"),
-        ("Status", part.status),
-        ("Requests", f"{part.requests:,}"),
         ("Outcomes", ", ".join(f"{n:,} {status}" for status, n in part.counts.items())),
         ("Size", figures.size(part.bytes)),
         ("Sends", f"{part.sends}"),

@@ -40,11 +40,13 @@ class OutcomeLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
-    """Money and tokens, estimated beside actual."""
+class CostLine:
+    """One kind of cost or token: what was expected beside what it was."""
 
-    money: list[tuple[str, str]]
-    tokens: list[tuple[str, str]]
+    name: str
+    estimate: str
+    actual: str
+    part: bool = False
 
 
 def sections(opened: Opened, choice: Choice) -> Callable[[sqlite3.Connection], dict[str, Any]]:
@@ -119,30 +121,41 @@ def outcome_lines(opened: Opened) -> list[OutcomeLine]:
     ]
 
 
-def costs(opened: Opened) -> Costs:
-    """Money and tokens of a job; what nobody knows is left out, but for the actual cost."""
+# Tokens as they are named on the page, and whether they are part of the line above.
+TOKENS = (
+    ("prompt_tokens", "Prompt tokens", False),
+    ("cached_tokens", "of them cached", True),
+    ("completion_tokens", "Answer tokens", False),
+    ("reasoning_tokens", "of them reasoning", True),
+)
+
+
+def costs(opened: Opened) -> list[CostLine]:
+    """Money and tokens of a job, estimate beside actual; what nobody knows is left out."""
     job = opened.job
-    actual = words.cost_words(job, "unknown")
-    money = [("Actual", "none (own server)" if actual == "none" else actual)]
-    for name, nanousd in (
-        ("Estimate", job.estimated_cost_nanousd),
-        ("At most", job.upper_cost_nanousd),
-        ("Ceiling", job.max_cost_nanousd),
-    ):
-        if nanousd is not None:
-            money.append((name, usd(nanousd)))
-    names = {
-        "prompt_tokens": "Prompt",
-        "cached_tokens": "of it cached",
-        "completion_tokens": "Answers",
-        "reasoning_tokens": "of it reasoning",
-    }
-    tokens = [
-        (names[name], f"{count:,}") for name, count in opened.tokens.items() if count is not None
-    ]
-    if job.estimated_input_tokens is not None:
-        tokens.insert(0, ("Prompt, estimated", f"{job.estimated_input_tokens:,}"))
-    return Costs(money, tokens)
+    actual = words.cost_words(job, "not known yet" if job.unfinished else "unknown")
+    actual = "none (own server)" if actual == "none" else actual
+    lines = [CostLine("Cost", money(job.estimated_cost_nanousd), actual)]
+    if job.upper_cost_nanousd is not None:
+        lines.append(CostLine("at most", usd(job.upper_cost_nanousd, up=True), "", part=True))
+    if job.max_cost_nanousd is not None:
+        lines.append(CostLine("ceiling", usd(job.max_cost_nanousd), "", part=True))
+    expected = {"prompt_tokens": job.estimated_input_tokens}
+    for field, name, part in TOKENS:
+        about, count = expected.get(field), opened.tokens.get(field)
+        if count or about or (count is not None and not part):
+            lines.append(CostLine(name, figure(about), figure(count), part))
+    return lines
+
+
+def money(nanousd: int | None) -> str:
+    """An amount; nothing where it is unknown."""
+    return "" if nanousd is None else usd(nanousd)
+
+
+def figure(count: int | None) -> str:
+    """A number; nothing where it is unknown."""
+    return "" if count is None else f"{count:,}"
 
 
 def facets(opened: Opened) -> str:

@@ -34,6 +34,7 @@ async def database_of(datasette: Any, request: Any) -> Any:
 async def render(datasette: Any, request: Any, template: str, **context: Any) -> Response:
     """A page of this plugin, in Datasette's own look."""
     context["openai_batch_css"] = urls.static(datasette, "openai_batch.css")
+    context["openai_batch_times_js"] = urls.static(datasette, "times.js")
     html = await datasette.render_template(f"openai_batch/{template}", context, request=request)
     return Response.html(html)
 

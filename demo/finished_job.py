@@ -39,6 +39,16 @@ ASK = Ask(
     name=NAME,
     provider="local",
 )
+# The same as the command line keeps it, for the page that shows how to ask this again.
+RECIPE = {
+    "table": ASK.table,
+    "where": ASK.where,
+    "prompt": ASK.prompt,
+    "options": [["temperature", "0"]],
+    "schema": ASK.schema,
+    "name": NAME,
+    "local": True,
+}
 
 
 class RecordedAnswers:
@@ -90,7 +100,7 @@ def make_job(path: Path, answerer: Answerer) -> None:
             check_free(conn, plan, path.name)
             job, _ = prepare(
                 conn, plan, uid=store.new_uid(), provider="local", base_url=None,
-                account="local", settings={},
+                account="local", settings={"recipe": RECIPE},
             )  # fmt: skip
         watch(conn, [approve(conn, job).id], lambda _: provider, poll=0.1)
         job = store.get_job(conn, job.id)

@@ -1,4 +1,6 @@
 // Keeps the headline and outcomes of an unfinished job current. The page is complete without it.
+import { localise } from "./times.js";
+
 const live = document.getElementById("ob-live");
 const said = document.getElementById("ob-said");
 const FIRST = 1000;
@@ -31,6 +33,7 @@ async function redraw() {
   if (!fresh) throw new Error("no headline");
   const focused = live.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   live.replaceChildren(...fresh.childNodes);
+  localise(live);
   if (focused) {
     for (const link of live.querySelectorAll("a")) {
       if (link.getAttribute("href") === focused) link.focus();

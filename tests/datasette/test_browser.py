@@ -122,6 +122,31 @@ def polls(driver: Any) -> list[str]:
     return [url for url in browser.requested(driver) if url.endswith("/2.json")]
 
 
+def in_zone(driver: Any, zone: str) -> None:
+    driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": zone})
+
+
+def test_moments_are_in_the_reader_s_zone(driver: Any, base: str, films: Path) -> None:
+    in_zone(driver, "Asia/Kolkata")
+    try:
+        driver.get(f"{base}/films/-/openai-batch/1")
+        assert "20 Nov, 21:11" in text(driver, ".ob-headline")
+        assert "UTC" not in text(driver, "main") + text(driver, ".ob-headline")
+        title = driver.execute_script("return document.querySelector('.ob-headline time').title")
+        assert title.endswith("; 2026-11-20 15:41:00 UTC") and title[0] == "A"
+        driver.get(f"{base}/films/-/openai-batch")
+        assert "20 Nov, 19:32" in text(driver, ".ob-jobs")
+        driver.get(f"{base}/films/-/openai-batch/2")
+        driver.execute_script("window.stillHere = true")
+        until(lambda: polls(driver), "a poll")
+        answer(films, 2, 7)
+        until(lambda: "7 of 60 rows answered" in text(driver, "#ob-live"), "7 answers")
+        # What a poll brought is in that zone, too: the window ends at 14:02 UTC.
+        assert "at the latest 21 Nov, 19:32." in text(driver, "#ob-live")
+    finally:
+        in_zone(driver, "")
+
+
 def test_progress_survives_failed_polls(driver: Any, base: str, films: Path) -> None:
     answer(films, 2, 0)
     driver.get(f"{base}/films/-/openai-batch/2")
@@ -255,9 +280,7 @@ def test_axe_finds_nothing_serious(driver: Any, base: str, address: str, width: 
     assert script is not None
     driver.set_window_size(width, 900)
     driver.get(base + address)
-    driver.execute_script(
-        "document.querySelectorAll('details.ob-fold').forEach((one) => one.open = true)"
-    )
+    driver.execute_script("document.querySelectorAll('details').forEach((one) => one.open = true)")
     driver.execute_script(script.read_text(encoding="utf-8"))
     found = driver.execute_async_script("axe.run().then(arguments[0])")
     driver.set_window_size(1100, 900)

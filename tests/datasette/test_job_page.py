@@ -125,12 +125,61 @@ def test_what_was_asked(serve, page, db: Path) -> None:
     html = page(serve(db), ONE)
     assert "<mark>{{ title }}</mark>: <mark>{{ overview }}</mark>" in html
     assert "drama | comedy | crime" in html
-    command = unescape(html[html.index("sqlite-utils openai-batch run films.db") :])
-    assert command.startswith(
-        "sqlite-utils openai-batch run films.db movies --model gpt-4o-mini "
-        "--system 'You catalogue films.' --prompt '{{ title }}: {{ overview }}' "
-        "--option temperature 0 --schema '"
+    assert "The command line" not in html
+
+
+def test_the_whole_command_and_how_rows_were_chosen(serve, page, tmp_path: Path) -> None:
+    path = tmp_path / "films.db"
+    conn = job_data.connect(path)
+    job_data.movies(conn)
+    recipe = {
+        "table": "movies",
+        "prompt": "It's {{ title }}",
+        "sample": 5,
+        "seed": 3,
+        "missing": True,
+        "where": "id < :most",
+        "params": [["most", "9"]],
+        "blanks": "send",
+        "reuse": True,
+    }
+    options = {"recipe": recipe, "sample": 5, "blanks": "send", "reads": ["title"]}
+    job_data.add_job(
+        conn, [1, 2], options=json.dumps(options), source_params=json.dumps({"most": "9"})
     )
+    conn.close()
+    html = unescape(page(serve(path), ONE))
+    command = html[html.index("sqlite-utils openai-batch run") :].partition("</code>")[0]
+    assert command == (
+        "sqlite-utils openai-batch run films.db movies \\\n    --where 'id < :most' \\\n"
+        "    --param most 9 \\\n    --sample 5 \\\n    --seed 3 \\\n    --missing \\\n"
+        "    --blanks send \\\n    --model gpt-4o-mini \\\n"
+        "    --prompt 'It'\"'\"'s {{ title }}' \\\n    --reuse"
+    )
+    for name, value in (
+        ("Only rows where", "id < :most"),
+        ("Rows drawn at random", "5"),
+        ("Seed of the draw", "3"),
+        ("Only", "rows without an answer"),
+        ("Parameter most", "9"),
+        ("Blank rows", "asked about too"),
+        ("Identical requests", "asked once"),
+    ):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in html
+
+
+def test_a_note_beside_an_answer_is_no_error(serve, page, db: Path) -> None:
+    conn = job_data.connect(db)
+    conn.execute("UPDATE openai_batch_requests SET error_message = 'fence removed' WHERE id = 4")
+    conn.close()
+    datasette = serve(db)
+    html = page(datasette, f"{ONE}?_request=4")
+    assert '<br><span class="ob-aside">fence removed</span>' in html
+    assert "<strong>ok</strong>: row <a" in html and "; fence removed</p>" in html
+    assert "fence removed" not in html[html.index('id="errors"') :]
+    for suffix in ("csv", "json"):
+        assert "fence removed" not in page(datasette, f"{ONE}.{suffix}")
+    assert "fence removed" not in page(datasette, "/films/movies/4")
 
 
 def test_exact_request_of_a_row(serve, page, db: Path) -> None:

@@ -28,6 +28,7 @@ from .nearest import listed, meant, nearest_first
 from .output import Output, check_output, plan_output
 from .parameters import CHAT, EMBEDDINGS, RESPONSES
 from .reading import Row
+from .rivals import refuse_rivals, rival_warnings
 from .schema import AnswerSchema
 from .source import Source, open_source
 from .template import Renderer, Template
@@ -219,24 +220,6 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     )
 
 
-def rival_warnings(conn: sqlite3.Connection, source: Source, output: Output) -> list[str]:
-    """What an unfinished job will write to the same cells: one of the two is paid in vain."""
-    if not output.write or output.replace:
-        return []
-    target, names = output.table or source.name, {name.lower() for name in output.names}
-    rivals = []
-    for job in store.unfinished_jobs(conn):
-        theirs = Output.from_json(job.output)
-        shared = names & {name.lower() for name in theirs.names}
-        if theirs.write and (theirs.table or job.source) == target and shared:
-            rivals.append(
-                f"job {job.id}, which isn't finished, writes {listed(sorted(shared))} of {target} "
-                "too: a cell that it fills first is left as it is. "
-                "Name other columns with --output or --prefix."
-            )
-    return rivals
-
-
 def trigger_warnings(conn: sqlite3.Connection, source: Source, output: Output) -> list[str]:
     """What will happen beside the writing of answers: each one fires the table's triggers."""
     table = output.table or source.name
@@ -356,6 +339,7 @@ def check_free(conn: sqlite3.Connection, plan: Plan, path: str) -> None:
     # --missing and --changed leave out whatever another job is still asking.
     if not (plan.ask.new or plan.ask.missing or plan.ask.changed):
         refuse_unfinished_twin(conn, plan, path)
+        refuse_rivals(conn, plan, path)
     check_writable(conn, plan)
 
 

@@ -132,6 +132,17 @@ def begin_attempt(conn: sqlite3.Connection, part_id: int) -> None:
     )
 
 
+def in_flight(conn: sqlite3.Connection, job_id: int, row_keys: Sequence[Any]) -> int:
+    """How many of these rows have an answer of a job to come, or to be written."""
+    marks = ", ".join("?" * len(row_keys))
+    (count,) = conn.execute(
+        f"SELECT count(*) FROM openai_batch_requests WHERE job_id = ? AND row_key IN ({marks}) "
+        "AND (status = 'pending' OR (status = 'ok' AND write_status IS NULL))",
+        [job_id, *row_keys],
+    ).fetchone()
+    return int(count)
+
+
 def still_failed(conn: sqlite3.Connection, part_id: int, ids: Sequence[int]) -> list[int]:
     """Those of these requests that are in that part still, and have no answer."""
     found = conn.execute(

@@ -148,10 +148,10 @@ def test_stuck_past_its_expiry_is_reported(zygote: Zygote, tmp_path: Path) -> No
     assert "should have expired" in done["output"], done["output"]
 
 
-def test_two_jobs_for_one_column_are_warned_of(
+def test_a_prepared_job_for_the_same_column_is_warned_of(
     zygote: Zygote, server: LocalServer, tmp_path: Path
 ) -> None:
-    """Each would be paid for, and only one could be written."""
+    """Nobody has paid for it yet, and perhaps nobody will."""
     db = make_table(tmp_path / "notes.db", rows=2)
     for prompt, warned in (("A {{ body }}", False), ("B {{ body }}", True)):
         arguments = asking(db, server, key="rivals")
@@ -161,3 +161,27 @@ def test_two_jobs_for_one_column_are_warned_of(
         assert (
             "job 1, which isn't finished, writes answer of notes too" in done["output"]
         ) == warned
+
+
+def test_cells_that_a_sent_job_will_fill_are_refused(zygote: Zygote, tmp_path: Path) -> None:
+    """Each would be paid for, and only one could be written."""
+    db = make_table(tmp_path / "notes.db")
+    with held("stuck:in_progress") as server:
+        first = asking(db, server, "--no-wait", "--where", "id <= 6")
+        assert zygote.run(*first)["code"] == 0
+        second = asking(db, server, "--no-wait")
+        second[second.index("--prompt") + 1] = "Tell of {{ body }}"
+        refused = zygote.run(*second)
+        assert refused["code"] == 1, refused["output"]
+        assert "Job 1 is still asking about 6 rows of these and writes answer" in refused["output"]
+        assert len(rows(db, "SELECT id FROM openai_batch_jobs")) == 1
+        for way_out in (
+            ("--where", "id > 6"),
+            ("--missing", "--output", "other"),
+            ("--new", "--where", "id = 1"),
+        ):
+            done = zygote.run(*second, *way_out)
+            assert done["code"] == 0, done["output"]
+        server.faults.clear()
+        done = zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05", seconds=60)
+        assert done["code"] == 0, done["output"]

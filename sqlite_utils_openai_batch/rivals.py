@@ -1,0 +1,70 @@
+"""Other jobs that aren't finished and write the same cells: one of two answers is paid in vain."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+from typing import TYPE_CHECKING
+
+from . import store
+from .errors import JobError
+from .figures import counted
+from .nearest import listed
+from .output import Output
+
+if TYPE_CHECKING:
+    from .plan import Plan
+    from .source import Source
+
+CHUNK = 500
+
+
+def rivals(
+    conn: sqlite3.Connection, source: Source, output: Output
+) -> list[tuple[store.Job, list[str]]]:
+    """Unfinished jobs that write to the same columns, and which ones those are."""
+    if not output.write or output.replace:
+        return []
+    target, names = output.table or source.name, {name.lower() for name in output.names}
+    found = []
+    for job in store.unfinished_jobs(conn):
+        theirs = Output.from_json(job.output)
+        shared = sorted(names & {name.lower() for name in theirs.names})
+        if theirs.write and (theirs.table or job.source) == target and shared:
+            found.append((job, shared))
+    return found
+
+
+def rival_warnings(conn: sqlite3.Connection, source: Source, output: Output) -> list[str]:
+    """What unfinished jobs will write to the same columns, as sentences."""
+    return [
+        f"job {job.id}, which isn't finished, writes {listed(shared)} of "
+        f"{output.table or source.name} too: a cell that it fills first is left as it is. "
+        "Name other columns with --output or --prefix."
+        for job, shared in rivals(conn, source, output)
+    ]
+
+
+def refuse_rivals(conn: sqlite3.Connection, plan: Plan, path: str) -> None:
+    """Raise JobError where a job that was sent will write cells that this one would write too."""
+    for job, shared in rivals(conn, plan.source, plan.output):
+        rows = rows_in_flight(conn, plan, job) if job.approved_at else 0
+        if rows:
+            target = plan.output.table or plan.source.name
+            raise JobError(
+                f"Job {job.id} is still asking about {counted(rows, 'row')} of these and writes "
+                f"{listed(shared)} of {target} too: one of two answers would be paid in vain. "
+                "Ask the other rows with --missing, write elsewhere with --output or --prefix, or "
+                f"wait for it: sqlite-utils openai-batch watch {shlex.quote(path)} {job.id} "
+                "(or ask all the same with --new)"
+            )
+
+
+def rows_in_flight(conn: sqlite3.Connection, plan: Plan, job: store.Job) -> int:
+    """How many rows of a plan have an answer of that job to come, or to be written."""
+    rows = 0
+    for page in plan.pages(()):
+        keys = [key for key, _ in page]
+        for start in range(0, len(keys), CHUNK):
+            rows += store.in_flight(conn, job.id, keys[start : start + CHUNK])
+    return rows

@@ -115,8 +115,8 @@ def check_account(conn: sqlite3.Connection, provider: Provider, job: store.Job) 
             store.update_job(conn, job.id, account=provider.account)
             store.log(conn, "key changed", job_id=job.id, account=provider.account)
             return
+    batches = "and its batches can't be read with this one" if newest else "not with this one"
     raise NeedsAttention(
-        f"Job {job.id} began with another account ({job.account}); this key is of "
-        f"{provider.account}. Give the key it began with, or send the rest from this account "
-        "with submit --accept-account."
+        f"This job began with another key for {provider.host}, {batches}. Give that key with --key, or "
+        "send the rest from this key's account with submit --accept-account."
     )

@@ -500,7 +500,11 @@ def test_an_unfinished_twin_is_refused_unless_new(
     check()
     run("run", notes, "notes", *ASK, *there, "--new")
     run("run", notes, "notes", *ASK, *there, "--output", "other")
-    run("run", notes, "notes", "--prompt", "Else: {{ text }}", *there)
+    said = run("run", notes, "notes", "--prompt", "Else: {{ text }}", *there, code=1)
+    assert said.err.startswith(
+        "Error: Job 1 is still asking about 12 rows of these and writes answer of notes too: "
+    )
+    run("run", notes, "notes", "--prompt", "Else: {{ text }}", *there, "--new")
     assert rows(notes, "SELECT id FROM openai_batch_jobs ORDER BY id") == [(1,), (2,), (3,), (4,)]
     answerer.release()
 

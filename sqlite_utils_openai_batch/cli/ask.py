@@ -120,6 +120,12 @@ def whole_source(plan: Plan) -> int | None:
     return plan.source.total() if chosen else None
 
 
+def chosen_of(plan: Plan) -> dict[str, int]:
+    """What a job keeps of how many rows there were to choose from, where some were chosen."""
+    rows = whole_source(plan)
+    return {} if rows is None else {"source_rows": rows}
+
+
 def queue(conn: sqlite3.Connection, plan: Plan) -> dict[str, Any]:
     """The queue limit and the pace of the provider, where this database knows them."""
     from .money import queue_figures
@@ -239,7 +245,7 @@ def make_job(
             provider=place.provider,
             base_url=place.base_url,
             account=place.account,
-            settings={**place.settings, "recipe": typed},
+            settings={**place.settings, **chosen_of(plan), "recipe": typed},
             progress=counting if sys.stderr.isatty() else None,
         )
     except BaseException:

@@ -254,7 +254,8 @@ def tell_result(
             talk(f"  Look at them    {COMMAND} results {shlex.quote(db)} {job.id}")
         elif job.id in ended:
             written = report.written.get(job.id)
-            talk(ended_screen(job, counts, asdict(written) if written else {}, db))
+            again = store.asked_again_at(conn, job.id)
+            talk(ended_screen(job, counts, asdict(written) if written else {}, db, again))
             if job.provider == "local" and not job.base_url and counts.get("ok"):
                 talk(DEMO_MODEL)
         elif once or job.status == "prepared":

@@ -9,7 +9,7 @@ from contextlib import closing
 import click
 
 from .accounts import retry_words
-from .framework import Command, option, talk
+from .framework import Command, confirm, option, talk
 from .money import check_may_send, job_ceiling, max_cost_option, raise_ceiling
 from .options import db_argument, key_option, poll_option, yes_option
 
@@ -97,7 +97,7 @@ def asked(question: str) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("Without a terminal to ask on, this needs -y.")
     talk(question)
-    if click.confirm("Send?", default=False, err=True):
+    if confirm("Send?"):
         return True
     talk("Nothing was sent.")
     return False
@@ -185,9 +185,7 @@ def delete_command(db: str, job: str, only: str | None, key: str | None, yes: bo
         if not yes:
             if not (sys.stdin.isatty() and sys.stderr.isatty()):
                 raise UsageError("Without a terminal to ask on, deleting needs -y.")
-            if not click.confirm(
-                f"Delete {what.get(only or '', 'the record')} of job {found.id}?", err=True
-            ):
+            if not confirm(f"Delete {what.get(only or '', 'the record')} of job {found.id}?"):
                 return
         if only == "responses":
             talk(f"{counted(delete_responses(conn, found), 'response')} deleted; answers stay.")

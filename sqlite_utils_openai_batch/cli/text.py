@@ -177,8 +177,11 @@ def asked_lines(
     """How many rows were asked, and what became of them: the sum is the job's requests."""
     requests = job.requests or 0
     skipped = job.skipped or 0
-    blank = f" ({skipped:,} blank)" if skipped else ""
-    lines = [row("Asked", f"{requests:,} of {counted(requests + skipped, 'row')}{blank}")]
+    rows = max(int(job.settings.get("source_rows", 0)), requests + skipped)
+    left = {"blank": skipped, "not chosen": rows - requests - skipped}
+    others = ", ".join(f"{count:,} {word}" for word, count in left.items() if count)
+    of_rows = f"{requests:,} of {counted(rows, 'row')}"
+    lines = [row("Asked", f"{of_rows} ({others})" if others else of_rows)]
     ordered = {
         status: counts[status] for status in ("ok", "pending") if counts.get(status)
     } | failures(counts)
@@ -411,13 +414,19 @@ def confirmation(job: Job, plan: Plan, place: Place, tally: Tally, path: str) ->
     return "\n".join(lines)
 
 
-def ended_screen(job: Job, counts: dict[str, int], written: dict[str, int], path: str) -> str:
-    """What is said when a job has ended."""
+def ended_screen(
+    job: Job,
+    counts: dict[str, int],
+    written: dict[str, int],
+    path: str,
+    again_at: str | None = None,
+) -> str:
+    """What is said when a job has ended; `again_at` is when it was last asked again, if it was."""
     from ..output import Output
 
     db = shlex.quote(path)
     failed = failures(counts)
-    took = clock.seconds_between(job.submitted_at, job.finished_at)
+    took = clock.seconds_between(again_at or job.submitted_at, job.finished_at)
     begin = "Cancelled" if job.status == "cancelled" else "Done"
     spent = f" in {duration(took)}" if took is not None else ""
     words = f"{counts.get('ok', 0):,} of {counted(job.requests or 0, 'row')} answered"
@@ -436,6 +445,8 @@ def ended_screen(job: Job, counts: dict[str, int], written: dict[str, int], path
         if count := written.get(status, 0):
             lines.append(f"{counted(count, 'row')} {one if count == 1 else many}.")
     lines.append(f"  See them    datasette {db}     → {page_of(job, path)}")
+    if failed and job.status == "completed":
+        lines.append(f"  Ask again   {COMMAND} retry {db} {job.id}")
     lines.append(f"  As a file   {COMMAND} results {db} {job.id} --csv > answers.csv")
     return "\n".join(lines)
 

@@ -1,6 +1,7 @@
 """All state, in the user's own database: tables, migrations, and every statement about them."""
 
 from .jobs import (
+    asked_again_at,
     find_job,
     get_job,
     insert_job,
@@ -64,6 +65,7 @@ __all__ = [
     "Part",
     "RequestRow",
     "answered_models",
+    "asked_again_at",
     "begin_attempt",
     "build_indexes",
     "check_version",

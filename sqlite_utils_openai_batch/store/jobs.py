@@ -106,6 +106,23 @@ def log(
     )
 
 
+def asked_again_at(conn: sqlite3.Connection, job_id: int) -> str | None:
+    """When an ended job was approved once more, for a retry; None where it ended only once."""
+    ends = rows(
+        conn,
+        "SELECT id FROM openai_batch_log WHERE job_id = ? "
+        "AND event IN ('completed', 'cancelled', 'failed') ORDER BY id DESC LIMIT 2",
+        [job_id],
+    )
+    if len(ends) < 2:
+        return None
+    (at,) = conn.execute(
+        "SELECT min(at) FROM openai_batch_log WHERE job_id = ? AND event = 'approved' AND id > ?",
+        [job_id, ends[1]["id"]],
+    ).fetchone()
+    return None if at is None else str(at)
+
+
 def log_lines(conn: sqlite3.Connection, job_id: int) -> list[sqlite3.Row]:
     """The log of a job, oldest first: at, part number, event, detail."""
     return rows(

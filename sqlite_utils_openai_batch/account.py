@@ -117,6 +117,6 @@ def check_account(conn: sqlite3.Connection, provider: Provider, job: store.Job) 
             return
     batches = "and its batches can't be read with this one" if newest else "not with this one"
     raise NeedsAttention(
-        f"This job began with another key for {provider.host}, {batches}. Give that key with --key, or "
-        "send the rest from this key's account with submit --accept-account."
+        f"This job began with another key for {provider.host}, {batches}. Give that key with "
+        "--key, or send the rest from this key's account with submit --accept-account."
     )

@@ -7,6 +7,7 @@ sends no idempotency key and a repeated POST /batches is a second, paid batch.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -74,6 +75,26 @@ class BatchState:
     def ended(self) -> bool:
         """Whether the provider has finished with it."""
         return self.status in ENDED
+
+
+Alive = Callable[[], None]
+
+
+def idle() -> None:
+    """Do nothing."""
+
+
+class Watched(io.FileIO):
+    """A file that tells whenever it is read from."""
+
+    def __init__(self, path: Path, alive: Alive) -> None:
+        super().__init__(path)
+        self.alive = alive
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read the next bytes."""
+        self.alive()
+        return super().read(size) or b""
 
 
 class UploadedFile(NamedTuple):
@@ -232,10 +253,13 @@ class Provider:
             return refused.status_code, refused.response.content
         return reply.status_code, reply.content
 
-    def upload(self, path: Path, name: str) -> str:
-        """Upload a part's file under `name`. Returns the file id. Never repeated."""
+    def upload(self, path: Path, name: str, alive: Alive = idle) -> str:
+        """Upload a part's file under `name`. Returns the file id. Never repeated.
+
+        `alive` is called with each piece that goes out.
+        """
         try:
-            with explained(self.base_url), path.open("rb") as file:
+            with explained(self.base_url), Watched(path, alive) as file:
                 made = self._once.files.create(
                     file=(name, file, "application/jsonl"), purpose="batch", timeout=3600
                 )
@@ -329,10 +353,11 @@ class Provider:
                 return None
             raise
 
-    def download(self, file_id: str, path: Path) -> None:
+    def download(self, file_id: str, path: Path, alive: Alive = idle) -> None:
         """Stream a file to `path`, again from the start where the connection was cut.
 
-        Raises NotFound, or Transient where it was cut every time.
+        `alive` is called with each piece that comes. Raises NotFound, or Transient where it was
+        cut every time.
         """
         import httpx2
         import openai
@@ -346,6 +371,7 @@ class Provider:
                 ):
                     for chunk in response.iter_bytes(CHUNK):
                         file.write(chunk)
+                        alive()
                 return
             # The client lets a cut stream through as its transport's own error.
             except (httpx2.HTTPError, Unreachable, openai.APIConnectionError) as error:

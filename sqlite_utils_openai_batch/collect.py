@@ -16,6 +16,7 @@ from .commits import COMMIT_ROWS
 from .database import transaction
 from .errors import NotFound
 from .settle import ask_again
+from .store.leases import Renewal
 from .store.money import add_cost, end_batch
 from .taking import Collected, ResultFile, Taker
 from .writeback import Writer
@@ -120,6 +121,7 @@ def take_batch(
 ) -> Collected:
     """Download both files of a batch, and take in what they hold."""
     gone = False
+    alive = Renewal(conn, part)
     with tempfile.TemporaryDirectory(prefix="openai-batch-") as folder:
         files = []
         for kind, file_id in (("output", state.output_file_id), ("error", state.error_file_id)):
@@ -127,7 +129,7 @@ def take_batch(
                 continue
             path = Path(folder) / kind
             try:
-                provider.download(file_id, path)
+                provider.download(file_id, path, alive)
             except NotFound as error:
                 # Deleted or expired at the provider: what it held can't come any more.
                 store.log(

@@ -25,6 +25,7 @@ from .look import since
 from .output import Output
 from .plan import hashed_columns
 from .source import Source, reopen
+from .store.leases import Renewal
 from .template import Renderer
 
 
@@ -88,9 +89,11 @@ class Sender:
         size = lines = after = 0
         # The ceiling may have been set since this pass began.
         bound = PartBound.of_part(store.get_job(self.conn, self.job.id), part)
+        alive = Renewal(self.conn, part)
         with path.open("wb") as file:
             while page := store.pending_page(self.conn, part.id, after):
                 after = page[-1][0]
+                alive()
                 found = fetch_in_turn(source, renderer.columns, [key for _, key, _ in page])
                 for (request_id, _, asked), values in zip(page, found, strict=True):
                     if values is None:
@@ -136,7 +139,8 @@ class Sender:
             file_id = self.find_file(part, rendered)
             event = "file found" if file_id else "uploaded"
             if file_id is None:
-                file_id = self.provider.upload(rendered.path, f"{token}.jsonl")
+                alive = Renewal(self.conn, part)
+                file_id = self.provider.upload(rendered.path, f"{token}.jsonl", alive)
         self.uploaded(part, file_id, event)
         return self.create(store.get_part(self.conn, part.id))
 

@@ -25,6 +25,7 @@ from .rowwise import Rows
 from .schema import AnswerSchema
 from .source import Source, reopen
 from .store import settling
+from .store.leases import Renewal
 from .target import Target, make_target
 
 PAGE = 2_000
@@ -124,6 +125,7 @@ class Writer:
 
     def write_part(self, part: store.Part) -> None:
         """Write the answers of a part that aren't written yet, then mark the part written."""
+        alive = Renewal(self.conn, part)
         if self.output.write and part.counts.get("ok"):
             for page in self.unwritten(part):
                 self.ready()
@@ -131,6 +133,7 @@ class Writer:
                     commits.begin()
                     self.write_requests(page)
                     commits.wrote(len(page))
+                alive()
         store.update_part(self.conn, part.id, written_at=clock.now())
 
     def unwritten(self, part: store.Part) -> Iterator[list[tuple[int, Answer]]]:

@@ -1,15 +1,20 @@
-"""The lease of a whole job: one process at a time makes it, reverts it or applies it."""
+"""Leases of whole jobs (made, reverted, applied, retried by one process), and renewing them."""
 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .. import clock
 from ..database import transaction
 from .owner import me
-from .parts import LEASE_SECONDS, may_take
+from .parts import LEASE_SECONDS, may_take, renew
+from .records import Part
+
+# Renewed that often within a long call: well before the lease runs out.
+RENEW_SECONDS = 60.0
 
 
 @contextmanager
@@ -43,3 +48,24 @@ def renew_job(conn: sqlite3.Connection, job_id: int) -> bool:
         [clock.now(LEASE_SECONDS), job_id, me()],
     )
     return cursor.rowcount == 1
+
+
+class Renewal:
+    """Renews the lease of a part now and then: called often, outside of a transaction."""
+
+    def __init__(self, conn: sqlite3.Connection, part: Part) -> None:
+        self.conn = conn
+        self.part = part
+        self.since = time.monotonic()
+
+    def __call__(self) -> None:
+        """Renew the lease where that was long ago."""
+        if time.monotonic() - self.since < RENEW_SECONDS:
+            return
+        self.since = time.monotonic()
+        try:
+            renew(self.conn, self.part)
+        except sqlite3.OperationalError as error:
+            # Another program writes: the lease lasts, and is renewed the next time.
+            if "locked" not in str(error):
+                raise

@@ -15,6 +15,7 @@ from sqlite_utils_openai_batch import clock, store, sync
 from sqlite_utils_openai_batch.api import Provider
 from sqlite_utils_openai_batch.database import connect, transaction
 from sqlite_utils_openai_batch.local import LocalServer
+from sqlite_utils_openai_batch.store import leases
 
 from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table
 
@@ -130,9 +131,9 @@ class Sleeper(Provider):
             )
             conn.commit()
 
-    def upload(self, path: Path, name: str) -> str:
+    def upload(self, path, *args):  # type: ignore[no-untyped-def]
         self.sleep("upload")
-        return super().upload(path, name)
+        return super().upload(path, *args)
 
     def create(self, *args, **options):  # type: ignore[no-untyped-def]
         made = super().create(*args, **options)
@@ -158,6 +159,51 @@ def test_laptop_that_slept_through_its_lease(
             store.update_part(conn, part.id, lease_owner=None, lease_until=None)
     finish(zygote, db, key)
     assert Paid(server, key).twice == {}
+    check_all_answered(db, rows=4)
+
+
+class Slow(Provider):
+    """A client whose uploads and downloads take longer than a lease."""
+
+    def __init__(self, server: LocalServer, key: str, path: Path):
+        super().__init__(server.base_url, key)
+        self.path = path
+        self.until: list[str] = []
+
+    def nearly_run_out(self) -> None:
+        with closing(sqlite3.connect(self.path)) as conn:
+            conn.execute("UPDATE openai_batch_parts SET lease_until = ? "
+                         "WHERE lease_owner IS NOT NULL", [clock.now(1)])  # fmt: skip
+            conn.commit()
+
+    def note(self) -> None:
+        with closing(sqlite3.connect(self.path)) as conn:
+            self.until += conn.execute("SELECT max(lease_until) FROM openai_batch_parts").fetchone()
+
+    def upload(self, *args):  # type: ignore[no-untyped-def]
+        self.nearly_run_out()
+        made = super().upload(*args)
+        self.note()
+        return made
+
+    def download(self, *args):  # type: ignore[no-untyped-def]
+        self.nearly_run_out()
+        super().download(*args)
+        self.note()
+
+
+def test_long_calls_renew_the_lease(
+    zygote: Zygote, server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.0)
+    db = make_table(tmp_path / "notes.db", rows=4)
+    prepare(zygote, db, server, "slow")
+    with closing(connect(db)) as conn, Slow(server, "slow", db) as provider:
+        job = sync.approve(conn, store.list_jobs(conn)[0])
+        while (job := store.get_job(conn, job.id)).unfinished:
+            sync.one_pass(conn, [job], lambda _: provider)
+    assert len(provider.until) == 2
+    assert all(until > clock.now(800) for until in provider.until)
     check_all_answered(db, rows=4)
 
 

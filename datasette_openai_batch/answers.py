@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils_openai_batch.figures import cut, size
+from sqlite_utils_openai_batch.words import DEMO_MODEL
 
 from . import images, rows, samples, urls
 from .jobs import Opened
@@ -75,7 +76,7 @@ NOTES = {
 def caution(models: Collection[str]) -> str | None:
     """What to know of answers that no real model gave; the local server marks them so."""
     if any(model.endswith("(demo model)") for model in models):
-        return "Answered by a very small demonstration model: it shows the way, not the quality."
+        return DEMO_MODEL
     if any(model.endswith("-simulated") for model in models):
         return "These answers are simulated: made up, for tests."
     return None

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlite_utils_openai_batch.recipe import more_room
 from sqlite_utils_openai_batch.words import COMMAND
 
 from . import samples, urls
@@ -19,7 +20,7 @@ SHOWN = 12
 
 # What helps, by outcome, and what `retry` needs for it; None where asking again alone is no help.
 HELP: Mapping[str, tuple[str, str | None]] = {
-    "truncated": ("Ask again with room for more tokens.", "--set max_tokens=1400"),
+    "truncated": ("The model's own limit was reached: ask for shorter answers.", None),
     "refused": ("Reword the prompt, or ask another model about these rows.", None),
     "content_filter": ("Reword the prompt, or leave these rows out with --where.", None),
     "empty": ("Ask again.", ""),
@@ -91,6 +92,9 @@ def _add(
 def what_helps(opened: Opened, status: str) -> tuple[str, str | None]:
     """A sentence, and the command that mends this kind of failure."""
     sentence, options = HELP[status]
+    if status == "truncated" and (room := more_room(opened.job)):
+        sentence = "Ask again with room for more tokens."
+        options = f"--set {room[0]}={room[1]}"
     if options is None:
         return sentence, None
     where = f"{shlex.quote(opened.file)} {opened.job.id}"

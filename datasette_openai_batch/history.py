@@ -68,6 +68,7 @@ def part_title(part: Part) -> str:
 def part_facts(part: Part) -> list[tuple[str, str]]:
     """All that is known of a part and its batch, in words; what is unknown is left out."""
     took = clock.seconds_between(part.submitted_at, part.ended_at)
+    window = clock.seconds_between(part.submitted_at, part.expires_at)
     counted = (
         f"{part.completed or 0:,} completed, {part.failed or 0:,} failed"
         if part.completed is not None or part.failed is not None
@@ -88,6 +89,7 @@ def part_facts(part: Part) -> list[tuple[str, str]]:
         ("Finalizing", times.moment(part.finalizing_at)),
         ("Ended", times.moment(part.ended_at)),
         ("Took", figures.duration(took) if took is not None else ""),
+        ("Window", figures.duration(window) if window is not None else ""),
         ("Expires", times.moment(part.expires_at)),
         ("Collected", times.moment(part.collected_at)),
         ("Written", times.moment(part.written_at)),

@@ -1,13 +1,15 @@
-"""The command line that asks what a job asked, made of the options that the job keeps."""
+"""Command lines made of what a job keeps: to ask the same again, to ask for longer answers."""
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .parameters import CHAT
 from .store import Job
+from .tokens import answers_asked, output_cap
 from .words import COMMAND
 
 #: Options by the names under which a job keeps them, in the order of the help text.
@@ -55,6 +57,8 @@ OPTIONS = {
     "upstream": "--upstream",
     "concurrency": "--concurrency",
 }
+#: Parameters that cap an answer's tokens, as the endpoints name them.
+CAPS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 #: What a job keeps although nobody typed it.
 DEFAULTS = {"blanks": "skip", "endpoint": CHAT, "prefix": "", "responses": "all"}
 
@@ -94,3 +98,12 @@ def options(typed: Mapping[str, Any]) -> Iterator[list[str]]:
                 yield [option, *map(str, words)]
         else:
             yield [option, str(value)]
+
+
+def more_room(job: Job) -> tuple[str, int] | None:
+    """The parameter that caps a job's answers, and twice its value; None where it has no cap."""
+    body = json.loads(job.template)
+    cap = output_cap(body)
+    if cap is None:
+        return None
+    return next(name for name in CAPS if name in body), 2 * cap // answers_asked(body)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from .store import Job
 
 COMMAND = "sqlite-utils openai-batch"
+DEMO_MODEL = (
+    "Answered by a very small demonstration model: its answers show the way, not the quality."
+)
 #: Statuses of a part whose file is, or may be, with the provider.
 UNDER_WAY = frozenset((*CUT, *AT_PROVIDER)) - frozenset(ENDED)
 

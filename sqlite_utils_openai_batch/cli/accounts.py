@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from ..figures import counted
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
 
     from ..store import Job, Part
     from ..store.money import Month
-
-CAPS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
 def job_cost_line(job: Job) -> str:
@@ -72,16 +69,12 @@ def cut_answers(job: Job, parts: Sequence[Part], cut: int) -> tuple[str, str] | 
     """
     from ..ceiling import again_most
     from ..prices import usd
-    from ..tokens import answers_asked, output_cap
+    from ..recipe import more_room
 
-    body = json.loads(job.template)
-    cap = output_cap(body)
-    if not cut or cap is None or not parts:
+    room = more_room(job)
+    if not cut or room is None or not parts:
         return None
-    twice = 2 * cap // answers_asked(body)
-    name = next(
-        n for n in ("max_completion_tokens", "max_output_tokens", "max_tokens") if n in body
-    )
+    name, twice = room
     most = again_most(job, parts[0], cut, {name: twice})
     cost = "" if most is None else f"     at most {usd(most, up=True)}"
     return f"--status truncated --set {name}={twice}", cost

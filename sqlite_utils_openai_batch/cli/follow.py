@@ -238,8 +238,8 @@ def tell_result(
     from dataclasses import asdict
 
     from .. import store
-    from ..words import COMMAND, status_words
-    from .text import DEMO_MODEL, ended_screen, mend, progress
+    from ..words import COMMAND, DEMO_MODEL, status_words
+    from .text import ended_screen, mend, progress
 
     ended = {job.id for job in report.ended}
     for job_id in ids:

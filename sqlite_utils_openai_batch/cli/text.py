@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from .options import Place
 
 LABEL = 10
-DEMO_MODEL = (
-    "Answered by a very small demonstration model: its answers show the way, not the quality."
-)
 
 # Why an answer wasn't written: for one row, and for several.
 LEFT_ALONE = {

@@ -14,6 +14,11 @@ from serving import fetch
 from sqlite_utils_openai_batch import store
 
 EVIL = "\"'><script>alert(1)</script><img src=evil onerror=alert(1)>{{ 7*7 }}{% raise %}-->"
+RECIPE = {
+    **dict.fromkeys(("table", "prompt", "system", "schema", "blanks", "image_dir"), EVIL),
+    "params": [[EVIL, EVIL]],
+    "missing": True,
+}
 JOB = "/evil/-/openai-batch/1"
 
 
@@ -75,7 +80,8 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
         account=EVIL,
         message=EVIL,
         status="paused",
-        options=json.dumps({"where": EVIL, "order": EVIL}),
+        options=json.dumps({"where": EVIL, "order": EVIL, "recipe": RECIPE}),
+        source_params=json.dumps({EVIL: EVIL}),
         versions=json.dumps({EVIL: EVIL}),
     )
     part = store.list_parts(conn, job)[0]
@@ -89,7 +95,10 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     store.insert_send(conn, part, 1, EVIL, b"")
     store.update_send(conn, part.id, 1, status=EVIL, batch_id=EVIL)
-    conn.execute("UPDATE openai_batch_requests SET error_code = ?, model = ?", [EVIL, EVIL])
+    conn.execute(
+        "UPDATE openai_batch_requests SET error_code = :evil, error_message = :evil, model = :evil",
+        {"evil": EVIL},
+    )
     conn.execute(
         "UPDATE openai_batch_responses SET line = ?, file_id = ?, kind = ? WHERE id = 1", [EVIL] * 3
     )

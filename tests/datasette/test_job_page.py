@@ -223,7 +223,19 @@ def test_errors_by_message(serve, page, tmp_path: Path) -> None:
         ["5", "refused", "I can't help", "1, 2, 3"],
         ["2", "truncated", "Failed: truncated", "6, 7"],
     ]
-    assert "retry films.db 1 --status truncated --set max_tokens=1400" in html
+    assert "The model&#39;s own limit was reached: ask for shorter answers." in html
+    assert "--status truncated" not in html
+
+
+def test_cut_answers_get_twice_the_room(serve, page, tmp_path: Path) -> None:
+    path = tmp_path / "films.db"
+    conn = job_data.connect(path)
+    job_data.movies(conn, 2)
+    template = {**job_data.CHAT, "max_completion_tokens": 700}
+    job_data.add_job(conn, [1, 2], {0: "truncated"}, template=template)
+    conn.close()
+    html = page(serve(path), ONE)
+    assert "retry films.db 1 --status truncated --set max_completion_tokens=1400" in html
 
 
 def test_answers_counted(serve, page, db: Path) -> None:
@@ -240,6 +252,7 @@ def test_answers_counted(serve, page, db: Path) -> None:
 
 def test_history(serve, page, db: Path) -> None:
     html = page(serve(db), ONE)
+    assert "<dt>Window</dt><dd>24 h</dd>" in html
     for text in ("batch_1_2", "file-out-1-1", "prepared", "requests 12, parts 2", "ob-timeline"):
         assert text in html
 

@@ -152,7 +152,7 @@ def command(folder: Path, *arguments: str) -> None:
 
     from sqlite_utils_openai_batch.cli import ask
 
-    ask.check_place = ask.check_model = lambda *_: None  # type: ignore[assignment]
+    ask.check_place = ask.check_model = lambda *_: []  # type: ignore[assignment]
     os.chdir(folder)
     result = CliRunner().invoke(cli, ["openai-batch", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output

@@ -83,10 +83,23 @@ class Choice:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         chosen = names([*self.key_columns, *columns])
         if blobs:
-            # BLOBs sort after everything else
-            tests = [f"{quote(name)} >= x''" for name in (*self.key_columns, *columns)]
-            chosen += f", {' OR '.join(tests)}"
+            chosen += ", " + self._blobs(columns)
         return f"SELECT {chosen} FROM {self.relation.origin}{where} ORDER BY {self.keys}"
+
+    def between(self, columns: Sequence[str], first: str, last: str) -> str:
+        """Return the SELECT of key, columns and whether any is a BLOB, for keys of a range.
+
+        `first` and `last` are the names of its parameters.
+        """
+        chosen = f"{names([*self.key_columns, *columns])}, {self._blobs(columns)}"
+        return (
+            f"SELECT {chosen} FROM {self.relation.origin} "
+            f"WHERE {self.keys} BETWEEN :{first} AND :{last} ORDER BY {self.keys}"
+        )
+
+    def _blobs(self, columns: Sequence[str]) -> str:
+        """Whether any value of a row is a BLOB, as SQL: they sort after everything else."""
+        return " OR ".join(f"{quote(name)} >= x''" for name in (*self.key_columns, *columns))
 
 
 def names(columns: Sequence[str]) -> str:

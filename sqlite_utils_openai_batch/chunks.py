@@ -49,7 +49,8 @@ class Chunks:
     """Which of the renderer's columns a row's hash covers."""
     prefix: str
     """What stands before the request id in a custom_id."""
-    first_id: int
+    first_id: int = 1
+    """The request id of the first row of the source."""
     keep_blank: bool = False
 
     def of(self, position: int, rows: Sequence[Keyed], *, stored: bool) -> Iterator[Chunk]:

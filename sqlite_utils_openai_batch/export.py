@@ -10,11 +10,11 @@ from pathlib import Path
 
 from . import store
 from .binding import bind_job
+from .chunks import Chunks
 from .database import transaction
-from .errors import JobError, UnrenderableRow
-from .fetching import fetch_in_turn
-from .hashing import source_hash
+from .errors import JobError
 from .output import Output
+from .part_lines import part_lines
 from .plan import hashed_columns
 from .source import Source, reopen
 
@@ -65,27 +65,17 @@ def export_part(
     """Write one part; a file appears under its name only when it is whole."""
     renderer = bind_job(job, source, part.overrides)
     hashed = hashed_columns(renderer, Output.from_json(job.output))
+    chunks = Chunks(renderer, hashed, f"{job.uid}-")
     done = Exported(path)
     changed: list[tuple[bytes, int]] = []
     unfinished = path.with_suffix(".unfinished")
-    after = 0
     with unfinished.open("wb") as file:
-        while page := store.pending_page(conn, part.id, after):
-            after = page[-1][0]
-            found = fetch_in_turn(source, renderer.columns, [key for _, key, _ in page])
-            for (request_id, _, asked), values in zip(page, found, strict=True):
-                try:
-                    line = values and renderer.line(f"{job.uid}-{request_id}", values)
-                except UnrenderableRow:
-                    line = None
-                if not line or values is None:
-                    done.left_out += 1
-                    continue
-                digest = source_hash([values[index] for index in hashed])
-                if digest != asked:
-                    changed.append((digest, request_id))
-                done.requests += 1
-                done.bytes += file.write(line)
+        for some in part_lines(conn, source, chunks, part.id):
+            file.write(b"".join(some.lines))
+            done.requests += len(some.lines)
+            done.bytes += sum(map(len, some.lines))
+            done.left_out += len(some.problems)
+            changed += some.changed
     with transaction(conn):
         store.set_hashes(conn, changed)
         store.log(conn, "exported", job_id=job.id, part_id=part.id, requests=done.requests)

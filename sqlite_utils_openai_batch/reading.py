@@ -156,6 +156,11 @@ def read_stored(
         return None
 
 
+def fetch_all(cursor: sqlite3.Cursor) -> list[Row]:
+    """Read all rows of a cursor."""
+    return cursor.fetchall()
+
+
 def _text_of(key: SQLiteValue) -> SQLiteValue:
     return key.decode() if isinstance(key, bytes) else key
 

@@ -9,38 +9,81 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from . import capacity, clock, store
 from .api import BatchState, Provider
 from .binding import bind_job
 from .ceiling import PartBound, reserve
+from .chunks import Chunks
 from .database import transaction
-from .errors import UnrenderableRow
-from .fetching import fetch_in_turn
-from .hashing import source_hash
 from .limits import cap_for
 from .look import since
 from .output import Output
+from .part_lines import PartLines, part_lines
 from .plan import hashed_columns
 from .source import Source, reopen
 from .store.leases import Renewal
 from .template import Renderer
 
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
-@dataclass(frozen=True)
+
+@dataclass
 class RenderedPart:
     """A part's file as it is about to be sent."""
 
     path: Path
-    sha256: bytes
-    size: int
-    lines: int
-    hashes: list[tuple[bytes, int]]
-    gone: list[tuple[str, str | None, str | None, int]]
-    overflow: list[int]
+    most: int
+    """Bytes that the provider takes in one file."""
     bound: PartBound | None
+    size: int = 0
+    lines: int = 0
+    hashes: list[tuple[bytes, int]] = field(default_factory=list)
+    gone: list[tuple[str, str | None, str | None, int]] = field(default_factory=list)
+    overflow: list[int] = field(default_factory=list)
+    """Requests that don't fit any more: rows can have grown since they were planned."""
+    _digest: Hash = field(default_factory=hashlib.sha256)
+
+    @property
+    def sha256(self) -> bytes:
+        """The first half of the hash of the file."""
+        return self._digest.digest()[:16]
+
+    def add(self, some: PartLines, file: BinaryIO) -> None:
+        """Write the next lines of the part."""
+        self.gone += [("unrenderable", None, why, one) for one, why in some.problems]
+        ids, lines = some.ids, some.lines
+        if self.overflow or self.size + sum(map(len, lines)) > self.most:
+            ids, lines = self.fitting(some)
+        kept = frozenset(ids)
+        self.hashes += [(now, one) for now, one in some.changed if one in kept]
+        written = b"".join(lines)
+        self._digest.update(written)
+        file.write(written)
+        self.size += len(written)
+        self.lines += len(lines)
+        if self.bound is not None:
+            for line in lines:
+                self.bound.add(line)
+
+    def fitting(self, some: PartLines) -> tuple[list[int], list[bytes]]:
+        """Sort out what fits no file at all, and what is left for another part."""
+        ids, lines, size = [], [], self.size
+        for request_id, line in zip(some.ids, some.lines, strict=True):
+            if len(line) > self.most:
+                message = f"one line of {len(line):,} bytes; the limit is {self.most:,}"
+                self.gone.append(("too_large", None, message, request_id))
+            elif self.overflow or size + len(line) > self.most:
+                self.overflow.append(request_id)
+            else:
+                ids.append(request_id)
+                lines.append(line)
+                size += len(line)
+        return ids, lines
 
 
 class Sender:
@@ -79,51 +122,19 @@ class Sender:
     def render(self, part: store.Part, folder: Path) -> RenderedPart:
         """Write a part's file from the rows as they are now, a page at a time."""
         source, hashed = self.open()
-        renderer = self.renderer(part.overrides)
-        most = cap_for(self.job.provider).bytes
-        path = folder / f"part-{part.number}.jsonl"
-        digest = hashlib.sha256()
-        hashes: list[tuple[bytes, int]] = []
-        gone: list[tuple[str, str | None, str | None, int]] = []
-        overflow: list[int] = []
-        size = lines = after = 0
+        chunks = Chunks(self.renderer(part.overrides), hashed, f"{self.job.uid}-")
         # The ceiling may have been set since this pass began.
         bound = PartBound.of_part(store.get_job(self.conn, self.job.id), part)
+        path = folder / f"part-{part.number}.jsonl"
         alive = Renewal(self.conn, part)
+        done = RenderedPart(path, cap_for(self.job.provider).bytes, bound)
         with path.open("wb") as file:
-            while page := store.pending_page(self.conn, part.id, after):
-                after = page[-1][0]
+            for some in part_lines(self.conn, source, chunks, part.id):
                 alive()
-                found = fetch_in_turn(source, renderer.columns, [key for _, key, _ in page])
-                for (request_id, _, asked), values in zip(page, found, strict=True):
-                    if values is None:
-                        gone.append(("unrenderable", None, "the row is gone", request_id))
-                        continue
-                    try:
-                        line = renderer.line(f"{self.job.uid}-{request_id}", values)
-                    except UnrenderableRow as error:
-                        gone.append(("unrenderable", None, str(error), request_id))
-                        continue
-                    if len(line) > most:
-                        message = f"one line of {len(line):,} bytes; the limit is {most:,}"
-                        gone.append(("too_large", None, message, request_id))
-                        continue
-                    # Rows can have grown since they were planned: the rest is another part's.
-                    if overflow or size + len(line) > most:
-                        overflow.append(request_id)
-                        continue
-                    is_now = source_hash([values[index] for index in hashed])
-                    if is_now != asked:
-                        hashes.append((is_now, request_id))
-                    digest.update(line)
-                    file.write(line)
-                    size += len(line)
-                    lines += 1
-                    if bound is not None:
-                        bound.add(line)
+                done.add(some, file)
         if bound is not None:
             bound.count()
-        return RenderedPart(path, digest.digest()[:16], size, lines, hashes, gone, overflow, bound)
+        return done
 
     def send(self, part: store.Part) -> BatchState | None:
         """Send a prepared part that this process holds. None where nothing was left to send.

@@ -26,6 +26,6 @@ docs:
 demo-db:
     {{bin}}python demo/build.py
 
-# Kill a run at every point there is (about ten minutes)
+# Kill a run at every point there is, and let the model run long (about forty minutes)
 chaos:
-    CHAOS=all {{bin}}pytest -s tests/reliability/test_kill.py
+    CHAOS=all {{bin}}pytest -s tests/reliability/test_kill.py tests/reliability/test_model.py

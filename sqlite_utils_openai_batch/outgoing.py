@@ -47,6 +47,11 @@ def adopt_known(pass_: Pass, part: store.Part) -> bool:
     return True
 
 
+def adopt_restored(pass_: Pass, part: store.Part) -> None:
+    """In a restored backup a part may look unsent, and its batch be paid for."""
+    adopt_known(pass_, part)
+
+
 def reconcile(pass_: Pass, part: store.Part) -> None:
     """A send was cut: find out how far it got before anything goes out again."""
     if not due(part) or adopt_known(pass_, part):

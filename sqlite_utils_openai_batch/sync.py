@@ -94,6 +94,8 @@ def run(pass_: Pass) -> None:
         pass_.step("poll", incoming.poll)
         pass_.step("collect", incoming.collect)
         incoming.take_strays(pass_)
+        if job.status == "cancelling":
+            pass_.step("send", outgoing.adopt_restored)
         if job.status in ("running", "cancelling"):
             pass_.step("reconcile", outgoing.reconcile)
         if job.status == "running":

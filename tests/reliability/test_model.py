@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,12 @@ from sqlite_utils_openai_batch.database import connect, transaction
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
 from sqlite_utils_openai_batch.plan import Ask, settle
 from sqlite_utils_openai_batch.prepare import prepare
+from sqlite_utils_openai_batch.settle import DEFAULT_ATTEMPTS
+from sqlite_utils_openai_batch.store import owner
 
 from .conftest import Paid, answers, make_table, outcome_sums
 
+ALL = os.environ.get("CHAOS") == "all"
 KEY = "model-key"
 ROWS = 7
 FAULTS = (
@@ -37,9 +42,11 @@ class Crash(BaseException):
 
 
 class Crashing(Provider):
-    """A provider at whose side this process may die, before or after a call."""
+    """A provider beside which this process may die, or another work, before or after a call."""
 
     crash_at: tuple[str, bool] | None = None
+    meanwhile_at: tuple[str, bool] | None = None
+    another: Callable[[], None]
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
@@ -47,16 +54,32 @@ class Crashing(Provider):
             return found
 
         def call(*args: Any, **options: Any) -> Any:
-            if self.crash_at == (name, False):
-                self.crash_at = None
-                raise Crash
+            self.pass_by(name, False)
             result = found(*args, **options)
-            if self.crash_at == (name, True):
-                self.crash_at = None
-                raise Crash
+            self.pass_by(name, True)
             return result
 
         return call
+
+    def pass_by(self, name: str, after: bool) -> None:
+        """Let happen what was to happen at this point."""
+        if self.meanwhile_at == (name, after):
+            self.meanwhile_at = None
+            self.another()
+        if self.crash_at == (name, after):
+            self.crash_at = None
+            raise Crash
+
+
+@contextmanager
+def another_process() -> Iterator[None]:
+    """Hold leases as another process, which runs: they are its own until they run out."""
+    mine = owner.SECRET
+    owner.SECRET = "another"
+    try:
+        yield
+    finally:
+        owner.SECRET = mine
 
 
 class Machine(RuleBasedStateMachine):
@@ -69,9 +92,11 @@ class Machine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.server = LocalServer(answerer=SimulatedAnswerer(echo=True)).start()
         self.provider = Crashing(self.server.base_url, KEY, max_retries=0)
+        self.provider.another = self.another_syncs
+        self.second = Crashing(self.server.base_url, KEY, max_retries=0)
         self.db = make_table(self.folder / "notes.db", rows=ROWS)
         self.backup: Path | None = None
-        self.retried = False
+        self.retries = 0
         with closing(connect(self.db)) as conn:
             ask = Ask(table="notes", prompt="Echo {{ body }}", model="gpt-4o-mini", part_requests=3)
             plan = settle(conn, ask)
@@ -87,8 +112,38 @@ class Machine(RuleBasedStateMachine):
             plan.close()
 
     def teardown(self) -> None:
+        try:
+            self.come_to_an_end()
+            self.every_paid_answer_is_here()
+        finally:
+            self.tidy_up()
+
+    def come_to_an_end(self) -> None:
+        """All is well from now on: the job ends, if somebody lets it."""
         self.server.faults.clear()
-        self.nothing_is_answered_twice()
+        self.provider.crash_at = self.provider.meanwhile_at = self.second.crash_at = None
+        for _ in range(60):
+            self.time_passes()
+            job = self.job()
+            if job.status in ("prepared", "paused"):
+                self.submit()
+            elif not job.unfinished:
+                return
+            self.sync_once()
+        raise AssertionError(f"never ends: {self.job()}")
+
+    def every_paid_answer_is_here(self) -> None:
+        """What the provider answered is what the job has, and it answered nothing twice."""
+        paid = Paid(self.server, KEY)
+        assert paid.answered_twice == {}
+        with closing(connect(self.db)) as conn:
+            job = store.list_jobs(conn)[0]
+            ids = conn.execute("SELECT id FROM openai_batch_requests WHERE status = 'ok'")
+            assert {f"{job.uid}-{id_}" for (id_,) in ids.fetchall()} == set(paid.answers)
+        assert "pending" not in outcome_sums(self.db)
+
+    def tidy_up(self) -> None:
+        self.second.close()
         self.provider.close()
         self.server.stop()
         shutil.rmtree(self.folder)
@@ -105,6 +160,28 @@ class Machine(RuleBasedStateMachine):
                 conn.execute("UPDATE openai_batch_parts SET next_try_at = NULL")
             with suppress(Crash):
                 sync.one_pass(conn, store.list_jobs(conn), lambda _: self.provider)
+
+    @rule()
+    def another_syncs(self) -> None:
+        with another_process(), closing(connect(self.db)) as conn, suppress(Crash):
+            sync.one_pass(conn, store.list_jobs(conn), lambda _: self.second)
+
+    @rule(call=st.sampled_from(CALLS), after=st.booleans())
+    def another_syncs_meanwhile(self, call: str, after: bool) -> None:
+        self.provider.meanwhile_at = (call, after)
+
+    @rule(call=st.sampled_from(CALLS), after=st.booleans())
+    def another_hangs_soon(self, call: str, after: bool) -> None:
+        """It stops in the middle, and its leases last: nobody can tell that it does nothing."""
+        self.second.crash_at = (call, after)
+
+    @rule()
+    def time_passes(self) -> None:
+        """Leases run out."""
+        with closing(connect(self.db)) as conn, transaction(conn):
+            for table in ("jobs", "parts"):
+                conn.execute(f"UPDATE openai_batch_{table} SET lease_until = '2020' "
+                             "WHERE lease_owner IS NOT NULL")  # fmt: skip
 
     @rule(call=st.sampled_from(CALLS), after=st.booleans())
     def die_soon(self, call: str, after: bool) -> None:
@@ -139,6 +216,7 @@ class Machine(RuleBasedStateMachine):
             found = manage.plan_retry(conn, job, ())
             if found.requests:
                 manage.retry(conn, job, found, {})
+                self.retries += 1
 
     @precondition(lambda self: self.job().unfinished and self.job().approved_at)
     @rule()
@@ -166,6 +244,13 @@ class Machine(RuleBasedStateMachine):
         for number, answer in answers(self.db).items():
             assert answer is None or f"note number {number};" in answer
 
+    @invariant()
+    def nobody_asks_more_often_than_allowed(self) -> None:
+        """Attempts are counted, and end: each one may be paid for."""
+        with closing(connect(self.db)) as conn:
+            (most,) = conn.execute("SELECT max(attempts) FROM openai_batch_requests").fetchone()
+        assert most <= DEFAULT_ATTEMPTS + self.retries
+
     def nothing_is_answered_twice(self) -> None:
         """A request that was answered, and paid for, is never asked again."""
         assert Paid(self.server, KEY).answered_twice == {}
@@ -173,8 +258,8 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=15,
-    stateful_step_count=20,
+    max_examples=400 if ALL else 15,
+    stateful_step_count=40 if ALL else 20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

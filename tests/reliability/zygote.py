@@ -7,6 +7,7 @@ in asks for one run, one JSON line out says how it ended and how many points it 
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import json
 import os
@@ -93,7 +94,9 @@ def child(order: dict[str, Any], points: Points, out: Path) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["disk"], order["disk"]))
     # A run that never ends is a failure to see, not one to wait for.
-    signal.alarm(order.get("seconds", 20))
+    seconds = order.get("seconds", 20)
+    faulthandler.dump_traceback_later(seconds - 1)
+    signal.alarm(seconds)
     code = 0
     try:
         cli(["openai-batch", *order["args"]], standalone_mode=True)

@@ -1,4 +1,4 @@
-"""A full disk and a database that another program holds: a sentence, and it goes on afterwards."""
+"""A disk that is full or read-only, a database that is held: a sentence, and it goes on later."""
 
 from __future__ import annotations
 
@@ -55,4 +55,39 @@ def test_locked_by_another_writer(zygote: Zygote, server: LocalServer, tmp_path:
     done = zygote.run("watch", str(db), "--key", "locked", "--poll", "0.05")
     assert done["code"] == 0, done["output"]
     assert Paid(server, "locked").twice == {}
+    check_all_answered(db)
+
+
+@pytest.mark.parametrize("journal", ["DELETE", "WAL"])
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_read_only(
+    zygote: Zygote, server: LocalServer, tmp_path: Path, journal: str, what: str
+) -> None:
+    """Nothing goes out while nothing can be written; then it goes on as if nothing had been."""
+    key = f"read-only-{what}-{journal}"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    db = make_table(folder / "notes.db", journal=journal)
+    changed, mode = (db, 0o444) if what == "file" else (folder, 0o555)
+
+    def refused(*arguments: str) -> str:
+        before = changed.stat().st_mode
+        changed.chmod(mode)
+        done = zygote.run(*arguments, powerless=True)
+        changed.chmod(before)
+        assert done["code"] == 1, done["output"]
+        assert "Traceback" not in done["output"], done["output"]
+        return str(done["output"])
+
+    sentence = f"Error: '{db}' can't be "
+    assert sentence in refused(*asking(db, server, key=key))
+    assert Paid(server, key).batches == []
+    assert zygote.run(*asking(db, server, "--no-wait", key=key))["code"] == 0
+    sent = len(Paid(server, key).batches)
+    for command in ("sync", "watch"):
+        assert sentence in refused(command, str(db), "--key", key)
+    assert len(Paid(server, key).batches) == sent
+    done = zygote.run("watch", str(db), "--key", key, "--poll", "0.05")
+    assert done["code"] == 0, done["output"]
+    assert Paid(server, key).twice == {}
     check_all_answered(db)

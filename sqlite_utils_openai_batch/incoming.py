@@ -84,7 +84,7 @@ def seen(pass_: Pass, part: store.Part, state: BatchState) -> None:
             or (clock.now() if ran else None),
             finalizing_at=state.finalizing_at,
             ended_at=ended_at,
-            expires_at=state.expires_at,
+            expires_at=state.expires_at or part.expires_at,
             errors=errors,
         )
         if moved and ran and part.in_progress_at is None:

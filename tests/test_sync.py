@@ -320,6 +320,31 @@ def test_another_account_is_accepted_when_told(run: Any, notes: Path, rows: Any,
     assert rows(notes, "SELECT count(later) FROM notes") == [(12,)]
 
 
+def test_a_rotated_key_that_reads_the_batches_is_the_same_account(
+    run: Any, notes: Path, rows: Any, web: Any, reply: Any
+) -> None:
+    """Keys are rotated: what can read the newest batch is taken down as the account from now on."""
+    batch = {
+        "id": "batch_1", "object": "batch", "endpoint": "/v1/chat/completions",
+        "input_file_id": "file-1", "completion_window": "24h", "status": "in_progress",
+        "created_at": 1700000000,
+    }  # fmt: skip
+    web.reply("GET /batches", reply(200, NO_BATCHES))
+    web.reply("POST /files", reply(200, {"id": "file-1", "object": "file"}))
+    web.reply("POST /batches", reply(200, {**batch, "status": "validating"}))
+    web.reply("GET /batches/batch_1", reply(200, batch))
+    run("run", notes, "notes", *ASK, "-y", "--no-wait", "--base-url", web.base_url,
+        "--key", "sk-test-0001")  # fmt: skip
+    ((first,),) = rows(notes, "SELECT account FROM openai_batch_jobs")
+
+    run("sync", notes, "--key", "sk-test-0002")
+
+    ((second,),) = rows(notes, "SELECT account FROM openai_batch_jobs")
+    assert first != second
+    assert "key changed" in run("show", notes, "--log").out
+    assert "sk-test" not in "".join(map(str, rows(notes, "SELECT * FROM openai_batch_log")))
+
+
 def test_a_retry_counts_its_own_time(run: Any, notes: Path, rows: Any, database: Any) -> None:
     """`Done in` is the time of this retry, not the days since the job was sent first."""
     db = database("CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT);"

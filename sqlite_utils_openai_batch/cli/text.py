@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from .. import clock
+from .. import clock, waits
 from ..figures import counted, cut, duration, percent, size
 from ..words import COMMAND, cost_words, failures, host_words, own_server, status_words
 from .accounts import cut_answers, job_cost_line
@@ -239,12 +239,19 @@ def part_lines(parts: Sequence[Part]) -> list[str]:
         ran = f"  {part.completed:,} ok so far" if part.completed and not part.ended_at else ""
         text = (
             f"{part.number:>2}  {part.batch_id or '-'}  {part.status}  "
-            f"{counted(part.requests, 'request')}{ran}{spent}"
+            f"{counted(part.requests, 'request')}{ran}{spent}{overdue(part)}"
         )
         lines.append(row("Parts" if not lines else "", text))
     if len(shown) < len(parts):
         lines.append(row("", f"… {len(parts) - len(shown):,} more parts"))
     return lines
+
+
+def overdue(part: Part) -> str:
+    """That a part's batch should have ended long ago; nothing where it shouldn't."""
+    if not part.expires_at or part.ended_at or part.expires_at > clock.now(-waits.STUCK_SECONDS):
+        return ""
+    return f"  should have ended by {when(part.expires_at)}"
 
 
 def next_lines(job: Job, parts: Sequence[Part], counts: dict[str, int], path: str) -> list[str]:

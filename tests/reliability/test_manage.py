@@ -142,8 +142,9 @@ def test_stuck_past_its_expiry_is_reported(zygote: Zygote, tmp_path: Path) -> No
     with held("stuck:in_progress") as server:
         zygote.run(*asking(db, server, "--no-wait"))
         with closing(sqlite3.connect(db)) as conn:
-            conn.execute("UPDATE openai_batch_parts SET expires_at = '2020-01-01T00:00:00.000Z'")
+            conn.execute("UPDATE openai_batch_parts SET expires_at = '2020-01-02T12:00:00.000Z'")
             conn.commit()
+        assert "should have ended by 2 Jan 2020" in zygote.run("show", str(db))["output"]
         done = zygote.run("sync", str(db), "--key", KEY)
     assert "should have expired" in done["output"], done["output"]
 

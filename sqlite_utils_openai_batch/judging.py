@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from .before import Earlier
 from .fetching import fetch_in_turn
 from .hashing import source_hash
-from .keys import SQLiteValue
+from .keys import SQLiteValue, decode_key, quote
+from .reading import exactly
 from .source import Source
 from .target import Target
 from .unchanged import Glance
@@ -78,7 +79,7 @@ class Judge:
             if not same and not self.accept_stale:
                 yield "stale", old
             elif old is None or self.may_overwrite(row_key, old):
-                yield "written", old
+                yield "written", self.kept_bytes(row_key, old)
             else:
                 yield "kept_existing", old
 
@@ -86,3 +87,12 @@ class Judge:
         """Whether an answer may take the place of what cells hold."""
         nothing = old.count(None) == len(old)
         return nothing or self.replace or self.earlier.wrote(row_key, old)
+
+    def kept_bytes(self, row_key: SQLiteValue, old: Values | None) -> Values | None:
+        """What cells hold, with the bytes of text that isn't valid UTF-8: a revert needs them."""
+        if old is None or not any(isinstance(cell, str) and "\ufffd" in cell for cell in old):
+            return old
+        target = self.target
+        on, names = ([quote(name) for name in some] for some in (target.keys, target.names))
+        key = decode_key(row_key, len(on))
+        return exactly(self.source.conn, f"main.{quote(target.table)}", on, names, key) or old

@@ -6,7 +6,7 @@ Tables are changed by ALTER TABLE ADD COLUMN only, never rebuilt: a rebuild lose
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -109,9 +109,16 @@ def plain_type(declared: str) -> str:
     return ""
 
 
-def update_sql(table: str, names: Sequence[str], keys: Sequence[str]) -> str:
-    """The statement that writes the answers of one row: the answers, then the key."""
-    sets = ", ".join(f"{quote(name)} = ?" for name in names)
+def update_sql(
+    table: str, names: Sequence[str], keys: Sequence[str], texts: Collection[str] = ()
+) -> str:
+    """The statement that writes the answers of one row: the answers, then the key.
+
+    Those of `texts` are given as the bytes of a text.
+    """
+    sets = ", ".join(
+        f"{quote(name)} = {'CAST(? AS TEXT)' if name in texts else '?'}" for name in names
+    )
     where = " AND ".join(f"{quote(key)} = ?" for key in keys)
     return f"UPDATE {quote(table)} SET {sets} WHERE {where}"
 

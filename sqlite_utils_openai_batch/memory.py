@@ -5,7 +5,7 @@ This is `openai_batch_requests.previous`, a JSON object:
     was      what stood there before, by column, where that wasn't NULL
     became   cells that the table changed while it took them (affinity, a trigger), by column
     new      true where the row itself was made by the write, in an output table
-A BLOB is `{"$base64": …}`.
+A BLOB is `{"$base64": …}`, text that isn't valid UTF-8 `{"$base64_text": …}`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from .hashing import source_hash
 from .keys import SQLiteValue
+from .reading import Stored
 
 Values = Sequence[SQLiteValue]
 
@@ -79,6 +80,8 @@ def still_written(memory: Memory, names: Sequence[str], given: Values, now: Valu
 
 def _same(one: SQLiteValue, other: SQLiteValue) -> bool:
     """Whether two values are one to SQLite: 1, 1.0 and '1' differ."""
+    if isinstance(one, Stored) or isinstance(other, Stored):
+        return type(one) is type(other) and one == other
     return source_hash([one]) == source_hash([other])
 
 
@@ -92,9 +95,14 @@ def _differing(names: Sequence[str], values: Values, others: Values) -> dict[str
 
 def _json(value: SQLiteValue) -> Any:
     if isinstance(value, bytes):
-        return {"$base64": base64.b64encode(value).decode()}
+        kind = "$base64_text" if isinstance(value, Stored) else "$base64"
+        return {kind: base64.b64encode(value).decode()}
     return value
 
 
 def _value(value: Any) -> SQLiteValue:
-    return base64.b64decode(value["$base64"]) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value  # type: ignore[no-any-return]
+    if "$base64_text" in value:
+        return Stored(base64.b64decode(value["$base64_text"]))
+    return base64.b64decode(value["$base64"])

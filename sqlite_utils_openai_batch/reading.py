@@ -30,6 +30,11 @@ _SQLITE_ERROR = 1  # sqlite3.SQLITE_ERROR has a name only from Python 3.11 on
 class Stored(bytes):
     """TEXT as its bytes, told apart from a BLOB."""
 
+    @property
+    def shown(self) -> str:
+        """The text, U+FFFD where bytes are none."""
+        return self.decode("utf-8", "replace")
+
 
 @contextmanager
 def sentences(what: str) -> Iterator[None]:
@@ -241,6 +246,30 @@ def find_near(
     if found.keys() <= set(keys):
         return found
     return {key: found[key] for key in keys if key in found}
+
+
+def exactly(
+    conn: sqlite3.Connection,
+    table: str,
+    key_columns: Sequence[str],
+    columns: Sequence[str],
+    key: Row,
+) -> Row | None:
+    """Return one row of `table`, TEXT that isn't valid UTF-8 as `Stored`; None if it is gone.
+
+    Names are SQL, quoted already.
+    """
+    match = " AND ".join(f"{name} = ?" for name in key_columns)
+    sql = f"SELECT {', '.join(columns)} FROM {table} WHERE {match}"
+    with select(conn, sql, key, text=Stored) as cursor:
+        row = cursor.fetchone()
+    return None if row is None else tuple(map(_exact, row))
+
+
+def _exact(value: SQLiteValue) -> SQLiteValue:
+    if isinstance(value, Stored) and value.shown.encode() == value:
+        return value.shown
+    return value
 
 
 @lru_cache(maxsize=16)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from .keys import SQLiteValue, decode_key, quote
 from .making import fold, key_of, output_keys, table_columns, update_sql
 from .memory import Memory, recall, still_written
 from .output import Output
+from .reading import Stored
 from .rowwise import Rows, Values
 from .schema import AnswerSchema
 from .source import Source, reopen
@@ -44,6 +45,12 @@ class Reverted:
     table_dropped: bool = False
     kept: dict[str, str] = field(default_factory=dict)
     """Columns that the job made and that stay, with the reason."""
+
+    @property
+    def did_something(self) -> bool:
+        """Whether there was anything to take back."""
+        rows = self.restored + self.edited + self.gone
+        return bool(rows or self.dropped or self.table_dropped or self.kept)
 
 
 def check_settled(conn: sqlite3.Connection, job: store.Job) -> None:
@@ -105,13 +112,12 @@ class Reverter:
         self.present = present
         self.names = [there[fold(output.names[n])].name for n in present]
         self.rows: Source = reopen(conn, name=reverted.table, sql=None, params={}, key_columns=keys)
-        self.width = len(keys)
         # A row number may name another row since: only a row that is the same is restored.
         by_number = output.table is None and self.rows.uses_rowid
         self.check = read_columns(job, self.rows, output) if by_number else []
         mine = {fold(name) for name in (*keys, *output.names)}
         self.others = [one.name for folded, one in there.items() if folded not in mine]
-        self.update = update_sql(reverted.table, self.names, keys)
+        self.keys = keys
         where = " AND ".join(f"{quote(key)} = ?" for key in keys)
         self.delete = f"DELETE FROM {quote(reverted.table)} WHERE {where}"
 
@@ -138,7 +144,8 @@ class Reverter:
         check = self.check or []
         columns = [*check, *self.names, *self.others]
         found = self.rows.fetch(columns, [row_key for _, row_key, _, _, _ in page])
-        updates, deletes = Rows(self.update), Rows(self.delete)
+        updates: dict[str, Rows] = {}
+        deletes = Rows(self.delete)
         undone: list[tuple[None, None, int]] = []
         for n, (request_id, row_key, digest, answer, previous) in enumerate(page):
             row = found.get(row_key)
@@ -157,13 +164,15 @@ class Reverter:
                 undone.append((None, None, request_id))
             if not any(ours):
                 continue
-            key = decode_key(row_key, self.width)
+            key = decode_key(row_key, len(self.keys))
             rest = row[len(check) + len(self.names) :]
             if memory.new and all(ours) and rest.count(None) == len(rest):
                 deletes.add(n, key)
             else:
-                updates.add(n, (*self.before(memory, ours, now), *key))
-        self.put_back(updates, deletes, undone, page)
+                was = self.before(memory, ours)
+                sql = self.update(was)
+                updates.setdefault(sql, Rows(sql)).add(n, (*was.values(), *key))
+        self.put_back([*updates.values(), deletes], undone, page)
 
     def ours(self, memory: Memory, answer: Any, now: Values) -> list[bool]:
         """Which cells still hold what was written."""
@@ -176,23 +185,28 @@ class Reverter:
             return [False] * len(now)
         return still_written(memory, self.names, [values[n] for n in self.present], now)
 
-    def before(self, memory: Memory, ours: Sequence[bool], now: Values) -> Iterator[SQLiteValue]:
-        """What the cells are to hold: what was there before, or what somebody wrote since."""
-        for name, mine, value in zip(self.names, ours, now, strict=True):
-            yield memory.was.get(name) if mine else value
+    def before(self, memory: Memory, ours: Sequence[bool]) -> dict[str, SQLiteValue]:
+        """What stood in the cells that are ours, by column; others are left as they are."""
+        return {
+            name: memory.was.get(name) for name, mine in zip(self.names, ours, strict=True) if mine
+        }
+
+    def update(self, was: Mapping[str, SQLiteValue]) -> str:
+        """The statement that puts values back, then takes the key."""
+        texts = [name for name, value in was.items() if isinstance(value, Stored)]
+        return update_sql(self.reverted.table, list(was), self.keys, texts)
 
     def put_back(
         self,
-        updates: Rows,
-        deletes: Rows,
+        groups: Sequence[Rows],
         undone: list[tuple[None, None, int]],
         page: Sequence[tuple[Any, ...]],
     ) -> None:
         """Write the rows; what the table refuses stays marked as written."""
-        refused = {**updates.write(self.conn), **deletes.write(self.conn)}
+        refused = {place for group in groups for place in group.write(self.conn)}
         stays = {page[n][0] for n in refused}
         self.reverted.edited += len(refused)
-        self.reverted.restored += len(updates.rows) + len(deletes.rows) - len(refused)
+        self.reverted.restored += sum(len(group.rows) for group in groups) - len(refused)
         settling.set_written(self.conn, [one for one in undone if one[2] not in stays])
 
 

@@ -21,6 +21,7 @@ from .judging import Answer, Judge, Judged, Values
 from .keys import decode_key
 from .output import Output
 from .plan import hashed_columns
+from .reading import Stored
 from .rowwise import Rows
 from .schema import AnswerSchema
 from .source import Source, reopen
@@ -42,6 +43,11 @@ class Written:
     kept_existing: int = 0
     stale: int = 0
     row_gone: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many answers there were."""
+        return self.written + self.kept_existing + self.stale + self.row_gone
 
     def count(self, fates: Sequence[Fate]) -> None:
         """Add what became of some answers."""
@@ -212,7 +218,7 @@ class Writer:
             now = stored.get(row_key)
             if status != "written":
                 fates.append((status, None))
-            elif n in refused or now is None or (now == old and now != values):
+            elif n in refused or now is None or (now == shown(old) and now != values):
                 # A CHECK or a trigger has kept the answer out.
                 fates.append(("kept_existing", None))
             else:
@@ -232,3 +238,8 @@ def read_columns(job: store.Job, source: Source, output: Output) -> list[str] | 
     except TemplateError:
         return None
     return [renderer.columns[n] for n in hashed_columns(renderer, output)]
+
+
+def shown(cells: Values | None) -> Values | None:
+    """What cells hold, as it is read."""
+    return cells and tuple(cell.shown if isinstance(cell, Stored) else cell for cell in cells)

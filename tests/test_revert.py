@@ -139,6 +139,48 @@ def test_what_was_replaced_comes_back(open_db: Open, tmp_path: Path) -> None:
     assert user_dump(conn) == before
 
 
+BROKEN = b"caf\xe9 \xff\x00 \xef\xbf\xbd"
+
+
+@pytest.mark.parametrize("way", ["one key", "two keys", "beside", "with a trigger"])
+def test_text_that_is_not_utf_8_comes_back_byte_by_byte(
+    way: str, open_db: Open, tmp_path: Path
+) -> None:
+    conn = open_db(
+        "CREATE TABLE t (id INTEGER, two TEXT, text TEXT, answer TEXT, PRIMARY KEY (id"
+        + (", two));" if way == "two keys" else "));")
+        + "CREATE TABLE beside (id INTEGER PRIMARY KEY, answer TEXT);"
+        + "INSERT INTO t VALUES (1, 'x', 'a', NULL), (2, 'x', 'b', '\ufffd'), (3, 'x', 'c', NULL);"
+        + "INSERT INTO beside VALUES (1, NULL), (2, '\ufffd'), (3, NULL);"
+    )
+    table = "beside" if way == "beside" else "t"
+    conn.execute(f"UPDATE {table} SET answer = CAST(? AS TEXT) WHERE id = 1", [BROKEN])
+    if way == "with a trigger":
+        conn.execute(
+            "CREATE TRIGGER keeps AFTER UPDATE ON t WHEN old.id = 2 AND new.answer = 'new' BEGIN "
+            "UPDATE t SET answer = old.answer WHERE id = 2; END"
+        )
+    raw = f"SELECT id, typeof(answer), CAST(answer AS BLOB) FROM {table} ORDER BY id"
+    before = conn.execute(raw).fetchall()
+    where = {"output_table": "beside"} if way == "beside" else {}
+    keys = [f'[{n},"x"]' if way == "two keys" else n for n in (1, 2, 3)]
+    job = answered(conn, tmp_path, "t", dict.fromkeys(keys, "new"), replace=True, **where)
+    assert conn.execute(f"SELECT answer FROM {table} WHERE id = 1").fetchone() == ("new",)
+    revert(conn, job)
+    assert conn.execute(raw).fetchall() == before
+
+
+def test_an_edit_that_is_not_utf_8_stays_byte_by_byte(open_db: Open, tmp_path: Path) -> None:
+    conn = open_db(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT); INSERT INTO t VALUES (1, 'a')"
+    )
+    job = answered(conn, tmp_path, "t", {1: {"mood": "good", "why": "x"}}, schema="mood, why")
+    conn.execute("UPDATE t SET why = CAST(? AS TEXT)", [BROKEN])
+    revert(conn, job)
+    found = conn.execute("SELECT typeof(why), CAST(why AS BLOB) FROM t").fetchone()
+    assert found == ("text", BROKEN)
+
+
 def test_the_table_may_change_what_it_is_given(open_db: Open, tmp_path: Path) -> None:
     conn = open_db(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT, answer INTEGER, other TEXT);"

@@ -29,6 +29,7 @@ from sqlite_utils_openai_batch.collect import ResultFile, finish, take_files
 from sqlite_utils_openai_batch.database import connect
 from sqlite_utils_openai_batch.lines import own_id
 from sqlite_utils_openai_batch.outcome import Outcome
+from sqlite_utils_openai_batch.results import Results
 from sqlite_utils_openai_batch.staging import Staging, pack
 from sqlite_utils_openai_batch.writeback import Writer
 
@@ -457,8 +458,13 @@ def test_what_was_forgiven_is_no_second_answer(conn: sqlite3.Connection, tmp_pat
     before = everything(conn)
     assert take(conn, job, tmp_path, fenced).surplus == 0
     assert everything(conn)["t"] == before["t"]
-    notes = conn.execute("SELECT DISTINCT status, error_message FROM openai_batch_requests")
-    assert notes.fetchall() == [("ok", "the JSON was taken out of a code fence")]
+    seen = "SELECT DISTINCT status, error_message FROM"
+    notes = [("ok", "the JSON was taken out of a code fence")]
+    assert conn.execute(f"{seen} openai_batch_requests").fetchall() == notes
+    # A note is no error to those who read the results.
+    assert conn.execute(f"{seen} openai_batch_results").fetchall() == [("ok", None)]
+    with closing(Results(conn, job)) as results:
+        assert {row[-2:] for row in results.rows()} == {("ok", None)}
 
 
 # The staging

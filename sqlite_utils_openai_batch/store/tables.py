@@ -167,7 +167,7 @@ SELECT
     requests.write_status AS write_status,
     requests.answer AS answer,
     requests.error_code AS error_code,
-    requests.error_message AS error_message,
+    CASE WHEN requests.status <> 'ok' THEN requests.error_message END AS error_message,
     requests.finish_reason AS finish_reason,
     requests.model AS model,
     requests.prompt_tokens AS prompt_tokens,

@@ -311,5 +311,11 @@ def test_the_commands_say_what_they_did(run: Any, notes: Path, rows: Any) -> Non
     )
     assert run("revert", notes, "1").err.startswith("Nothing of this job was written in said.\n")
     assert run("apply", notes, "1").err.startswith("Wrote 3 answers to said.answer.\n")
+    assert run("apply", notes, "1").err == "There is no answer left to write to said.answer.\n"
+    run("revert", notes, "1")
+    # What was taken back already is no news.
+    said = run("apply", notes, "1", "--output-table", "notes", "--output", "said")
+    assert said.err.startswith("Wrote 3 answers to notes.said.\n")
+    run("apply", notes, "1", "--output-table", "said", "--output", "answer")
     said = run("apply", notes, "1", "--schema", "mood good|bad", code=0)
     assert "Checked 3 answers: 3 invalid_json.\n" in said.err

@@ -105,11 +105,15 @@ def applied_lines(job: Job, applied: Applied, accept_stale: bool, path: str) -> 
     db = shlex.quote(path)
     table = applied.output.table or job.source
     names = ", ".join(f"{table}.{name}" for name in applied.output.names)
-    lines = reverted_lines(applied.reverted) if applied.reverted else []
+    undone = applied.reverted
+    # After a revert there is nothing to take back, and nothing to say of it.
+    lines = reverted_lines(undone) if undone and undone.did_something else []
     if applied.checked:
         kinds = ", ".join(f"{count:,} {status}" for status, count in applied.checked.items())
         lines.append(f"Checked {counted(sum(applied.checked.values()), 'answer')}: {kinds}.")
     written = applied.written
+    if not written.total:
+        return [*lines, f"There is no answer left to write to {names}."]
     lines.append(f"Wrote {counted(written.written, 'answer')} to {names}.")
     if written.kept_existing:
         lines.append(
@@ -123,7 +127,8 @@ def applied_lines(job: Job, applied: Applied, accept_stale: bool, path: str) -> 
         lines.append(
             f"{counted(written.row_gone, 'row')} {'is' if written.row_gone == 1 else 'are'} gone."
         )
-    lines.append(f"Undo with: sqlite-utils openai-batch revert {db} {job.id}")
+    if written.written:
+        lines.append(f"Undo with: sqlite-utils openai-batch revert {db} {job.id}")
     return lines
 
 

@@ -14,7 +14,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import CliRunner
 from finished import answered, chat_line, custom_id, error_line, request_ids, sent, take
+from sqlite_utils.cli import cli as sqlite_utils_cli
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.database import connect
@@ -155,6 +157,25 @@ def test_every_format_of_sqlite_utils(
     said = run("results", "data.db", "1", "--status", "ok", *columns, *option)
     assert said.out.replace("\r\n", "\n") == expected.replace("\r\n", "\n")
     assert said.err == ""
+
+
+@pytest.mark.parametrize("option", [[], ["--nl"], ["--csv"], ["--tsv"], ["-t"]])
+def test_blobs_are_printed_as_sqlite_utils_prints_them(
+    option: list[str], conn: sqlite3.Connection, tmp_path: Path, run: Any
+) -> None:
+    job = sent(conn, "t", endpoint="/v1/embeddings", model="text-embedding-3-small",
+               output="vector")  # fmt: skip
+    body = {"model": "text-embedding-3-small", "data": [{"index": 0, "embedding": [0.5, -2.0]}]}
+    line = {"custom_id": custom_id(job, 1), "response": {"status_code": 200, "body": body}}
+    take(conn, job, tmp_path, [json.dumps(line).encode()])
+    columns = [part for name in ("id", "picture", "vector") for part in ("-c", name)]
+    ours = run("results", "data.db", "1", "--status", "ok", *columns, *option)
+    theirs = CliRunner().invoke(
+        sqlite_utils_cli,
+        ["rows", str(tmp_path / "data.db"), "t", "--where", "id = 1", *columns, *option],
+    )
+    assert ours.out == theirs.output
+    assert "vector" in ours.out
 
 
 def test_formulas_are_escaped_on_demand(conn: sqlite3.Connection, tmp_path: Path, run: Any) -> None:

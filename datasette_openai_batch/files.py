@@ -17,6 +17,7 @@ from datasette.utils.asgi import BadRequest
 
 from sqlite_utils_openai_batch import words
 from sqlite_utils_openai_batch.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.keys import decode_key
 from sqlite_utils_openai_batch.report import report
 from sqlite_utils_openai_batch.xlsx import check_fits, write_xlsx
 
@@ -91,12 +92,13 @@ def blob_link(request: Any, opened: Opened) -> Callable[[Any, str], str] | None:
     if not opened.has_row_pages:
         return None
 
+    # Made once: a file may have a million links.
+    table = urls.table(opened.datasette, opened.db, str(opened.job.source))
+    begin = str(opened.datasette.absolute_url(request, table))
+    width = len(opened.job.keys)
+
     def link(row_key: Any, column: str) -> str:
-        return str(
-            opened.datasette.absolute_url(
-                request, urls.blob(opened.datasette, opened.db, opened.job, row_key, column)
-            )
-        )
+        return f"{begin}/{urls.key(decode_key(row_key, width))}.blob?{urls.blob_query(column)}"
 
     return link
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
 from datasette.utils import tilde_encode
-
-from sqlite_utils_openai_batch.keys import decode_key
 
 
 def all_jobs(datasette: Any) -> str:
@@ -32,16 +32,20 @@ def table(datasette: Any, db: Any, name: str, *query: tuple[str, Any]) -> str:
     return f"{address}?{urlencode(query)}" if query else address
 
 
-def row(datasette: Any, db: Any, name: str, key: tuple[Any, ...]) -> str:
+def row(datasette: Any, db: Any, name: str, values: Sequence[Any]) -> str:
     """A row's own page in Datasette."""
-    path = ",".join(tilde_encode(str(value)) for value in key)
-    return f"{datasette.urls.table(db.name, name)}/{path}"
+    return f"{datasette.urls.table(db.name, name)}/{key(values)}"
 
 
-def blob(datasette: Any, db: Any, job: Any, row_key: Any, column: str) -> str:
-    """Datasette's own address of a BLOB in a source row."""
-    address = row(datasette, db, job.source, decode_key(row_key, len(job.keys)))
-    return f"{address}.blob?{urlencode({'_blob_column': column})}"
+def key(values: Sequence[Any]) -> str:
+    """The last step of a row's address: the values of its key."""
+    return ",".join(tilde_encode(str(value)) for value in values)
+
+
+@lru_cache(maxsize=100)
+def blob_query(column: str) -> str:
+    """What asks Datasette for the BLOB of a row."""
+    return urlencode({"_blob_column": column})
 
 
 def static(datasette: Any, name: str) -> str:

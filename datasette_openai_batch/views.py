@@ -10,7 +10,7 @@ from datasette.utils import add_cors_headers, tilde_decode
 
 from sqlite_utils_openai_batch import words
 
-from . import compat, images, jobpage, queries, rows, samples, twin, urls
+from . import compat, images, jobpage, queries, rows, samples, starting, twin, urls
 from .jobs import Opened, open_job
 from .lists import listing
 from .samples import Mark
@@ -59,6 +59,7 @@ async def all_jobs_page(datasette: Any, request: Any) -> Response:
         "all_jobs.html",
         listings=[shown for shown in found if shown.lines or shown.trouble],
         empty=[shown for shown in found if not shown.lines and not shown.trouble],
+        first_command=starting.command(found[0].file if found else "data.db", *starting.TABLE),
     )
 
 
@@ -69,6 +70,9 @@ async def jobs_page(datasette: Any, request: Any) -> Response:
     table = request.args.get("_table") or None
     before = number(request, "_before")
     found = await listing(datasette, db, request.actor, status=status, table=table, before=before)
+    start = None
+    if not (found.lines or found.trouble):
+        start = await starting.first_command(datasette, db, request.actor, found.file)
     return await render(
         datasette,
         request,
@@ -78,6 +82,7 @@ async def jobs_page(datasette: Any, request: Any) -> Response:
         status=status,
         table=table,
         chosen=bool(status or table or before),
+        first_command=start,
     )
 
 

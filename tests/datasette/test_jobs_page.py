@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+from html import unescape
 from pathlib import Path
 
 import job_data
@@ -51,8 +53,34 @@ def test_database_without_jobs_says_how_to_start(serve, page, tmp_path: Path) ->
     conn = job_data.connect(path)
     job_data.movies(conn)
     conn.close()
-    for address in ("/plain/-/openai-batch", "/-/openai-batch"):
-        assert "sqlite-utils openai-batch run plain.db TABLE" in page(serve(path), address)
+    assert "sqlite-utils openai-batch run plain.db TABLE" in page(serve(path), "/-/openai-batch")
+    html = unescape(page(serve(path), "/plain/-/openai-batch"))
+    assert (
+        "sqlite-utils openai-batch run plain.db movies \\\n"
+        "    --prompt 'Summarise in one sentence: {{ title }}' \\\n"
+    ) in html
+
+
+def test_how_to_start_names_a_table_that_one_may_see(serve, page, tmp_path: Path) -> None:
+    path = tmp_path / "my files.db"
+    conn = job_data.connect(path)
+    conn.execute("CREATE TABLE numbers (n INTEGER)")
+    conn.execute("CREATE TABLE secret (title TEXT)")
+    conn.execute('CREATE TABLE "it\'s" (id TEXT PRIMARY KEY, "Movie ""Title""" TEXT)')
+    conn.close()
+    tables = {"secret": {"allow": {"id": "ana"}}}
+    datasette = serve(path, config={"databases": {"my files": {"tables": tables}}})
+    html = unescape(page(datasette, "/my+files/-/openai-batch"))
+    assert "secret" not in html
+    command = html[html.index("sqlite-utils openai-batch run") :].partition("</code>")[0]
+    shown = subprocess.run(
+        ["sh", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    assert shown[3:5] == ["my files.db", "it's"]
+    assert shown[6] == 'Summarise in one sentence: {{ row["Movie \\"Title\\""] }}'
+    assert "openai-batch run 'my files.db' secret" in unescape(
+        page(datasette, "/my+files/-/openai-batch", "ana")
+    )
 
 
 def test_all_databases_on_one_page(serve, page, db: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sqlite_utils_openai_batch.figures import cut, size
 from sqlite_utils_openai_batch.words import DEMO_MODEL
 
 from . import images, rows, samples, urls
+from .distribution import facet, is_enumeration
 from .jobs import Opened
 from .keys import Key, key_of
 from .rows import Row
@@ -44,12 +45,20 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerColumn:
+    """A column of answers; where it holds labels, the table's page that counts them."""
+
+    name: str
+    facet_href: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Ten requests and the way to the next ten."""
 
     status: str
     asked_columns: list[str]
-    answer_columns: list[str]
+    answer_columns: list[AnswerColumn]
     requests: list[Shown]
     next_href: str | None
     gone: bool
@@ -96,7 +105,7 @@ def page(conn: sqlite3.Connection, opened: Opened, status: str, mark: Mark) -> P
     return Page(
         status=status,
         asked_columns=asked,
-        answer_columns=list(opened.output.names) if status == "ok" else [],
+        answer_columns=answer_columns(opened) if status == "ok" else [],
         requests=[
             _shown(opened, row, asked, now.get(row["row_key"]), read(row["status"], row["answer"]))
             for row in shown
@@ -104,6 +113,17 @@ def page(conn: sqlite3.Connection, opened: Opened, status: str, mark: Mark) -> P
         next_href=_next(opened, status, shown) if len(found) > TEN else None,
         gone=source is None,
     )
+
+
+def answer_columns(opened: Opened) -> list[AnswerColumn]:
+    """The columns that answers were written to; columns of labels lead to their facets."""
+    return [
+        AnswerColumn(
+            column.name,
+            facet(opened, column.name) if is_enumeration(opened, column.property) else None,
+        )
+        for column in opened.output.columns
+    ]
 
 
 def _shown(

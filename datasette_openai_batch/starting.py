@@ -31,7 +31,7 @@ def texts(conn: sqlite3.Connection) -> list[tuple[str, str]]:
         conn,
         "SELECT tables.name AS name, min(columns.cid), columns.name AS first "
         "FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns "
-        "WHERE tables.type = 'table' AND columns.type = 'TEXT' AND columns.pk = 0 "
+        "WHERE tables.type = 'table' AND upper(columns.type) = 'TEXT' AND columns.pk = 0 "
         "AND tables.sql NOT LIKE 'CREATE VIRTUAL%' GROUP BY 1 ORDER BY tables.rootpage LIMIT 50",
     )
     return [(row["name"], row["first"]) for row in found]

@@ -113,6 +113,9 @@ def test_an_answer_beside_what_was_asked(serve, page, db: Path) -> None:
     assert first[:5] == ["1", "Film 1", "What happens in film 1.", "drama", "0"]
     assert '<a href="/films/movies/1">1</a>' in html
     assert 'href="/films/movies?_facet=category&amp;_facet=score"' in html
+    heading = '<a href="/films/movies?_facet=category" title="Count category in the whole table">'
+    assert heading + "category</a>" in html
+    assert '<th scope="col" class="ob-answer">score</th>' in html
 
 
 def test_rows_of_one_outcome(serve, page, db: Path) -> None:

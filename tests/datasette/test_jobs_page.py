@@ -66,7 +66,7 @@ def test_how_to_start_names_a_table_that_one_may_see(serve, page, tmp_path: Path
     conn = job_data.connect(path)
     conn.execute("CREATE TABLE numbers (n INTEGER)")
     conn.execute("CREATE TABLE secret (title TEXT)")
-    conn.execute('CREATE TABLE "it\'s" (id TEXT PRIMARY KEY, "Movie ""Title""" TEXT)')
+    conn.execute('CREATE TABLE "it\'s" (id TEXT PRIMARY KEY, "Movie ""Title""" text)')
     conn.close()
     tables = {"secret": {"allow": {"id": "ana"}}}
     datasette = serve(path, config={"databases": {"my files": {"tables": tables}}})

@@ -124,7 +124,7 @@ def finished_jobs(db: Path) -> None:
             "reviews",
             *("--name", "reviews", "--system", "You read product reviews."),
             *("--prompt", "{{ product }}: {{ body }}"),
-            *("--schema", "mood good|bad|mixed, score 0..1, summary"),
+            *("--schema", "mood good|bad|mixed, score 0..1, summary", "-o", "max_tokens", "200"),
             *("--part-requests", "80", "--base-url", said[1]),
         )
     with simulator("--rate", "200") as said:
@@ -175,7 +175,7 @@ def main() -> None:
             picture(driver, f"{base}/4", "datasette-running", height=620)
             picture(driver, base, "datasette-jobs", height=360)
             picture(driver, f"{base}/2", "datasette-job", height=1010)
-            picture(driver, f"{base}/2", "datasette-errors", top="#errors", height=720)
+            picture(driver, f"{base}/2", "datasette-errors", top="#errors", height=885)
             picture(driver, f"{base}/3", "datasette-pictures", top="#rows", height=520)
             picture(driver, f"{said[1]}/demo/reviews/19", "datasette-row", height=260)
 

@@ -10,6 +10,7 @@ from .collect import collect as collect_batch
 from .collect import collect_surplus
 from .database import transaction
 from .errors import NotFound, ProviderError
+from .figures import counted
 from .reuse import share
 from .settle import Rejected, rejected_lines
 from .states import AT_PROVIDER
@@ -111,9 +112,17 @@ def collect(pass_: Pass, part: store.Part) -> None:
     if state.status == "failed":
         failed(pass_, part, state)
         return
-    if files_are_late(part, state):
-        pass_.say(part, "its batch ended, but its result file isn't there yet.")
-        return
+    if lacks_files(state):
+        if (part.ended_at or "") > clock.now(-waits.LATE_FILES_SECONDS):
+            pass_.say(part, "its batch ended, but its result file isn't there yet.")
+            return
+        if state.completed and pass_.job.status != "cancelling":
+            # These were paid for: they aren't bought again unless somebody says so.
+            raise ProviderError(
+                f"{pass_.provider.host} counts {counted(state.completed, 'answer')} in batch "
+                f"{state.id} of part {part.number}, and names no file that holds them. Ask the "
+                "provider for it; cancel gives these answers up."
+            )
     collect_batch(pass_.conn, pass_.provider, pass_.job, part, state, pass_.writer)
     store.update_batch(
         pass_.conn, state.id, status=state.said, ended_at=state.ended_at or clock.now()
@@ -196,9 +205,9 @@ def write(pass_: Pass) -> None:
     pass_.report.written[pass_.job.id] = pass_.writer.written
 
 
-def files_are_late(part: store.Part, state: BatchState) -> bool:
-    """Whether lines were counted and their file isn't named yet."""
-    late = (state.completed and not state.output_file_id) or (
-        state.failed and not state.error_file_id and not state.output_file_id
+def lacks_files(state: BatchState) -> bool:
+    """Whether lines were counted and their file isn't named."""
+    return bool(
+        (state.completed and not state.output_file_id)
+        or (state.failed and not state.error_file_id and not state.output_file_id)
     )
-    return bool(late) and (part.ended_at or "") > clock.now(-waits.LATE_FILES_SECONDS)

@@ -79,6 +79,12 @@ def goes_on(conn: sqlite3.Connection, job: store.Job) -> bool:
 
 
 def unreadable(job: store.Job) -> bool:
-    """Whether a job is paused because its batches can't even be read with this key."""
+    """Whether a job is paused because its batches, or what they answered, can't be read."""
     message = job.message or ""
-    return "does not accept the key" in message or "can't be found with this key" in message
+    reasons = (
+        "does not accept the key",
+        "began with another key",
+        "can't be found with this key",
+        "names no file",
+    )
+    return any(reason in message for reason in reasons)

@@ -306,6 +306,7 @@ def test_another_account_is_accepted_when_told(run: Any, notes: Path, rows: Any,
         "--part-requests", "6", "--key", first)  # fmt: skip
     said = run("sync", notes, "--key", second, code=4)
     assert "and its batches can't be read with this one" in said.err
+    run("watch", notes, "--key", second, "--poll", "0.05", code=4)
     answerer.release()
     run("watch", notes, "--key", first, "--poll", "0.05", code=4)
     run("submit", notes, "1", "-y", "--key", first)

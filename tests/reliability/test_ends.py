@@ -166,3 +166,21 @@ def test_a_cancel_that_fails_is_no_pause(zygote: Zygote, tmp_path: Path) -> None
         assert done["code"] == 3, done["output"]
     assert status(db) == "cancelled"
     assert sum(sums(db).values()) == 10
+
+
+def test_answers_that_no_file_holds_are_not_bought_again(zygote: Zygote, tmp_path: Path) -> None:
+    """The provider counts them and never names their file: somebody has to say what then."""
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with serving("null-ids") as server:
+        # As if the hour of waiting for the file were over.
+        lost = zygote.run(*asking(db, server), late=0.0)
+        assert lost["code"] == 4, lost["output"]
+        assert "counts 4 answers in batch" in lost["output"]
+        assert zygote.run("sync", str(db), "--key", KEY, late=0.0)["code"] == 4
+        assert len(Paid(server, KEY).batches) == 1
+        assert zygote.run("cancel", str(db), "1", "--key", KEY, late=0.0)["code"] == 3
+        assert sums(db) == {"missing": 4}
+        server.faults.clear()
+        again = zygote.run("retry", str(db), "1", "-y", "--key", KEY, "--poll", "0.05")
+        assert again["code"] == 0, again["output"]
+    check_all_answered(db, rows=4)

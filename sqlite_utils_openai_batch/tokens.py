@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
+from . import tokenizer
 from .image_tokens import Image, image_tokens, read_image
 from .parameters import CHAT, EMBEDDINGS, RESPONSES
+from .tokenizer import Apart, utf8
 
 #: Which vocabulary a model has, by the last part of its name ("openai/gpt-4o" is gpt-4o), also
 #: tuned (ft:...). Source: `MODEL_TO_ENCODING` and `MODEL_PREFIX_TO_ENCODING` of OpenAI's tiktoken.
@@ -65,6 +67,8 @@ class Counter:
     model: str
     encoding: str | None = None
     exact: bool = False
+    by: Apart | None = field(default=None, compare=False)
+    """What counts in a process of its own; None for this one."""
 
     @property
     def counts_as(self) -> str:
@@ -75,24 +79,18 @@ class Counter:
         """Tokens of each text."""
         if self.encoding is None:
             return [round(len(utf8(text)) / BYTES_PER_TOKEN) for text in texts]
-        from toktok import batch_count
+        if self.by is not None:
+            return self.by.count(texts)
+        return tokenizer.count(texts, self.encoding)
 
-        try:
-            counts: list[int] = batch_count(texts, self.encoding)
-        except UnicodeEncodeError:
-            # Half of a surrogate pair: no text has one, but JSON can spell it.
-            counts = batch_count([utf8(text).decode() for text in texts], self.encoding)
-        return counts
-
-
-def utf8(text: str) -> bytes:
-    """The bytes of a text; what can't be encoded becomes a question mark."""
-    return text.encode("utf-8", "replace")
+    def apart(self) -> Counter:
+        """The same counter, with its vocabulary in a process of its own while it is in use."""
+        return self if self.encoding is None else replace(self, by=tokenizer.apart(self.encoding))
 
 
 def counter_for(*models: str) -> Counter:
     """A counter for the first model; the other names are tried where it isn't known."""
-    if has_tokenizer():
+    if tokenizer.available():
         for model in models:
             encoding = encoding_of(model)
             if encoding is not None:
@@ -101,15 +99,6 @@ def counter_for(*models: str) -> Counter:
         if re.fullmatch(pattern, plain_name(models[0])):
             return Counter(models[0], encoding)
     return Counter(models[0])
-
-
-def has_tokenizer() -> bool:
-    """Whether `toktok-rs` is installed: it has no wheel for every system."""
-    try:
-        import toktok  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch import store, tokens
+from sqlite_utils_openai_batch import store, tokenizer
 from sqlite_utils_openai_batch.api import Provider
 from sqlite_utils_openai_batch.estimate import Cap, Distinct, cap_of
 from sqlite_utils_openai_batch.prices import Prices, find_prices, stated_prices
@@ -25,7 +25,7 @@ CAPPED = ("-o", "max_tokens", "100")
 PRICES = find_prices("gpt-4o-mini", "https://api.openai.com/v1")
 SINCE = PRICES.since if PRICES else None
 needs_tokenizer = pytest.mark.skipif(
-    not tokens.has_tokenizer(), reason="no wheel of toktok-rs for this Python"
+    not tokenizer.available(), reason="no wheel of toktok-rs for this Python"
 )
 
 

@@ -7,6 +7,7 @@ import json
 import random
 import sqlite3
 import struct
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch import tokens
+from sqlite_utils_openai_batch import tokenizer
 from sqlite_utils_openai_batch.image_tokens import Image, image_tokens, read_image, size_of
 from sqlite_utils_openai_batch.sampling import InputTokens, Sample
 from sqlite_utils_openai_batch.tokens import (
@@ -69,7 +70,7 @@ SCRIPTS = [
 ]
 
 has_tokenizer = pytest.mark.skipif(
-    not tokens.has_tokenizer(), reason="no wheel of toktok-rs for this Python"
+    not tokenizer.available(), reason="no wheel of toktok-rs for this Python"
 )
 
 
@@ -131,7 +132,7 @@ def test_a_newer_model_is_counted_as_the_last_known_one_and_not_called_exact() -
 
 
 def test_without_a_tokenizer_tokens_come_from_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "has_tokenizer", lambda: False)
+    monkeypatch.setattr(tokenizer, "available", lambda: False)
     counter = counter_for("gpt-4o")
     assert not counter.exact
     assert counter.count(["x" * 400, "é" * 200]) == [100, 100]
@@ -478,3 +479,48 @@ def test_the_bound_is_a_bound_whatever_the_rows(texts: list[str], rows: int) -> 
     found = sampled(lines, rows=len(lines)).result()
     assert found.how == "counted"
     assert found.most == found.tokens == exact(lines).tokens
+
+
+# In a process of its own
+
+
+@has_tokenizer
+def test_another_process_counts_the_same_and_ends_when_it_is_not_used_any_more() -> None:
+    texts = ["hello world", "", "naïve 😀", "<|endoftext|>", "half \ud83d", "line\nbreak\u2028"]
+    apart = tokenizer.Apart("o200k_base")
+    assert apart.count([]) == []
+    assert apart.count(texts) == apart.count(texts) == tokenizer.count(texts, "o200k_base")
+    process = apart._process
+    assert process is not None and process.poll() is None
+    del apart
+    assert process.poll() is not None
+
+
+@has_tokenizer
+def test_where_no_other_process_can_be_had_this_one_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "")
+    assert tokenizer.Apart("o200k_base").count(["hello world"]) == [2]
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert tokenizer.Apart("o200k_base").count(["hello world"]) == [2]
+
+
+@has_tokenizer
+def test_a_process_that_was_killed_costs_no_count() -> None:
+    apart = tokenizer.Apart("o200k_base")
+    assert apart.count(["hello"]) == [1]
+    for _ in range(2):
+        assert apart._process is not None
+        apart._process.kill()
+        apart._process.wait()
+        assert apart.count(["hello world"]) == [2]
+
+
+@has_tokenizer
+def test_a_process_that_nobody_asks_ends() -> None:
+    apart = tokenizer.Apart("o200k_base", idle=0.05)
+    assert apart.count(["hello"]) == [1]
+    assert apart._process is not None
+    assert apart._process.wait(timeout=20) == 0
+    assert apart.count(["hello world"]) == [2]

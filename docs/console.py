@@ -38,6 +38,7 @@ SAME_EVERY_TIME = (
     (r"direct-[0-9a-f]{8}", "direct-5d81c09e"),
     # Of the package that prices come from, which has newer ones now and then.
     (r"batch prices of \d{4}-\d\d-\d\d", "batch prices of 2026-10-14"),
+    (r"on \d\d? [A-Z][a-z]+ \d{4}\.", "on 14 November 2026."),
     (r"batch_[0-9a-f]{32}", "batch_67080c3e2b9c8190a5f1d4e6b7c89d01"),
 )
 
@@ -64,6 +65,11 @@ class Console:
     def hold(self) -> None:
         """From now on the server answers nothing, so that a job is seen on its way."""
         self._server.faults.add("stuck:validating")
+
+    def misbehave(self, *faults: str) -> None:
+        """From now on the server does what these faults say, until `release`."""
+        for fault in faults:
+            self._server.faults.add(fault)
 
     def release(self) -> None:
         """The server answers again."""

@@ -142,7 +142,8 @@ def reverted_lines(reverted: Reverted) -> list[str]:
     else:
         lines = [f"Took the answers out of {counted(reverted.restored, 'row')} of {table}."]
     if reverted.edited:
-        lines.append(f"{counted(reverted.edited, 'row')} edited since keep what was edited.")
+        keep = "keeps" if reverted.edited == 1 else "keep"
+        lines.append(f"{counted(reverted.edited, 'row')} edited since {keep} what was edited.")
     if reverted.gone:
         lines.append(
             f"{counted(reverted.gone, 'row')} {'is' if reverted.gone == 1 else 'are'} gone."

@@ -44,6 +44,8 @@ def plan_retry(conn: sqlite3.Connection, job: store.Job, statuses: Sequence[str]
     """Find the failed requests with one of these outcomes (none given: all). Raises JobError."""
     if job.status == "prepared":
         raise JobError(f"Job {job.id} was never sent: submit it instead.")
+    if job.status == "cancelling":
+        raise JobError(f"Job {job.id} is being cancelled: wait for that with watch, then retry.")
     wanted = list(statuses) or list(FAILED)
     marks = ", ".join("?" for _ in wanted)
     found = store.rows(

@@ -26,7 +26,8 @@ def known(pass_: Pass, part: store.Part) -> list[BatchState]:
             pass_.found = look(pass_.conn, pass_.provider, pass_.job)
         except NoList:
             pass_.found, pass_.blind = {}, True
-    return pass_.found.get(part.number, [])
+    # Taken out: what a batch was when it was listed says nothing later in the pass.
+    return pass_.found.pop(part.number, [])
 
 
 def adopt_known(pass_: Pass, part: store.Part) -> bool:

@@ -154,3 +154,15 @@ def check_all_answered(path: Path, rows: int = ROWS) -> None:
     for number, answer in answers(path).items():
         assert answer is not None
         assert f"note number {number};" in answer
+
+
+def streaming(folder: Path, rows: tuple[int, ...]) -> Path:
+    """A template whose lines for these rows are refused by the validation."""
+    body = {
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": "Echo {{ body }}"}],
+        "stream": f"{{{{ (id in {list(rows)}) | json }}}}",
+    }
+    file = folder / "body.json"
+    file.write_text(json.dumps(body))
+    return file

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import openai
+import pytest
 
-from sqlite_utils_openai_batch import manage, store, sync
-from sqlite_utils_openai_batch.api import Provider
+from sqlite_utils_openai_batch import manage, store, sync, waits
+from sqlite_utils_openai_batch.api import BatchState, Provider
 from sqlite_utils_openai_batch.database import connect
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
 from sqlite_utils_openai_batch.settle import settle_job
 from sqlite_utils_openai_batch.store.leases import job_leased
 
-from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table
+from .conftest import KEY, Paid, Zygote, answers, asking, check_all_answered, make_table, streaming
 from .conftest import outcome_sums as sums
 
 
@@ -161,6 +164,8 @@ def test_a_cancel_that_fails_is_no_pause(zygote: Zygote, tmp_path: Path) -> None
         assert status(db) == "cancelling"
         assert "Mend      sqlite-utils openai-batch cancel" in zygote.run("show", str(db))["output"]
         assert zygote.run("watch", str(db), "--key", "another-key")["code"] == 4
+        again = zygote.run("retry", str(db), "1", "-y", "--key", KEY)
+        assert "is being cancelled: wait for that" in again["output"]
         assert zygote.run("submit", str(db), "1", "-y", "--key", KEY)["code"] == 1
         done = zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")
         assert done["code"] == 3, done["output"]
@@ -184,3 +189,30 @@ def test_answers_that_no_file_holds_are_not_bought_again(zygote: Zygote, tmp_pat
         again = zygote.run("retry", str(db), "1", "-y", "--key", KEY, "--poll", "0.05")
         assert again["code"] == 0, again["output"]
     check_all_answered(db, rows=4)
+
+
+class Lagging(Provider):
+    """A provider whose list is behind: what has failed is still being validated there."""
+
+    def list_since(self, unix: float) -> Iterator[BatchState]:
+        for state in super().list_since(unix):
+            lags = state.status == "failed"
+            yield replace(state, status="validating", ended_at=None) if lags else state
+
+
+def test_a_failed_batch_is_not_taken_on_twice(
+    zygote: Zygote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found, seen to have failed, its lines rejected: then the rest is sent, not found again."""
+    monkeypatch.setattr(waits, "GRACE_SECONDS", 0)
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with serving("lost-create-reply") as server:
+        arguments = asking(db, server, "--template", str(streaming(tmp_path, (1, 2))), "--no-wait")
+        at = arguments.index("--prompt")
+        assert zygote.run(*arguments[:at], *arguments[at + 2 :])["code"] == 1
+        with closing(connect(db)) as conn, Lagging(server.base_url, KEY) as provider:
+            while (job := store.get_job(conn, 1)).unfinished:
+                sync.one_pass(conn, [job], lambda _: provider)
+        assert Paid(server, KEY).answered_twice == {}
+    assert sums(db) == {"ok": 2, "rejected": 2}
+    assert [row for row, answer in answers(db).items() if answer is None] == [1, 2]

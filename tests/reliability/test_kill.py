@@ -6,7 +6,6 @@ one each time; `just chaos` tries them all.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from contextlib import closing
@@ -25,6 +24,7 @@ from .conftest import (
     check_all_answered,
     make_table,
     outcome_sums,
+    streaming,
 )
 
 ALL = os.environ.get("CHAOS") == "all"
@@ -177,15 +177,3 @@ def test_killed_amid_faults(
         tried += 1
     print(f"{case.name}: killed at {tried} of {done['points']} points")
     server.faults.clear()
-
-
-def streaming(folder: Path, rows: tuple[int, ...]) -> Path:
-    """A template whose lines for these rows are refused by the validation."""
-    body = {
-        "model": "gpt-4o-mini",
-        "messages": [{"role": "user", "content": "Echo {{ body }}"}],
-        "stream": f"{{{{ (id in {list(rows)}) | json }}}}",
-    }
-    file = folder / "body.json"
-    file.write_text(json.dumps(body))
-    return file

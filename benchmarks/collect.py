@@ -44,7 +44,8 @@ PART = 50_000  # requests in a batch: the API's limit
 def make(folder: Path, rows: int, one_file: bool) -> None:
     """Make data.db with a job whose batches have ended, and their files part-1.jsonl …"""
     from sqlite_utils_openai_batch import clock, store
-    from sqlite_utils_openai_batch.plan import Ask, settle
+    from sqlite_utils_openai_batch.ask import Ask
+    from sqlite_utils_openai_batch.plan import settle
     from sqlite_utils_openai_batch.prepare import prepare
 
     rng = random.Random(SEED)

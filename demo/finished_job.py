@@ -16,10 +16,12 @@ from typing import Any
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.api import Provider
+from sqlite_utils_openai_batch.ask import Ask
 from sqlite_utils_openai_batch.database import connect
 from sqlite_utils_openai_batch.local import Answer, Answerer, LocalServer
-from sqlite_utils_openai_batch.plan import Ask, check_free, settle
+from sqlite_utils_openai_batch.plan import settle
 from sqlite_utils_openai_batch.prepare import prepare
+from sqlite_utils_openai_batch.rivals import check_free
 from sqlite_utils_openai_batch.sync import approve
 from sqlite_utils_openai_batch.watch import watch
 

@@ -14,7 +14,7 @@ from .output import Output
 from .store.asking import Asked, asked_before, last_written
 
 if TYPE_CHECKING:
-    from .plan import Ask
+    from .ask import Ask
     from .source import Source
 
 #: Outcomes of requests that no model has seen.

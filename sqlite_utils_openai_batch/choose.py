@@ -24,7 +24,7 @@ from .reading import Row, weight
 from .source import PAGE_BYTES, Source, reopen
 
 if TYPE_CHECKING:
-    from .plan import Ask
+    from .ask import Ask
 
 Key = SQLiteValue
 #: Keys that are fetched together at most.

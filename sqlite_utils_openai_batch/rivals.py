@@ -1,16 +1,17 @@
-"""Other jobs that aren't finished and write the same cells: one of two answers is paid in vain."""
+"""What answers would meet in their cells: those of other jobs, and what is there already."""
 
 from __future__ import annotations
 
 import shlex
 import sqlite3
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import store
 from .errors import JobError
 from .figures import counted
 from .nearest import listed
-from .output import Output
+from .output import Output, check_output
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -68,3 +69,38 @@ def rows_in_flight(conn: sqlite3.Connection, plan: Plan, job: store.Job) -> int:
         for start in range(0, len(keys), CHUNK):
             rows += store.in_flight(conn, job.id, keys[start : start + CHUNK])
     return rows
+
+
+def check_free(conn: sqlite3.Connection, plan: Plan, path: str) -> None:
+    """Raise JobError or OutputError where this would be asked, or written, a second time."""
+    # --missing and --changed leave out whatever another job is still asking.
+    if not (plan.ask.new or plan.ask.missing or plan.ask.changed):
+        refuse_unfinished_twin(conn, plan, path)
+        refuse_rivals(conn, plan, path)
+    check_writable(conn, plan)
+
+
+def check_writable(conn: sqlite3.Connection, plan: Plan) -> None:
+    """Raise OutputError where answers would overwrite something, or can't be written."""
+    # Rows whose cells hold something of others are never among these.
+    careful = plan.ask.missing or plan.ask.changed
+    check_output(conn, plan.source, replace(plan.output, replace=careful or plan.output.replace))
+
+
+def refuse_unfinished_twin(conn: sqlite3.Connection, plan: Plan, path: str) -> None:
+    """Raise JobError where an unfinished job has the same source, template and output."""
+    for job in store.unfinished_jobs(conn):
+        same = (
+            job.source == plan.source.name
+            and job.source_sql == plan.source.sql
+            and job.template_hash == plan.template.hash
+            and Output.from_json(job.output).names == plan.output.names
+            and Output.from_json(job.output).table == plan.output.table
+        )
+        if same and job.requests is not None:
+            step = "submit" if job.approved_at is None else "watch"
+            raise JobError(
+                f"Job {job.id} asks the same of {job.source or 'the same query'} and isn't "
+                f"finished ({job.status}). Go on with: sqlite-utils openai-batch {step} "
+                f"{shlex.quote(path)} {job.id} (or ask once more with --new)"
+            )

@@ -25,10 +25,12 @@ from .collect import ResultFile, finish, take_files
 from .database import transaction
 from .errors import OpenAIBatchError
 from .lines import asks_for_json
+from .new_job import job_values
 from .outcome import Outcome, read_response
 from .plan import Plan
-from .prepare import Rendered, Tally, job_values, new_tally, rendered_rows
+from .prepare import new_tally
 from .prices import Prices, Spent
+from .rendering import Rendered, Tally, rendered_rows
 from .settle import settle_job
 from .writeback import Writer
 

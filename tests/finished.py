@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlite_utils_openai_batch import clock, store
+from sqlite_utils_openai_batch.ask import Ask
 from sqlite_utils_openai_batch.collect import Collected, ResultFile, finish, take_files
-from sqlite_utils_openai_batch.plan import Ask, check_free, settle
+from sqlite_utils_openai_batch.plan import settle
 from sqlite_utils_openai_batch.prepare import prepare
+from sqlite_utils_openai_batch.rivals import check_free
 from sqlite_utils_openai_batch.settle import settle_job
 from sqlite_utils_openai_batch.writeback import Writer
 

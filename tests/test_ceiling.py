@@ -21,6 +21,7 @@ from sqlite_utils.cli import cli
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.api import Provider
+from sqlite_utils_openai_batch.ask import Ask
 from sqlite_utils_openai_batch.ceiling import (
     PartBound,
     cents_up,
@@ -32,7 +33,7 @@ from sqlite_utils_openai_batch.database import connect, transaction
 from sqlite_utils_openai_batch.errors import NeedsAttention, UsageError
 from sqlite_utils_openai_batch.estimate import Money
 from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.plan import Ask, settle
+from sqlite_utils_openai_batch.plan import settle
 from sqlite_utils_openai_batch.prepare import prepare
 from sqlite_utils_openai_batch.prices import Prices, stated_prices
 from sqlite_utils_openai_batch.store.money import committed

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..places import Places
     from ..plan import Plan
-    from ..prepare import Tally
+    from ..rendering import Tally
     from ..store import Job
     from .options import Place
 
@@ -66,8 +66,9 @@ def preview(
     options: dict[str, Any],
 ) -> None:
     """Print the first requests on stdout and the summary on stderr."""
-    from ..plan import check_writable, settle
+    from ..plan import settle
     from ..prepare import survey
+    from ..rivals import check_writable
     from .text import request_lines, summary_screen
 
     table = inherit(conn, db, table, options)
@@ -219,8 +220,9 @@ def make_job(
 ) -> tuple[Job, Plan, Tally, Place] | None:
     """Check everything, then store the job. None where there is nothing to ask."""
     from .. import store
-    from ..plan import check_free, settle
+    from ..plan import settle
     from ..prepare import prepare
+    from ..rivals import check_free
 
     table = inherit(conn, db, table, options)
     typed = recipe(table, options)

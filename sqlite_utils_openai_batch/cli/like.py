@@ -37,7 +37,7 @@ NAMED = ("options", "params")
 
 def recipe(table: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """What was typed for a job, texts of files in place of their names. Raises TemplateError."""
-    from ..plan import text_or_file
+    from ..ask import text_or_file
     from .options import read_template
 
     kept = {name: value for name, value in options.items() if name not in NEVER_KEPT}

@@ -14,8 +14,8 @@ from .framework import option, talk
 from .money import money_options, read_money
 
 if TYPE_CHECKING:
+    from ..ask import Ask
     from ..places import Places
-    from ..plan import Ask
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -201,8 +201,8 @@ def read_place(options: dict[str, Any]) -> Place:
 
 def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     """Turn the command line into an `Ask`."""
+    from ..ask import DEFAULT_MODEL, Ask, default_for
     from ..body import parse_option
-    from ..plan import DEFAULT_MODEL, Ask, default_for
 
     template = options.pop("template_body", None) or read_template(options.get("template"))
     options.pop("template")

@@ -19,7 +19,7 @@ from .costs import confirmation_line, estimate_rows, same_words
 if TYPE_CHECKING:
     from ..output import Output
     from ..plan import Plan
-    from ..prepare import Rendered, Tally
+    from ..rendering import Rendered, Tally
     from ..store import Job, Part
     from .options import Place
 

@@ -16,9 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from sqlite_utils_openai_batch import manage, store, sync, waits
 from sqlite_utils_openai_batch.api import Provider
+from sqlite_utils_openai_batch.ask import Ask
 from sqlite_utils_openai_batch.database import connect, transaction
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.plan import Ask, settle
+from sqlite_utils_openai_batch.plan import settle
 from sqlite_utils_openai_batch.prepare import prepare
 from sqlite_utils_openai_batch.settle import DEFAULT_ATTEMPTS
 from sqlite_utils_openai_batch.store import owner

@@ -11,8 +11,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sqlite_utils_openai_batch.ask import Ask
 from sqlite_utils_openai_batch.estimate import Money
-from sqlite_utils_openai_batch.plan import Ask, settle
+from sqlite_utils_openai_batch.plan import settle
 from sqlite_utils_openai_batch.prepare import prepare
 from sqlite_utils_openai_batch.send import Sender
 from sqlite_utils_openai_batch.store import list_parts

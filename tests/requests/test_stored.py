@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sqlite_utils_openai_batch.ask import Ask
 from sqlite_utils_openai_batch.chunks import Chunks
 from sqlite_utils_openai_batch.estimate import Money
 from sqlite_utils_openai_batch.hashing import source_hashes, stored_hashes
-from sqlite_utils_openai_batch.plan import Ask, settle
+from sqlite_utils_openai_batch.plan import settle
 from sqlite_utils_openai_batch.rendering import Rendered, Run, Tally, rendered, rendered_rows
 from sqlite_utils_openai_batch.sampling import Sample
 from sqlite_utils_openai_batch.source import open_source

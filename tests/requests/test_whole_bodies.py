@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from sqlite_utils_openai_batch.ask import Ask
 from sqlite_utils_openai_batch.errors import TemplateError, UsageError
 from sqlite_utils_openai_batch.estimate import Money
-from sqlite_utils_openai_batch.plan import Ask, settle
+from sqlite_utils_openai_batch.plan import settle
 from sqlite_utils_openai_batch.prepare import survey
 
 BODY = {

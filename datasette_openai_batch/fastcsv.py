@@ -48,14 +48,14 @@ class FastLines:
         reader = self.reader
         if reader.after >= reader.last:
             return None
-        conn, found, size = reader.conn, [], 0
+        conn, end, found, size = reader.conn, reader.end, [], 0
         conn.text_factory = bytes
         cursor = conn.execute(self.sql, reader.params)
         try:
             while size < most:
                 page = cursor.fetchmany(self.rows)
                 if not page:
-                    reader.after = reader.last
+                    reader.after = end
                     break
                 lines = self.lines(page)
                 found.append(lines)

@@ -131,15 +131,17 @@ def csv_step(reader: Reader, escape: bool) -> Callable[[], list[bytes] | None]:
         return csvtext.line(csvtext.harmless(cells))
 
     def piece() -> bytes | None:
-        if fast is not None:
-            return fast.piece(PIECE_CHARACTERS)
         lines = reader.step(form if escape else csvtext.line, PIECE_CHARACTERS)
         return None if lines is None else "".join(lines).encode("utf-8", "replace")
 
     def step() -> list[bytes] | None:
         if first:
             return [first.pop()]
-        pieces = [made for made in (piece() for _ in range(STEP_PIECES)) if made is not None]
+        if fast is not None:
+            # In one go: what it makes together is a page of rows, not a piece.
+            made = fast.piece(STEP_PIECES * PIECE_CHARACTERS)
+            return None if made is None else [made]
+        pieces = [one for one in (piece() for _ in range(STEP_PIECES)) if one is not None]
         return pieces or None
 
     return step

@@ -23,6 +23,9 @@ Link = Callable[[Any, str], str]
 
 # Rows that the slower way (views, queries, compound keys) reads at once.
 STEP_ROWS = 500
+# Requests that one step passes at most: few may have the outcome that is wanted, and whoever
+# writes to the file waits for the end of a step.
+STRETCH = 20_000
 # What is noted beside an answer (a code fence that was taken off) is no error.
 ERROR = "CASE WHEN r.status <> 'ok' THEN coalesce(r.error_message, r.error_code) END"
 
@@ -98,7 +101,7 @@ class Reader:
                     return found
         finally:
             cursor.close()
-        self.after = self.last
+        self.after = self.end
         return found
 
     def join_sql(self) -> str:
@@ -156,7 +159,7 @@ class Reader:
         found = [
             form(self.linked(request[1], row)) for request, row in zip(page, rows, strict=True)
         ]
-        self.after = page[-1][0] if len(page) == STEP_ROWS else self.last
+        self.after = page[-1][0] if len(page) == STEP_ROWS else self.end
         return found
 
     def linked(self, row_key: Any, cells: Row) -> Row:
@@ -170,9 +173,14 @@ class Reader:
         return tuple(found)
 
     @property
+    def end(self) -> int:
+        """Where the next step ends at the latest."""
+        return min(self.last, self.after + STRETCH)
+
+    @property
     def params(self) -> list[Any]:
         """Where the next step begins, and what it is to find."""
-        return [self.after, self.last, self.job.id, *self.statuses]
+        return [self.after, self.end, self.job.id, *self.statuses]
 
     @property
     def condition(self) -> str:

@@ -85,7 +85,8 @@ async def send_pieces(
                 if left < 0:
                     most = datasette.setting("max_csv_mb")
                     raise OverLimit(f"it is larger than max_csv_mb ({most})")
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if piece:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         if gone.done():
             return
         pieces = await in_thread(datasette, step, thread)

@@ -78,9 +78,18 @@ def reader(conn: sqlite3.Connection, job: int) -> Reader:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(ROW, min_size=1, max_size=8), st.booleans(), st.sampled_from([1, 3, 64]))
+@given(
+    st.lists(ROW, min_size=1, max_size=8),
+    st.booleans(),
+    st.sampled_from([1, 3, 64]),
+    st.sampled_from([1, 5, 20_000]),
+)
 def test_the_same_bytes(
-    conn: sqlite3.Connection, rows: list[tuple[Any, ...]], gone: bool, together: int
+    conn: sqlite3.Connection,
+    rows: list[tuple[Any, ...]],
+    gone: bool,
+    together: int,
+    stretch: int,
 ) -> None:
     fill(conn, rows, gone)
     for job in (1, 2):
@@ -92,8 +101,10 @@ def test_the_same_bytes(
         fast = FastLines(reader(conn, job))
         fast.rows = together
         found = b""
-        while (piece := fast.piece(50)) is not None:
-            found += piece
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("datasette_openai_batch.reader.STRETCH", stretch)
+            while (piece := fast.piece(50)) is not None:
+                found += piece
         assert found == expected
         assert b"a note" not in found
 

@@ -122,10 +122,14 @@ def test_csv_in_steps(serve, page, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("datasette_openai_batch.files.PIECE_CHARACTERS", 100)
     monkeypatch.setattr("datasette_openai_batch.files.CHUNK", 700)
     monkeypatch.setattr("datasette_openai_batch.reader.STEP_ROWS", 13)
+    monkeypatch.setattr("datasette_openai_batch.reader.STRETCH", 31)
     datasette = serve(path)
     rows = rows_of(page(datasette, f"{ONE}.csv"))
     assert [row[0] for row in rows[1:]] == [str(n) for n in range(700, 0, -1)]
     assert rows[501][5:] == ["refused", "Failed: refused"]
+    for query in ("", "&_formulas=escape"):
+        rows = rows_of(page(datasette, f"{ONE}.csv?_status=refused&_status=empty{query}"))
+        assert [row[-2] for row in rows[1:]] == ["empty", "refused"]
     rows = rows_of(page(datasette, "/films/-/openai-batch/2.csv"))
     assert [row[0] for row in rows[1:]] == [str(n) for n in range(1, 701)]
     assert [

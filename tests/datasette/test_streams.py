@@ -72,6 +72,7 @@ def test_a_client_that_goes_stops_the_work(
     serve, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("datasette_openai_batch.files.PIECE_CHARACTERS", 100)
+    monkeypatch.setattr("datasette_openai_batch.files.STEP_PIECES", 1)
     monkeypatch.setattr("datasette_openai_batch.fastcsv.ROWS", 1)
     monkeypatch.setattr("datasette_openai_batch.files.STEP_CELLS", 50)
     monkeypatch.setattr("datasette_openai_batch.raw.STEP_BYTES", 100)
@@ -120,6 +121,7 @@ def test_writers_are_not_held_up_by_a_slow_client(
     serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: str
 ) -> None:
     monkeypatch.setattr("datasette_openai_batch.files.PIECE_CHARACTERS", 100)
+    monkeypatch.setattr("datasette_openai_batch.files.STEP_PIECES", 1)
     monkeypatch.setattr("datasette_openai_batch.fastcsv.ROWS", 1)
     path = tmp_path / "films.db"
     conn = job_data.connect(path, journal=journal)

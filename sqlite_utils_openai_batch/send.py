@@ -147,7 +147,7 @@ class Sender:
             if token is None:
                 return None
             part = store.get_part(self.conn, part.id)
-            file_id = self.find_file(part, rendered)
+            file_id = self.look_for_file(part, rendered)
             event = "file found" if file_id else "uploaded"
             if file_id is None:
                 alive = Renewal(self.conn, part)
@@ -223,6 +223,18 @@ class Sender:
         )
         store.move_requests(self.conn, overflow, new)
         store.count_outcomes(self.conn, new)
+
+    def look_for_file(self, part: store.Part, rendered: RenderedPart) -> str | None:
+        """`find_file`, where the server lets itself be asked: an upload more costs nothing."""
+        try:
+            return self.find_file(part, rendered)
+        except (Unreachable, NeedsAttention):
+            raise
+        except ProviderError as error:
+            store.log(
+                self.conn, "files unseen", job_id=part.job_id, part_id=part.id, why=str(error)
+            )
+            return None
 
     def find_file(self, part: store.Part, rendered: RenderedPart) -> str | None:
         """The file of an earlier send with the very same content, where the provider has it.

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import openai
 
+from sqlite_utils_openai_batch import store, sync
+from sqlite_utils_openai_batch.api import Provider, UploadedFile
+from sqlite_utils_openai_batch.database import connect
+from sqlite_utils_openai_batch.errors import ProviderError
 from sqlite_utils_openai_batch.local import LocalServer, ServerLimits, SimulatedAnswerer
 
 from .conftest import KEY, Zygote, answers, asking, check_all_answered, make_table
@@ -116,10 +120,6 @@ def test_files_that_nobody_recorded_are_deleted_by_hand_only(
 
 def test_a_batch_is_found_by_its_file_too(zygote: Zygote, tmp_path: Path) -> None:
     """A server that keeps no metadata: the batch that a lost reply told of isn't made twice."""
-    from sqlite_utils_openai_batch import store
-    from sqlite_utils_openai_batch.api import Provider
-    from sqlite_utils_openai_batch.database import connect
-
     db = make_table(tmp_path / "notes.db", rows=4)
     with serving("create-error:502") as server:
         assert zygote.run(*asking(db, server, "--no-wait"))["code"] in (0, 1)
@@ -133,3 +133,25 @@ def test_a_batch_is_found_by_its_file_too(zygote: Zygote, tmp_path: Path) -> Non
         with closing(connect(db)) as conn:
             assert store.list_parts(conn, 1)[0].batch_id == made.id
     check_all_answered(db, rows=4)
+
+
+def test_a_server_that_stumbles_over_such_questions_gets_another_upload(
+    zygote: Zygote, tmp_path: Path
+) -> None:
+    """Asking for files is refused there, in whatever way: an upload more costs nothing."""
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with serving("lost-upload-reply") as server:
+        assert zygote.run(*asking(db, server, "--no-wait"))["code"] == 1
+        with closing(connect(db)) as conn, NoFiles(server.base_url, KEY) as provider:
+            while (job := store.get_job(conn, 1)).unfinished:
+                sync.one_pass(conn, [job], lambda _: provider)
+        assert uploads(server) == 2
+    assert "files unseen" in zygote.run("show", str(db), "--log")["output"]
+    check_all_answered(db, rows=4)
+
+
+class NoFiles(Provider):
+    """A server that refuses to list files."""
+
+    def files_named(self, prefix: str, unix: float) -> list[UploadedFile]:
+        raise ProviderError("purpose isn't supported")

@@ -19,6 +19,7 @@ from .binding import bind_job
 from .ceiling import PartBound, reserve
 from .chunks import Chunks
 from .database import transaction
+from .errors import NeedsAttention, ProviderError, Unreachable
 from .limits import cap_for
 from .look import since
 from .output import Output

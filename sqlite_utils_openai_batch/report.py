@@ -11,6 +11,7 @@ from typing import Any
 
 from . import clock, store
 from .api import host_of
+from .markdown import code, fenced, plain
 from .output import Output
 from .prices import job_is_own, stored_prices
 from .store import settling
@@ -267,30 +268,3 @@ def versions(job: store.Job) -> Iterator[str]:
         yield "## Software"
         yield ""
         yield ", ".join(f"{plain(name)} {plain(version)}" for name, version in found.items()) + "."
-
-
-def plain(text: str) -> str:
-    """Text on one line, with the characters escaped that Markdown or HTML would act on."""
-    line = " ".join(text.split())
-    return "".join(
-        f"\\{letter}" if letter in "\\`*[]|#~" else {"<": "&lt;", "&": "&amp;"}.get(letter, letter)
-        for letter in line
-    )
-
-
-def code(text: str) -> str:
-    """Text on one line as code, whatever it holds."""
-    line = " ".join(text.split()).replace("|", "\\|")
-    ticks = "`"
-    while ticks in line:
-        ticks += "`"
-    space = " " if line.startswith("`") or line.endswith("`") else ""
-    return f"{ticks}{space}{line}{space}{ticks}"
-
-
-def fenced(text: str, language: str = "") -> str:
-    """Text in a code block whose fence is longer than any in the text."""
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}{language}\n{text}\n{fence}"

@@ -14,7 +14,8 @@ from finished import answered, chat_line, custom_id, error_line, request_ids, se
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.report import code, fenced, plain, report
+from sqlite_utils_openai_batch.markdown import code, fenced, plain
+from sqlite_utils_openai_batch.report import report
 
 
 @pytest.fixture

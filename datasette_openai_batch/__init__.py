@@ -28,6 +28,14 @@ def register_routes() -> list[tuple[str, Callable[..., Any]]]:
 
 
 @hookimpl  # type: ignore[untyped-decorator]
+def asgi_wrapper() -> Callable[[Any], Any]:
+    """What an actor may see is found out once in each request."""
+    from .permissions import remembering
+
+    return remembering
+
+
+@hookimpl  # type: ignore[untyped-decorator]
 def menu_links(datasette: Any, actor: Any) -> Links:
     """The page over all databases, in Datasette's menu."""
     from .menus import instance_links

@@ -6,7 +6,9 @@ its source, or each table that its query reads, and the table that its answers g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ from . import compat, names
 from .queries import Head, Place, places
 
 Tables = frozenset[str]
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,39 @@ class Access:
         return job.place in self.allowed
 
 
+# What was found during one request: a page of Datasette's asks about dozens of tables, and each
+# answer takes several questions. None outside of a request, where nothing is remembered.
+_found: ContextVar[dict[tuple[int, str, str], Access] | None] = ContextVar(
+    "openai_batch_access", default=None
+)
+
+
+def remembering(app: Asgi) -> Asgi:
+    """The application, with what an actor may see found out once in each request."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        token = _found.set({})
+        try:
+            await app(scope, receive, send)
+        finally:
+            _found.reset(token)
+
+    return serve
+
+
 async def access(datasette: Any, db: Any, actor: Any) -> Access:
     """What the actor may see of the jobs in `db`."""
+    found = _found.get()
+    if found is None:
+        return await find_access(datasette, db, actor)
+    key = (id(datasette), db.name, json.dumps(actor, sort_keys=True, default=repr))
+    if key not in found:
+        found[key] = await find_access(datasette, db, actor)
+    return found[key]
+
+
+async def find_access(datasette: Any, db: Any, actor: Any) -> Access:
+    """The same, asked afresh."""
     found: Mapping[Place, Tables | None] = await db.execute_fn(places)
     if not found:
         return Access(frozenset(), everything=True)

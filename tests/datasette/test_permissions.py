@@ -178,6 +178,21 @@ def test_a_job_about_jobs_is_as_private_as_they_are(
     page(datasette, f"{JOBS}/5", "ben", status=403)
 
 
+def test_a_new_job_counts_from_the_next_request_on(serve, page, tmp_path: Path) -> None:
+    path = tmp_path / "films.db"
+    conn = job_data.connect(path)
+    for table in ("movies", "secret"):
+        job_data.movies(conn, 3, table)
+    job_data.add_job(conn, [1, 2])
+    datasette = serve(path, config=CONFIG)
+    page(datasette, "/films/openai_batch_jobs", "ben")
+    job_data.add_job(conn, [1, 2], source="secret")
+    conn.close()
+    page(datasette, "/films/openai_batch_jobs", "ben", status=403)
+    page(datasette, "/films/openai_batch_jobs", "ana")
+    assert "Batch jobs (1)" in page(datasette, "/films", "ben")
+
+
 def test_instance_may_be_closed_altogether(serve, page, db: Path) -> None:
     datasette = serve(db, config={"allow": {"id": "ana"}})
     for address in ("/-/openai-batch", "/films/-/openai-batch", "/films/-/openai-batch/1.csv"):

@@ -29,7 +29,8 @@ from .reader import Reader
 from .streaming import in_thread, most_bytes, stream, until_gone
 from .views import opened_job
 
-# Characters of text that are written at once: about what a processor's cache holds.
+# Characters of text that are written at once: about what a processor's cache holds, and less than
+# what the C library asks the system for anew each time (128 KB).
 PIECE_CHARACTERS = 64_000
 # Pieces of text, or cells of a sheet, that one step makes before others get a turn.
 STEP_PIECES = 4
@@ -131,16 +132,14 @@ def csv_step(reader: Reader, escape: bool) -> Callable[[], list[bytes] | None]:
         return csvtext.line(csvtext.harmless(cells))
 
     def piece() -> bytes | None:
+        if fast is not None:
+            return fast.piece(PIECE_CHARACTERS)
         lines = reader.step(form if escape else csvtext.line, PIECE_CHARACTERS)
         return None if lines is None else "".join(lines).encode("utf-8", "replace")
 
     def step() -> list[bytes] | None:
         if first:
             return [first.pop()]
-        if fast is not None:
-            # In one go: what it makes together is a page of rows, not a piece.
-            made = fast.piece(STEP_PIECES * PIECE_CHARACTERS)
-            return None if made is None else [made]
         pieces = [one for one in (piece() for _ in range(STEP_PIECES)) if one is not None]
         return pieces or None
 

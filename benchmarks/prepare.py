@@ -10,6 +10,7 @@ makes a seeded table of reviews, then measures, each in a process of its own ove
     prepare            as the command does it: rows, hashes, plan, token estimate, request rows,
                        indexes; nothing is rendered to disk
     export-requests    the files of the job that prepare left
+                       (both once more with --workers 2)
 
 Ratios of CPU time are against the first. pandas runs where it is installed, or where
 `--pandas PYTHON` has it.
@@ -132,15 +133,24 @@ def line_of(number: Any, prompt: str) -> dict[str, Any]:
     }
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, *options: str) -> None:
     command(
         folder, "prepare", "data.db", "reviews", "--prompt", PROMPT, "-s", SYSTEM,
         "-o", "max_tokens", "5", "--base-url", "https://api.openai.com/v1", "--key", "none",
+        *options,
     )  # fmt: skip
 
 
-def export(folder: Path) -> None:
-    command(folder, "export-requests", "data.db", "1", "requests")
+def prepare_by_two(folder: Path) -> None:
+    prepare(folder, "--workers", "2")
+
+
+def export(folder: Path, *options: str) -> None:
+    command(folder, "export-requests", "data.db", "1", "requests", *options)
+
+
+def export_by_two(folder: Path) -> None:
+    export(folder, "--workers", "2")
 
 
 def command(folder: Path, *arguments: str) -> None:
@@ -163,7 +173,9 @@ WAYS: dict[str, Callable[[Path], None]] = {
     "sqlite3 + Jinja": jinja,
     "pandas": with_pandas,
     "prepare": prepare,
+    "prepare --workers 2": prepare_by_two,
     "export-requests": export,
+    "export-requests --workers 2": export_by_two,
 }
 
 
@@ -171,17 +183,26 @@ WAYS: dict[str, Callable[[Path], None]] = {
 
 
 def measured(way: str, folder: Path) -> dict[str, float]:
-    """Run one way in this process. Returns CPU and wall seconds, and MB at the peak."""
+    """Run one way in this process. Returns CPU and wall seconds, and MB at the peak.
+
+    Seconds of CPU are those of the processes that it starts too; the peak is that of the largest.
+    """
     before = resource.getrusage(resource.RUSAGE_SELF)
     began = time.perf_counter()
     WAYS[way](folder)
     wall = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_SELF)
+    others = resource.getrusage(resource.RUSAGE_CHILDREN)
     log = folder / "data.db-wal"
     return {
-        "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "cpu": after.ru_utime
+        + after.ru_stime
+        - before.ru_utime
+        - before.ru_stime
+        + others.ru_utime
+        + others.ru_stime,
         "wall": wall,
-        "peak": after.ru_maxrss / 1024,
+        "peak": max(after.ru_maxrss, others.ru_maxrss) / 1024,
         "log": log.stat().st_size / 1e6 if log.exists() else 0.0,
     }
 
@@ -218,7 +239,7 @@ def compare(rows: int, python: str, again: int) -> None:
                 for left in folder.glob("data.db*"):
                     left.unlink()
                 shutil.rmtree(folder / "requests", ignore_errors=True)
-                shutil.copy(prepared if way == "export-requests" else folder / "fresh.db",
+                shutil.copy(prepared if way.startswith("export") else folder / "fresh.db",
                             folder / "data.db")  # fmt: skip
                 try:
                     chosen = python if way == "pandas" else sys.executable

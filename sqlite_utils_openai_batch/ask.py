@@ -63,6 +63,7 @@ class Ask:
     image_size: int | None = None
     provider: str = "openai"
     new: bool = False
+    workers: int = 1
     money: Money = field(default_factory=Money)
 
     @property

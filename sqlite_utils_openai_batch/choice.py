@@ -69,15 +69,20 @@ class Choice:
         """Return the names of the parameters that hold the last key of a page."""
         return [f"openai_batch_key{n}" for n in range(len(self.key_columns))]
 
-    def page(self, columns: Sequence[str], *, after: bool, blobs: bool = False) -> str:
+    def page(
+        self, columns: Sequence[str], *, after: bool, blobs: bool = False, last: str | None = None
+    ) -> str:
         """Return the SELECT of key and columns along the key, from the start or after a key.
 
-        With `blobs`, one more column says whether any of them is a BLOB.
+        With `blobs`, one more column says whether any of them is a BLOB. `last` is the name of
+        the parameter with the last key that is wanted.
         """
         conditions = []
         if after:
             marks = ", ".join(f":{name}" for name in self.key_params())
             conditions.append(f"({self.keys}) > ({marks})")
+        if last is not None:
+            conditions.append(f"{self.keys} <= :{last}")
         if self.where is not None:
             conditions.append(f"({self.where}\n)")
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""

@@ -46,6 +46,12 @@ def connect(path: str | Path) -> sqlite3.Connection:
     return conn
 
 
+def path_of(conn: sqlite3.Connection) -> str:
+    """The file of a database, empty for one in memory."""
+    (path,) = conn.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()
+    return str(path or "")
+
+
 @contextmanager
 def explained(path: str | Path) -> Iterator[None]:
     """Turn SQLite's errors about the file itself into a DatabaseError that names it."""

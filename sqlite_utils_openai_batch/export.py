@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import store
 from .binding import bind_job
 from .chunks import Chunks
-from .database import transaction
+from .database import connect, path_of, transaction
 from .errors import JobError
 from .output import Output
 from .part_lines import part_lines
 from .plan import hashed_columns
 from .source import Source, reopen
+from .workers import Workers
+
+Hash = bytes
 
 
 @dataclass
@@ -27,13 +30,18 @@ class Exported:
     requests: int = 0
     bytes: int = 0
     left_out: int = 0
+    changed: list[tuple[Hash, int]] = field(default_factory=list)
+    """The hashes of rows that have changed since they were planned, and their requests."""
 
 
-def export_requests(conn: sqlite3.Connection, job: store.Job, folder: Path) -> Iterator[Exported]:
+def export_requests(
+    conn: sqlite3.Connection, job: store.Job, folder: Path, workers: int = 1
+) -> Iterator[Exported]:
     """Write each part that waits to be sent as `part-N.jsonl`, from the rows as they are now.
 
-    What is remembered of the rows is brought up to date, as when a part is sent. Raises JobError
-    where nothing waits, and where a file of that name is there.
+    What is remembered of the rows is brought up to date, as when a part is sent. Several
+    `workers` write several parts at a time. Raises JobError where nothing waits, and where a
+    file of that name is there.
     """
     parts = [part for part in store.list_parts(conn, job.id) if part.status == "prepared"]
     if not parts:
@@ -46,12 +54,47 @@ def export_requests(conn: sqlite3.Connection, job: store.Job, folder: Path) -> I
     if there is not None:
         raise JobError(f"'{there}' is there already. Name another folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    source = reopen(
+    for part, done in zip(parts, written(conn, job, parts, folder, workers), strict=True):
+        with transaction(conn):
+            store.set_hashes(conn, done.changed)
+            store.log(conn, "exported", job_id=job.id, part_id=part.id, requests=done.requests)
+        done.path.with_suffix(".unfinished").replace(done.path)
+        yield done
+
+
+def written(
+    conn: sqlite3.Connection, job: store.Job, parts: list[store.Part], folder: Path, workers: int
+) -> Iterator[Exported]:
+    """Yield each part once its file is written, under the name that it has until it is whole."""
+    path = path_of(conn)
+    if workers > 1 and path:
+        exporters: Workers[int, Exported]
+        with Workers(min(workers, len(parts)), begin, path, job.id, folder) as exporters:
+            yield from exporters.results(part.id for part in parts)
+        return
+    with closing(opened(conn, job)) as source:
+        for part in parts:
+            yield write_part(conn, job, part, source, folder)
+
+
+def begin(path: str, job_id: int, folder: Path) -> Callable[[int], Exported]:
+    """Open the database and the job's source, for a worker. Returns what writes a part."""
+    conn = connect(path)
+    conn.execute("PRAGMA query_only = ON")
+    job = store.get_job(conn, job_id)
+    source = opened(conn, job)
+
+    def write(part_id: int) -> Exported:
+        return write_part(conn, job, store.get_part(conn, part_id), source, folder)
+
+    return write
+
+
+def opened(conn: sqlite3.Connection, job: store.Job) -> Source:
+    """The source of a job."""
+    return reopen(
         conn, name=job.source, sql=job.source_sql, params=job.params, key_columns=job.keys
     )
-    with closing(source):
-        for part, path in zip(parts, files, strict=True):
-            yield export_part(conn, job, part, source, path)
 
 
 def file_of(folder: Path, part: store.Part) -> Path:
@@ -59,25 +102,19 @@ def file_of(folder: Path, part: store.Part) -> Path:
     return folder / f"part-{part.number}.jsonl"
 
 
-def export_part(
-    conn: sqlite3.Connection, job: store.Job, part: store.Part, source: Source, path: Path
+def write_part(
+    conn: sqlite3.Connection, job: store.Job, part: store.Part, source: Source, folder: Path
 ) -> Exported:
-    """Write one part; a file appears under its name only when it is whole."""
+    """Write one part, under the name that a file has until it is whole."""
     renderer = bind_job(job, source, part.overrides)
     hashed = hashed_columns(renderer, Output.from_json(job.output))
     chunks = Chunks(renderer, hashed, f"{job.uid}-")
-    done = Exported(path)
-    changed: list[tuple[bytes, int]] = []
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("wb") as file:
+    done = Exported(file_of(folder, part))
+    with done.path.with_suffix(".unfinished").open("wb") as file:
         for some in part_lines(conn, source, chunks, part.id):
             file.write(b"".join(some.lines))
             done.requests += len(some.lines)
             done.bytes += sum(map(len, some.lines))
             done.left_out += len(some.problems)
-            changed += some.changed
-    with transaction(conn):
-        store.set_hashes(conn, changed)
-        store.log(conn, "exported", job_id=job.id, part_id=part.id, requests=done.requests)
-    unfinished.replace(path)
+            done.changed += some.changed
     return done

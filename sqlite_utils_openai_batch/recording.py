@@ -67,21 +67,21 @@ class Recorder:
 
     def add(self, row: Rendered, request_id: int) -> None:
         """Take in one rendered row."""
-        # taken apart at once: this runs for each row
-        _, row_key, digest, status, line, message, starts, same_as = row
-        part = self.part
+        status, part = row.status, self.part
         # A row that can't be asked belongs to a part too: sums come from parts.
-        if part is None or (starts and part.requests):
+        if part is None or (row.starts_part and part.requests):
             part = self.start_part()
         if status == "pending":
             part.requests += 1
-            part.bytes += len(line)
+            part.bytes += row.size
         else:
             status = part.count(status)
-            if same_as is not None:
-                self.links.append((same_as, request_id))
+            if row.same_as is not None:
+                self.links.append((row.same_as, request_id))
         waiting = self.waiting
-        waiting.append((request_id, self.job_id, part.id, row_key, digest, status, message))
+        waiting.append(
+            (request_id, self.job_id, part.id, row.row_key, row.source_hash, status, row.message)
+        )
         count = len(waiting)
         # the clock is asked now and then: asking costs more than taking in a row
         late = not count % 64 and time.monotonic() - self.last_commit > COMMIT_SECONDS

@@ -13,6 +13,7 @@ from .errors import SourceError
 from .estimate import Distinct, Estimate
 from .limits import Planner
 from .plan import PAGE_BYTES, Plan
+from .ranges import can_share, shared_chunks
 from .sampling import Sample
 from .seen import Seen
 from .tokens import count_requests
@@ -56,15 +57,39 @@ class Rendered(NamedTuple):
     """One row, rendered. `status` is pending, unrenderable, too_large, shared (with another of
     this job) or ok (answered by an earlier one)."""
 
-    position: int
-    row_key: Any
-    source_hash: bytes
+    chunk: Chunk
+    at: int
+    """Its index in the chunk."""
     status: str
-    line: bytes = b""
     message: str | None = None
     starts_part: bool = False
     same_as: int | None = None
     """The request whose answer this one shares."""
+
+    @property
+    def position(self) -> int:
+        """Where the row stands in the source, from 0."""
+        return self.chunk.positions[self.at]
+
+    @property
+    def row_key(self) -> Any:
+        """The key of the row."""
+        return self.chunk.row_keys[self.at]
+
+    @property
+    def source_hash(self) -> bytes:
+        """The hash of the row."""
+        return self.chunk.hashes[self.at]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its line."""
+        return self.chunk.sizes[self.at]
+
+    @property
+    def line(self) -> bytes:
+        """Its line, which isn't kept elsewhere."""
+        return self.chunk.line(self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +105,8 @@ class Run:
 
     def rows(self) -> Iterator[Rendered]:
         """The rows, one after another."""
-        chunk = self.chunk
-        for index, key in enumerate(chunk.row_keys):
-            digest, line = chunk.hashes[index], chunk.line(index)
-            yield Rendered(chunk.positions[index], key, digest, "pending", line)
+        for index in range(len(self.chunk.row_keys)):
+            yield Rendered(self.chunk, index, "pending")
 
 
 def rendered_rows(
@@ -107,15 +130,24 @@ def rendered(
     the first blank row where blanks are an error.
     """
     chunks = Chunks(plan.renderer, plan.hashed, f"{uid}-", first_id, plan.ask.blanks == "send")
-    position = 0
     with _Counting(plan, tally, first_id) as counting:
-        for page, stored in pages_of(plan):
-            rows = page if stop is None else page[: stop - position]
-            for chunk in chunks.of(position, rows, stored=stored):
-                yield from counting.take(chunk)
-            position += len(page)
-            if stop is not None and position >= stop:
-                return
+        for chunk in chunks_of(plan, chunks, tally, stop):
+            yield from counting.take(chunk)
+
+
+def chunks_of(plan: Plan, chunks: Chunks, tally: Tally, stop: int | None) -> Iterator[Chunk]:
+    """Yield the chunks of a plan's rows, of at most `stop` of them, rendered here or by workers."""
+    if plan.ask.workers > 1 and can_share(plan):
+        every = plan.renderer.fixed_inputs is None or plan.limits.tokens is not None
+        yield from shared_chunks(plan, chunks, tally.sample, all_lines=every)
+        return
+    position = 0
+    for page, stored in pages_of(plan):
+        rows = page if stop is None else page[: stop - position]
+        yield from chunks.of(position, rows, stored=stored)
+        position += len(page)
+        if stop is not None and position >= stop:
+            return
 
 
 def pages_of(plan: Plan) -> Iterator[tuple[list[Keyed], bool]]:
@@ -170,24 +202,24 @@ class _Counting:
 
     def row(self, chunk: Chunk, index: int) -> Rendered:
         """Plan one row."""
-        key, digest, position = chunk.row_keys[index], chunk.hashes[index], chunk.positions[index]
+        digest = chunk.hashes[index]
         if self.seen is not None and (found := self.seen.find(digest)) is not None:
-            return self.shared(position, key, digest, *found)
+            return self.shared(chunk, index, *found)
         if index in chunk.problems:
             self.tally.unrenderable += 1
-            return self.failed(position, key, digest, "unrenderable", chunk.problems[index])
-        line = chunk.line(index)
-        inputs = self.plan.renderer.inputs(line)
-        if self.planner.too_large(len(line), inputs):
+            return self.failed(chunk, index, "unrenderable", chunk.problems[index])
+        size = chunk.sizes[index]
+        inputs = self.inputs or self.plan.renderer.inputs(chunk.line(index))
+        if self.planner.too_large(size, inputs):
             self.tally.too_large += 1
-            message = too_large_sentence(self.plan, line, inputs)
-            return self.failed(position, key, digest, "too_large", message)
-        tokens = self.count(line) if self.count else 0
-        starts = self.planner.add(len(line), inputs, tokens)
+            message = too_large_sentence(self.plan, size, inputs)
+            return self.failed(chunk, index, "too_large", message)
+        tokens = self.count(chunk.line(index)) if self.count else 0
+        starts = self.planner.add(size, inputs, tokens)
         self.sent(chunk, range(index, index + 1), starts)
         if self.seen is not None:
-            self.seen.add(digest, self.first_id + position)
-        return Rendered(position, key, digest, "pending", line, None, starts)
+            self.seen.add(digest, self.first_id + chunk.positions[index])
+        return Rendered(chunk, index, "pending", None, starts)
 
     def sent(self, chunk: Chunk, which: range, starts: bool = False) -> None:
         """Count those lines of a chunk that are going to be sent in one part."""
@@ -209,30 +241,26 @@ class _Counting:
         if tally.distinct is not None:
             tally.distinct.add_all(hashes)
 
-    def failed(
-        self, position: int, row_key: Any, digest: bytes, status: str, message: str
-    ) -> Rendered:
+    def failed(self, chunk: Chunk, index: int, status: str, message: str) -> Rendered:
         """A row that can't be asked."""
-        self.tally.first_problem = self.tally.first_problem or f"row {row_key!r}: {message}"
-        return Rendered(position, row_key, digest, status, message=message)
+        problem = f"row {chunk.row_keys[index]!r}: {message}"
+        self.tally.first_problem = self.tally.first_problem or problem
+        return Rendered(chunk, index, status, message)
 
-    def shared(
-        self, position: int, row_key: Any, digest: bytes, same_as: int, answered: bool
-    ) -> Rendered:
+    def shared(self, chunk: Chunk, index: int, same_as: int, answered: bool) -> Rendered:
         """A row that asks what was asked already."""
         if answered:
             self.tally.reused += 1
         else:
             self.tally.shared += 1
-        status = "ok" if answered else "shared"
-        return Rendered(position, row_key, digest, status, same_as=same_as)
+        return Rendered(chunk, index, "ok" if answered else "shared", same_as=same_as)
 
 
-def too_large_sentence(plan: Plan, line: bytes, inputs: int) -> str:
+def too_large_sentence(plan: Plan, size: int, inputs: int) -> str:
     """Why a line fits no part."""
-    if len(line) <= plan.limits.bytes:
+    if size <= plan.limits.bytes:
         return f"{inputs:,} inputs; the limit is {plan.limits.embedding_inputs:,}"
-    return f"one line of {len(line):,} bytes; the limit is {plan.limits.bytes:,}"
+    return f"one line of {size:,} bytes; the limit is {plan.limits.bytes:,}"
 
 
 def token_counter(plan: Plan) -> Callable[[bytes], int]:

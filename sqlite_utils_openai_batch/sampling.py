@@ -60,6 +60,14 @@ class TooLong:
     tokens: int
 
 
+def is_placed(position: int, share: float) -> bool:
+    """Whether a sample of this share takes the line of the row at a position.
+
+    Multiples of the golden ratio are spread evenly, whatever stretch of them is taken.
+    """
+    return position * GOLDEN & WHOLE < share * WHOLE
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     """One counted line; `place` (0 to 1) decides how long it stays in the sample."""
@@ -95,6 +103,11 @@ class Sample:
     _waiting: list[tuple[float, bytes, Any]] = field(default_factory=list)
     _waiting_size: int = 0
 
+    @property
+    def share(self) -> float:
+        """The share of lines that are taken; it only ever falls."""
+        return self._share
+
     def add(self, line: bytes, row_key: Any) -> None:
         """Take a rendered line with its newline."""
         self.add_all([self.lines], [len(line)], [row_key], lambda _: line)
@@ -121,7 +134,7 @@ class Sample:
         self.lines += len(sizes)
         self.size += sum(sizes)
         places = [position * GOLDEN & WHOLE for position in positions]
-        if self._share < 1.0 and min(places) >= self._share * WHOLE:
+        if min(places) >= self._share * WHOLE:
             return
         for index, place in enumerate(places):
             if place < self._share * WHOLE:
@@ -130,7 +143,6 @@ class Sample:
     def _add(self, position: int, size: int, row_key: Any, line: Callable[[], bytes]) -> None:
         self.lines += 1
         self.size += size
-        # multiples of the golden ratio: spread evenly, whatever stretch of them is taken
         place = position * GOLDEN & WHOLE
         if size * self.lines > LONG * self.size or (self.window or size) < size:
             self._take(-1.0, line(), row_key)

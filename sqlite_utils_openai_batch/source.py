@@ -48,6 +48,8 @@ PAGE_BYTES = 8_000_000
 #: Keys that lie no further apart than this bound the number of rows well enough.
 DENSE = 1_000_000_000
 
+_LAST = "openai_batch_last"
+
 
 def open_source(
     conn: sqlite3.Connection,
@@ -229,25 +231,60 @@ class Source:
             else:
                 yield [(encode_key(row[:width]), row[width:]) for row in rows]
 
+    @property
+    def has_ranges(self) -> bool:
+        """Whether `ranges` can cut it: a table that is read along a key of one column."""
+        single = len(self.key_columns) == 1 and not self._choice.relation.nullable_key
+        return single and self._walks_the_key()
+
+    def ranges(self, rows: int) -> Iterator[tuple[SQLiteValue, int]]:
+        """Yield the last key of each run of so many rows, and how many it has at most."""
+        left = self._choice.limit
+        params: dict[str, SQLiteValue] = dict(self.params)
+        after = False
+        while left is None or left > 0:
+            count = rows if left is None else min(rows, left)
+            sql = f"{self._choice.page((), after=after)} LIMIT 1 OFFSET {count - 1}"
+            with sentences(self._subject):
+                found = read(self.conn, sql, params, fetch_all, keys=1)
+            if not found:
+                # fewer are left: up to the last one that there is now
+                with sentences(self._subject):
+                    found = read(self.conn, self._choice.ends(), (), fetch_all, keys=2)
+                if found[0][1] is not None:
+                    yield found[0][1], count
+                return
+            ((key, *_),) = found
+            yield key, count
+            after = True
+            params[self._choice.key_params()[0]] = key
+            if left is not None:
+                left -= count
+
     def stored_pages(
-        self, columns: Sequence[str], *, page_bytes: int = PAGE_BYTES
+        self,
+        columns: Sequence[str],
+        *,
+        page_bytes: int = PAGE_BYTES,
+        stored: bool = True,
+        after: SQLiteValue = None,
+        last: SQLiteValue = None,
     ) -> Iterator[tuple[list[tuple[SQLiteValue, Row]], bool]]:
         """Yield pages as `pages` does, and whether TEXT is bytes in their values, as it is stored.
 
-        Reading bytes takes half the time. It is so where the rows are read along a key of one
-        column and hold no BLOB in `columns`; the key itself is decoded always.
+        Reading bytes takes half the time. It is so with `stored` where the rows are read along a
+        key of one column and hold no BLOB in `columns`; the key itself is decoded always. Where
+        it `has_ranges`, `after` and `last` are keys that the rows lie between.
         """
         self._check_columns(columns)
-        nullable = self._choice.relation.nullable_key
-        if nullable or len(self.key_columns) > 1 or not self._walks_the_key():
+        if not self.has_ranges:
             for page in self.pages(columns, page_bytes=page_bytes):
                 yield page, False
             return
-        for rows, stored in self._keyset_pages(columns, page_bytes, stored=True):
-            if not stored:
-                yield [(row[0], row[1:]) for row in rows], False
-            else:
-                yield [(row[0], row[1:-1]) for row in rows], True
+        pages = self._keyset_pages(columns, page_bytes, stored=stored, after=after, last=last)
+        for rows, as_bytes in pages:
+            end = -1 if as_bytes else None
+            yield [(row[0], row[1:end]) for row in rows], as_bytes
 
     def fetch(
         self, columns: Sequence[str], row_keys: Sequence[SQLiteValue]
@@ -281,7 +318,7 @@ class Source:
         if not self._direct or len(self.key_columns) > 1 or not are_near(row_keys):
             return None
         self._check_columns(columns)
-        ends = {"openai_batch_first": min(row_keys), "openai_batch_last": max(row_keys)}  # type: ignore[type-var]
+        ends = {"openai_batch_first": min(row_keys), _LAST: max(row_keys)}  # type: ignore[type-var]
         with sentences(self._subject):
             rows = read_stored(self.conn, self._choice.between(columns, *ends), ends, fetch_all)
         if rows is None:
@@ -319,27 +356,38 @@ class Source:
             return len(cursor.fetchall()) == 1
 
     def _keyset_pages(
-        self, columns: Sequence[str], page_bytes: int, *, stored: bool = False
+        self,
+        columns: Sequence[str],
+        page_bytes: int,
+        *,
+        stored: bool = False,
+        after: SQLiteValue = None,
+        last: SQLiteValue = None,
     ) -> Iterator[tuple[list[Row], bool]]:
         """Yield pages along the key, and whether their TEXT is bytes (with `stored`, mostly)."""
         left = self._choice.limit
         keys = len(self.key_columns)
         params: dict[str, SQLiteValue] = dict(self.params)
-        after = False
+        page = partial(self._choice.page, columns, last=None if last is None else _LAST)
+        if after is not None:
+            params[self._choice.key_params()[0]] = after
+        if last is not None:
+            params[_LAST] = last
+        begun = after is not None
         while left is None or left > 0:
             a_page = partial(take, page_bytes=page_bytes, most=left)
             rows, as_bytes = None, False
             with sentences(self._subject):
                 if stored:
-                    sql = self._choice.page(columns, after=after, blobs=True)
+                    sql = page(after=begun, blobs=True)
                     rows, as_bytes = read_stored(self.conn, sql, params, a_page), True
                 if rows is None:
-                    sql = self._choice.page(columns, after=after)
+                    sql = page(after=begun)
                     rows, as_bytes = read(self.conn, sql, params, a_page, keys=keys), False
             if not rows:
                 return
             yield rows, as_bytes
-            after = True
+            begun = True
             params |= zip(self._choice.key_params(), rows[-1], strict=False)
             if left is not None:
                 left -= len(rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..figures import counted, size
-from .framework import Command, talk
+from .framework import Command, option, talk
 from .options import db_argument
 
 if TYPE_CHECKING:
@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 @db_argument
 @click.argument("job", metavar="JOB")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
-def export_requests_command(db: str, job: str, folder: Path) -> None:
+@option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that write several parts at a time",
+)
+def export_requests_command(db: str, job: str, folder: Path, workers: int) -> None:
     """Write a job's requests as JSONL files, one a part, and send nothing.
 
     \b
@@ -39,7 +47,7 @@ def export_requests_command(db: str, job: str, folder: Path) -> None:
         store.check_version(conn)
         found = store.find_job(conn, job, db)
         done = []
-        for one in export_requests(conn, found, folder):
+        for one in export_requests(conn, found, folder, workers):
             done.append(one)
             click.echo(one.path)
         talk(exported_screen(found, done, db))

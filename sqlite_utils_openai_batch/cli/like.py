@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 # Options of the moment, which no job keeps.
-NEVER_KEPT = ("key", "new", "like")
+NEVER_KEPT = ("key", "new", "like", "workers")
 # An option that is typed puts out what it would contradict.
 PUTS_OUT = {
     "table": ("sql", "pk", "params"),

@@ -128,6 +128,8 @@ limit_options = together(
            help="At most about that many input tokens in a part"),
     option("--enqueued-tokens", type=click.IntRange(min=1), metavar="N", section=LIMITS,
            help="Your limit of queued tokens for this model, from the provider's limits page"),
+    option("--workers", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+           section=LIMITS, help="Processes that render the rows of a table"),
     option("--attempts", type=click.IntRange(min=1), metavar="N", section=LIMITS,
            help="How often a request is sent whose batch or provider failed  [default: 3]"),
 )  # fmt: skip
@@ -214,7 +216,7 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     names = ("sql", "pk", "where", "order", "limit", "sample", "seed", "missing", "changed",
              "blanks", "model", "system", "prompt", "schema", "endpoint", "name", "output",
              "output_table", "prefix", "replace", "responses", "part_requests", "part_bytes",
-             "part_tokens", "enqueued_tokens", "attempts", "new", "reuse", "images",
+             "part_tokens", "enqueued_tokens", "attempts", "new", "workers", "reuse", "images",
              "image_detail", "image_size")  # fmt: skip
     given = {name: options.pop(name) for name in names}
     return Ask(

@@ -55,7 +55,12 @@ def lines(conn: sqlite3.Connection, prompt: str, *, order: str | None = None) ->
     plan = settle(conn, Ask(table="t", prompt=prompt, order=order, money=Money(own=True)))
     tally = Tally()
     with closing(plan):
-        return list(rendered_rows(plan, tally, "u")), tally
+        found = [
+            (row.position, row.row_key, row.source_hash, row.status, row.message, row.size)
+            + ((row.line,) if row.status == "pending" else ())
+            for row in rendered_rows(plan, tally, "u")
+        ]
+        return found, tally
 
 
 @settings(deadline=None, max_examples=200)

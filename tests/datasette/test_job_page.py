@@ -121,7 +121,7 @@ def test_an_answer_beside_what_was_asked(serve, page, db: Path) -> None:
 def test_rows_of_one_outcome(serve, page, db: Path) -> None:
     html = page(serve(db), f"{ONE}?_status=refused")
     assert rows_of(html)[1][:4] == ["3", "Film 3", "What happens in film 3.", "Failed: refused"]
-    assert "Rows: refused" in html
+    assert "Rows: refused" in html and "1 of 12 rows: the model declined to answer." in html
 
 
 def test_what_was_asked(serve, page, db: Path) -> None:

@@ -33,19 +33,30 @@ class Access:
 
 # What was found during one request: a page of Datasette's asks about dozens of tables, and each
 # answer takes several questions. None outside of a request, where nothing is remembered.
-_found: ContextVar[dict[tuple[int, str, str], Access] | None] = ContextVar(
-    "openai_batch_access", default=None
-)
+_found: ContextVar[Found | None] = ContextVar("openai_batch_access", default=None)
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found during a request, until it ends: what it started may outlive it."""
+
+    access: dict[tuple[int, str, str], Access]
+    ended: bool = False
 
 
 def remembering(app: Asgi) -> Asgi:
     """The application, with what an actor may see found out once in each request."""
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        token = _found.set({})
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        found = Found({})
+        token = _found.set(found)
         try:
             await app(scope, receive, send)
         finally:
+            found.ended = True
             _found.reset(token)
 
     return serve
@@ -54,12 +65,12 @@ def remembering(app: Asgi) -> Asgi:
 async def access(datasette: Any, db: Any, actor: Any) -> Access:
     """What the actor may see of the jobs in `db`."""
     found = _found.get()
-    if found is None:
+    if found is None or found.ended:
         return await find_access(datasette, db, actor)
     key = (id(datasette), db.name, json.dumps(actor, sort_keys=True, default=repr))
-    if key not in found:
-        found[key] = await find_access(datasette, db, actor)
-    return found[key]
+    if key not in found.access:
+        found.access[key] = await find_access(datasette, db, actor)
+    return found.access[key]
 
 
 async def find_access(datasette: Any, db: Any, actor: Any) -> Access:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import job_data
 import pytest
-from serving import IS_1_0, cells, fetch
+from serving import IS_1_0, cells, fetch, run
+
+from datasette_openai_batch.permissions import Access, access, remembering
 
 # ana may see everything; ben may not see the table `secret`; cleo may not see the database.
 ACTORS = ("ana", "ben", "cleo", None)
@@ -193,6 +196,42 @@ def test_a_new_job_counts_from_the_next_request_on(serve, page, tmp_path: Path) 
     assert "Batch jobs (1)" in page(datasette, "/films", "ben")
 
 
+def test_nothing_is_remembered_beyond_its_request(serve, films: Path) -> None:
+    """What a request starts and leaves running asks afresh."""
+    datasette = serve(films, config=CONFIG)
+    started: list[asyncio.Task[bool]] = []
+    ended = asyncio.Event()
+    db = datasette.get_database("films")
+    ben = {"id": "ben"}
+
+    async def later() -> bool:
+        await access(datasette, db, ben)
+        await ended.wait()
+        conn = job_data.connect(films)
+        conn.execute("UPDATE openai_batch_jobs SET source = 'nowhere' WHERE source = 'movies'")
+        try:
+            return any(place.source == "movies" for place in (await places_of()).allowed)
+        finally:
+            conn.execute("UPDATE openai_batch_jobs SET source = 'movies' WHERE source = 'nowhere'")
+            conn.close()
+
+    async def places_of() -> Access:
+        return await access(datasette, db, ben)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert (await places_of()) is (await places_of())
+        started.append(asyncio.ensure_future(later()))
+        await asyncio.sleep(0)
+
+    async def ask() -> bool:
+        await datasette.invoke_startup()
+        await remembering(app)({"type": "http"}, None, None)
+        ended.set()
+        return await started[0]
+
+    assert run(ask()) is False
+
+
 def test_instance_may_be_closed_altogether(serve, page, db: Path) -> None:
     datasette = serve(db, config={"allow": {"id": "ana"}})
     for address in ("/-/openai-batch", "/films/-/openai-batch", "/films/-/openai-batch/1.csv"):
@@ -201,8 +240,6 @@ def test_instance_may_be_closed_altogether(serve, page, db: Path) -> None:
 
 
 def test_managing_is_denied_unless_granted(serve, db: Path) -> None:
-    from serving import run
-
     datasette = serve(db)
 
     async def ask() -> bool:

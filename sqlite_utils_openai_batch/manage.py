@@ -18,6 +18,7 @@ from .limits import limits_for
 from .look import look, since
 from .outcome import STATUSES
 from .parameters import adapt
+from .prices import part_prices
 from .revert import busy
 from .settle import new_part
 from .states import CUT
@@ -93,6 +94,8 @@ def retry_held(
         job.provider, job.endpoint, requests=job.settings.get("part_requests")
     ).requests
     job = approve(conn, job)
+    if model != job.model:
+        keep_prices(conn, job, model)
     for part_id, ids in plan.by_part.items():
         old = store.get_part(conn, part_id)
         overrides = {**json.loads(old.overrides or "{}"), **body}
@@ -106,6 +109,15 @@ def retry_held(
                     store.update_part(conn, made, upper_cost_nanousd=upper)
                 renew_job(conn, job.id)
     return job
+
+
+def keep_prices(conn: sqlite3.Connection, job: store.Job, model: str) -> None:
+    """Store what another model costs that some requests of a job are asked again of."""
+    prices = part_prices(job.model, job.base_url, job.settings, json.dumps({"model": model}))
+    known = {**job.settings.get("model_prices", {}), model: prices and prices.to_data()}
+    with transaction(conn):
+        options = json.dumps({**job.settings, "model_prices": known})
+        store.update_job(conn, job.id, options=options)
 
 
 def retry_most(

@@ -431,14 +431,24 @@ def test_another_models_answers_cost_what_that_model_costs(run: Any, cut: Path, 
     (_, _, first, _), (prompt, completion, second, upper) = parts
     assert second == prompt * 1_250 + completion * 5_000
     assert upper == 13 * 1_250 + 100 * 5_000
+    (again,) = rows(
+        cut,
+        "SELECT cost_usd FROM openai_batch_results JOIN openai_batch_requests AS requests "
+        "ON requests.id = request_id WHERE part_id = 2",
+    )
+    assert again == (pytest.approx(second / 1e9),)
     assert rows(cut, "SELECT cost_nanousd FROM openai_batch_jobs") == [(first + second,)]
 
 
-def test_another_model_without_a_price_cant_go_out_below_a_ceiling(run: Any, cut: Path) -> None:
+def test_another_model_without_a_price_cant_go_out_below_a_ceiling(
+    run: Any, cut: Path, rows: Any
+) -> None:
     said = run("retry", cut, "1", "-y", "--set", "model=nobody-knows", code=4)
     assert (
         "The ceiling of $1.00 can't hold for part 2: no batch price of its model is known."
     ) in said.err
+    unknown = "SELECT count(*) FROM openai_batch_results WHERE cost_usd IS NULL"
+    assert rows(cut, unknown) == [(1,)]
 
 
 def test_show_compares_what_it_cost_with_what_was_expected(

@@ -180,10 +180,17 @@ def estimate_warnings(found: Estimate, plan: Plan) -> list[str]:
             f"{found.money.window:,} tokens that {plan.model} holds, and would fail: "
             f"{name} {shown}{more}"
         )
-    if found.money.prices is not None and found.cap.source != "request":
+    if found.requests and found.money.prices is not None and found.cap.source != "request":
         bound = f"up to {found.cap.tokens:,} tokens each" if found.cap.tokens else "without end"
         warnings.append(
             f"answers have no cap, so {plan.model} may write {bound}. "
-            "-o max_tokens N bounds what they cost."
+            f"-o {cap_option(plan)} N bounds what they cost."
         )
     return warnings
+
+
+def cap_option(plan: Plan) -> str:
+    """The parameter that caps answers at the endpoint of a plan."""
+    from ..parameters import RESPONSES
+
+    return "max_output_tokens" if plan.template.endpoint == RESPONSES else "max_tokens"

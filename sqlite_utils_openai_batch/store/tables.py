@@ -182,12 +182,24 @@ SELECT
                 * json_extract(band.value, '$.cached')
             + coalesce(requests.completion_tokens, 0) * json_extract(band.value, '$.output')
         ) / 1e6
-        FROM json_each(jobs.options, '$.prices.bands') AS band
+        FROM json_each(
+            CASE
+                -- a retry may have asked another model, whose prices were stored then
+                WHEN coalesce(json_extract(parts.overrides, '$.model'), jobs.model) IS jobs.model
+                THEN json_extract(jobs.options, '$.prices')
+                ELSE (
+                    SELECT other.value FROM json_each(jobs.options, '$.model_prices') AS other
+                    WHERE other.key = json_extract(parts.overrides, '$.model')
+                )
+            END,
+            '$.bands'
+        ) AS band
         WHERE json_extract(band.value, '$.above') < max(requests.prompt_tokens, 1)
         ORDER BY json_extract(band.value, '$.above') DESC LIMIT 1
     ) AS cost_usd
 FROM openai_batch_requests AS requests
-JOIN openai_batch_jobs AS jobs ON jobs.id = requests.job_id;
+JOIN openai_batch_jobs AS jobs ON jobs.id = requests.job_id
+LEFT JOIN openai_batch_parts AS parts ON parts.id = requests.part_id;
 """
 
 # Built after the first job's rows: filling an index row by row costs more than building it.

@@ -18,8 +18,8 @@ from sqlite_utils_openai_batch.recipe import DEFAULTS, OPTIONS, command_line
 
 UGLY = 'It\'s "{{ text }}" $HOME `id` \\ !!\n--limit 3 \N{CLAPPER BOARD} {{ mark }}'
 # Options of the moment, and those that the job itself stands in for.
-LEFT_OUT = {"workers", 
-    "db", "table", "key", "new", "like", "template", "poll", "yes", "no_wait", "dry_run",
+LEFT_OUT = {
+    "db", "table", "key", "new", "like", "template", "poll", "yes", "no_wait", "dry_run", "workers",
 }  # fmt: skip
 
 

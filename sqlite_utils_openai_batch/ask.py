@@ -88,6 +88,17 @@ def text_or_file(value: str | None) -> str | None:
     return value
 
 
+def check_file(prompt: str | None) -> None:
+    """Raise TemplateError for a prompt that must be the name of a file that isn't there."""
+    if prompt and not prompt.isspace() and "{{" not in prompt and "{%" not in prompt:
+        path = Path(prompt)
+        if len(prompt) < 200 and path.suffix and " " not in prompt and "\n" not in prompt:
+            raise TemplateError(
+                f"--prompt '{prompt}' has no placeholder, and there is no file of that name. "
+                "Look at its spelling, or give the prompt itself: 'Summarise: {{ title }}'."
+            )
+
+
 def default_for(endpoint: str, default_model: str = DEFAULT_MODEL) -> str:
     """The model that is asked at an endpoint where none is named."""
     if endpoint == EMBEDDINGS and default_model == DEFAULT_MODEL:
@@ -117,6 +128,7 @@ def whole_body(
             options=ask.options,
         )
     prompt = text_or_file(ask.prompt)
+    check_file(prompt)
     if not prompt:
         columns = [column for column in source.columns if column not in source.key_columns]
         example = columns[0] if columns else "column"

@@ -52,6 +52,12 @@ WRONG: dict[str, tuple[tuple[str, ...], str, int]] = {
         "Name a table or view, or give --sql: one of them.",
         2,
     ),
+    "a prompt's file that isn't there": (
+        ("notes", "--prompt", "ask.tx"),
+        "--prompt 'ask.tx' has no placeholder, and there is no file of that name. "
+        "Look at its spelling, or give the prompt itself: 'Summarise: {{ title }}'.",
+        1,
+    ),
     "a table and a query": (
         ("notes", "--sql", "SELECT 1", *ASK),
         "Name a table or view, or give --sql: one of them.",

@@ -84,6 +84,9 @@ def preview(
         if tally.rows == 0:
             talk(nothing_to_ask(plan))
             return
+        if tally.requests == 0:
+            talk(all_blank(plan, tally))
+            return
         if shown and not raw:
             talk()
         free = shutil.disk_usage(tempfile.gettempdir()).free

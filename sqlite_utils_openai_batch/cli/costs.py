@@ -167,12 +167,17 @@ def confirmation_line(found: Estimate, host: str) -> str:
 
 def estimate_warnings(found: Estimate, plan: Plan) -> list[str]:
     """What a person should know before paying."""
+    from .text import key_words
+
     warnings = []
     if found.too_long:
         name = ".".join(
             part for part in (plan.source.name, "/".join(plan.source.key_columns)) if part
         )
-        shown = ", ".join(f"{one.row_key} ({one.tokens:,} tokens)" for one in found.too_long[:3])
+        keys = plan.source.key_columns
+        shown = ", ".join(
+            f"{key_words(one.row_key, keys)} ({one.tokens:,} tokens)" for one in found.too_long[:3]
+        )
         more = " …" if len(found.too_long) > 3 else ""
         one = len(found.too_long) == 1
         warnings.append(

@@ -113,11 +113,17 @@ def jobs_screen(found: Sequence[tuple[Job, dict[str, int]]]) -> str:
     )
 
 
-def key_words(job: Job, key: Any) -> str:
-    """A row's key as people read it."""
-    if len(job.keys) > 1:
+def key_words(key: Any, columns: Sequence[str]) -> str:
+    """A row's key as people read it, given its columns."""
+    if len(columns) > 1:
         return "/".join(str(value) for value in json.loads(key))
     return str(key)
+
+
+def row_words(plan: Plan, key: Any) -> str:
+    """A row and its key: `movies.title = Heat`."""
+    name = ".".join(filter(None, (plan.source.name, "/".join(plan.source.key_columns))))
+    return f"{name} = {key_words(key, plan.source.key_columns)}"
 
 
 def title(job: Job, output: Output) -> str:
@@ -193,7 +199,7 @@ def asked_lines(
         if keys:
             more = " …" if count > len(keys) else ""
             names = ".".join(part for part in (job.source, "/".join(job.keys)) if part)
-            line += f"   {names} {', '.join(key_words(job, key) for key in keys)}{more}"
+            line += f"   {names} {', '.join(key_words(key, job.keys) for key in keys)}{more}"
         lines.append(line.rstrip())
     lines.append(f"  {'sum':<{width}} {sum(counts.values()):>9,}")
     return lines
@@ -276,13 +282,12 @@ def next_lines(job: Job, parts: Sequence[Part], counts: dict[str, int], path: st
 def request_lines(plan: Plan, shown: Rendered, number: int, total: int) -> str:
     """One rendered request, made readable."""
     body = json.loads(shown.line)["body"]
-    key = "/".join(plan.source.key_columns)
-    name = f"{plan.source.name}.{key}" if plan.source.name else key
-    lines = [f"Request {number} of {total:,}   {name} = {shown.row_key}"]
-    lines += [f"  {label:<7} {cut(text, 100)}" for label, text in said(body)]
+    pairs = [(label, cut(text, 100)) for label, text in said(body)]
     if plan.schema is not None:
-        lines.append(f"  {'schema':<7} {plan.schema.describe()}")
-    return "\n".join(lines)
+        pairs.append(("schema", plan.schema.describe()))
+    width = max([7, *(len(label) for label, _ in pairs)])
+    lines = [f"Request {number} of {total:,}   {row_words(plan, shown.row_key)}"]
+    return "\n".join([*lines, *(f"  {label:<{width}} {text}" for label, text in pairs)])
 
 
 def said(body: dict[str, Any]) -> Iterable[tuple[str, str]]:

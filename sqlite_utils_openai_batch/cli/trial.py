@@ -192,12 +192,10 @@ def answer_lines(plan: Plan, one: Tried, number: int, total: int) -> str:
     """One row: what it was asked last, what it answered, and whether that is as asked."""
     import json
 
-    from .text import said
+    from .text import row_words, said
 
-    key = "/".join(plan.source.key_columns)
-    name = f"{plan.source.name}.{key}" if plan.source.name else key
     asked = [text for _, text in said(json.loads(one.row.line)["body"])]
-    lines = [f"Row {number} of {total}   {name} = {one.row.row_key}"]
+    lines = [f"Row {number} of {total}   {row_words(plan, one.row.row_key)}"]
     pairs = [("asked", cut(asked[-1], 100))] if asked else []
     pairs += answer_pairs(plan, one)
     pairs.append((one.outcome.status, told(one)))

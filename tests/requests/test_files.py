@@ -106,3 +106,24 @@ def test_images_are_shown_by_kind_and_size(run: Any, tmp_path: Path) -> None:
         "  image   image/png, 1.1 KB\n"
         "  image   https://example.com/1.png\n"
     )
+
+
+def test_rows_of_which_none_can_be_asked(run: Any, database: Any) -> None:
+    path = database(
+        "CREATE TABLE t (a TEXT, n INTEGER, b TEXT, PRIMARY KEY (a, n));"
+        "INSERT INTO t VALUES ('x', 1, ' ')"
+    )
+    said = run("preview", path, "t", "--prompt", "{{ b }}", "--base-url", run.base_url)
+    assert said.out == ""
+    assert said.err == (
+        "The only row of t is blank in b: nothing to ask. Ask all the same with --blanks send.\n"
+    )
+
+
+def test_a_key_of_several_columns_on_the_screen(run: Any, database: Any) -> None:
+    path = database(
+        "CREATE TABLE t (a TEXT, n INTEGER, b TEXT, PRIMARY KEY (a, n));"
+        "INSERT INTO t VALUES ('x', 1, 'why')"
+    )
+    said = run("preview", path, "t", "--prompt", "{{ b }}", "--base-url", run.base_url)
+    assert said.out.splitlines() == ["Request 1 of 1   t.a/n = x/1", "  user    why"]

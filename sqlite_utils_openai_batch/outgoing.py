@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 
 def known(pass_: Pass, part: store.Part) -> list[BatchState]:
     """Batches that the provider has for a part: listed once, before the first send."""
+    # Taken out: what a batch was when it was listed says nothing later in the pass.
+    return listing(pass_).pop(part.number, [])
+
+
+def listing(pass_: Pass) -> dict[int, list[BatchState]]:
+    """Batches that the provider lists for this job, by part number."""
     if pass_.found is None:
         try:
             pass_.found = look(pass_.conn, pass_.provider, pass_.job)
         except NoList:
             pass_.found, pass_.blind = {}, True
-    # Taken out: what a batch was when it was listed says nothing later in the pass.
-    return pass_.found.pop(part.number, [])
+    return pass_.found
 
 
 def adopt_known(pass_: Pass, part: store.Part) -> bool:
@@ -40,12 +45,33 @@ def adopt_known(pass_: Pass, part: store.Part) -> bool:
         return False
     pass_.sender.adopt(part, states[0], "found")
     for surplus in states[1:]:
-        with transaction(pass_.conn):
-            pass_.sender.record(store.get_part(pass_.conn, part.id), surplus)
-            store.log(pass_.conn, "surplus", job_id=pass_.job.id, part_id=part.id, batch=surplus.id)
-        if not surplus.ended:
-            pass_.provider.cancel(surplus.id)
+        stop_surplus(pass_, store.get_part(pass_.conn, part.id), surplus)
     return True
+
+
+def stop_surplus(pass_: Pass, part: store.Part, surplus: BatchState) -> None:
+    """Record a batch beside its part's own, to be collected, and have it cancelled."""
+    with transaction(pass_.conn):
+        pass_.sender.record(part, surplus)
+        store.log(pass_.conn, "surplus", job_id=pass_.job.id, part_id=part.id, batch=surplus.id)
+    if not surplus.ended:
+        pass_.provider.cancel(surplus.id)
+
+
+def find_surplus(pass_: Pass) -> None:
+    """Stop batches that came to be listed only after their part had been sent again.
+
+    Where nothing else asked for the list, it is asked for as long as that may be.
+    """
+    if pass_.found is None and not store.sent_again(pass_.conn, pass_.job.id):
+        return
+    left = listing(pass_)
+    for part in store.list_parts(pass_.conn, pass_.job.id):
+        if part.batch_id is None:
+            continue
+        for state in left.get(part.number, []):
+            if not store.is_recorded(pass_.conn, state.id):
+                stop_surplus(pass_, part, state)
 
 
 def adopt_restored(pass_: Pass, part: store.Part) -> None:

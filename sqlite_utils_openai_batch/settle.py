@@ -11,6 +11,8 @@ from .outcome import is_providers_fault
 from .store import asking
 
 DEFAULT_ATTEMPTS = 3
+# A batch expires after 24 hours (OpenAI's batch guide).
+STRAY_SECONDS = 25 * 3600.0
 NOTHING_RAN = {"rejected", "unrenderable", "too_large"}
 
 
@@ -128,6 +130,9 @@ def unfinished_parts(conn: sqlite3.Connection, job_id: int) -> list[store.Part]:
 
 def has_more(conn: sqlite3.Connection, job_id: int) -> bool:
     """Whether something of a job is still to be sent, awaited, collected or written."""
+    # What else was paid for by mistake is waited for, a day and no longer.
+    if any(stray["created_at"] > clock.now(-STRAY_SECONDS) for stray in store.strays(conn, job_id)):
+        return True
     left = unfinished_parts(conn, job_id)
     stopping = store.get_job(conn, job_id).status == "cancelling"
     return bool(left) and not (stopping and all(part.status == "prepared" for part in left))

@@ -100,6 +100,7 @@ def run(pass_: Pass) -> None:
             pass_.step("reconcile", outgoing.reconcile)
         if job.status == "running":
             pass_.step("send", outgoing.send)
+        outgoing.find_surplus(pass_)
         if job.status == "cancelling":
             pass_.step("poll", incoming.cancel)
         pass_.step("poll", incoming.poll)

@@ -165,6 +165,26 @@ def sent_files(conn: sqlite3.Connection, job_id: int) -> dict[str, int]:
     return {str(row["input_file_id"]): int(row["number"]) for row in found}
 
 
+def sent_again(conn: sqlite3.Connection, job_id: int) -> bool:
+    """Whether an open part was sent once more after a send of which nothing was heard."""
+    found = rows(
+        conn,
+        "SELECT 1 FROM openai_batch_batches AS batches "
+        "JOIN openai_batch_parts AS parts ON parts.id = batches.part_id "
+        "WHERE parts.job_id = ? AND parts.batch_id IS NOT NULL AND parts.collected_at IS NULL "
+        "AND batches.batch_id IS NULL AND batches.send < parts.sends LIMIT 1",
+        [job_id],
+    )
+    return bool(found)
+
+
+def is_recorded(conn: sqlite3.Connection, batch_id: str) -> bool:
+    """Whether a batch is known here, whatever became of it."""
+    return bool(
+        rows(conn, "SELECT 1 FROM openai_batch_batches WHERE batch_id = ? LIMIT 1", [batch_id])
+    )
+
+
 def record_batch(
     conn: sqlite3.Connection,
     part: Part,
@@ -177,10 +197,7 @@ def record_batch(
 ) -> None:
     """Keep a batch that exists at the provider: in its send's row, or in one of its own."""
     send = max(part.sends, 1)
-    known = conn.execute(
-        "SELECT 1 FROM openai_batch_batches WHERE batch_id = ?", [batch_id]
-    ).fetchone()
-    if known:
+    if is_recorded(conn, batch_id):
         return
     cursor = conn.execute(
         "UPDATE openai_batch_batches SET batch_id = ?, status = ?, input_file_id = ? "
@@ -197,10 +214,14 @@ def record_batch(
 
 
 def strays(conn: sqlite3.Connection, job_id: int) -> list[sqlite3.Row]:
-    """Batches beside the one that their part goes by, not ended yet: (batch_id, part_id)."""
+    """Batches beside the one that their part goes by, not ended yet.
+
+    Each is (batch_id, part_id, created_at).
+    """
     return rows(
         conn,
-        "SELECT batches.batch_id, batches.part_id FROM openai_batch_batches AS batches "
+        "SELECT batches.batch_id, batches.part_id, batches.created_at "
+        "FROM openai_batch_batches AS batches "
         "JOIN openai_batch_parts AS parts ON parts.id = batches.part_id "
         "WHERE parts.job_id = ? AND batches.batch_id IS NOT NULL AND batches.ended_at IS NULL "
         "AND batches.batch_id IS NOT parts.batch_id",

@@ -11,7 +11,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from sqlite_utils_openai_batch import manage, store, sync, waits
+from sqlite_utils_openai_batch import clock, manage, store, sync, waits
 from sqlite_utils_openai_batch.api import BatchState, Provider
 from sqlite_utils_openai_batch.database import connect
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
@@ -129,6 +129,30 @@ def test_a_surplus_batch_is_stopped_later_too(zygote: Zygote, tmp_path: Path) ->
         with openai.OpenAI(base_url=server.base_url, api_key=KEY) as client:
             assert client.batches.retrieve(surplus.id).status in ("cancelling", "cancelled")
             assert client.batches.retrieve(str(part.batch_id)).status == "in_progress"
+
+
+def test_a_surplus_batch_is_waited_for(zygote: Zygote, server: LocalServer, tmp_path: Path) -> None:
+    """What it had answered when it was stopped was paid for; but none is waited for for ever."""
+    db = make_table(tmp_path / "notes.db", rows=2)
+    assert zygote.run(*asking(db, server, key="surplus"))["code"] == 0
+    with closing(connect(db)) as conn:
+        part = store.list_parts(conn, 1)[0]
+        assert part.token and part.sha256
+        store.record_batch(
+            conn,
+            part,
+            batch_id="batch_surplus",
+            said="cancelling",
+            input_file_id=None,
+            token=part.token,
+            sha256=part.sha256,
+        )
+        sync.approve(conn, store.get_job(conn, 1))
+        settle_job(conn, 1, [], [])
+        assert store.get_job(conn, 1).status == "running"
+        store.update_batch(conn, "batch_surplus", created_at=clock.now(-26 * 3600))
+        settle_job(conn, 1, [], [])
+        assert store.get_job(conn, 1).status == "completed"
 
 
 def test_a_stray_that_is_gone_holds_nothing_up(zygote: Zygote, tmp_path: Path) -> None:

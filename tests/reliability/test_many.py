@@ -6,15 +6,16 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sqlite_utils_openai_batch import clock, store, sync
-from sqlite_utils_openai_batch.api import Provider
+from sqlite_utils_openai_batch import clock, store, sync, waits
+from sqlite_utils_openai_batch.api import BatchState, Provider
 from sqlite_utils_openai_batch.database import connect, transaction
-from sqlite_utils_openai_batch.local import LocalServer
+from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
 from sqlite_utils_openai_batch.store import leases
 
 from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table
@@ -226,6 +227,46 @@ def test_two_live_batches_for_one_part(zygote: Zygote, server: LocalServer, tmp_
         kept = conn.execute("SELECT batch_id FROM openai_batch_batches").fetchall()
     assert {batch_id for (batch_id,) in kept} == {batch.id for batch in batches}
     assert part.batch_id in {batch.id for batch in batches}
+
+
+class Late(Provider):
+    """A provider that lists nothing until it is told to."""
+
+    shows = False
+
+    def list_since(self, unix: float) -> Iterator[BatchState]:
+        return super().list_since(unix) if self.shows else iter(())
+
+
+def test_a_batch_that_is_listed_too_late_is_stopped(
+    zygote: Zygote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reply was lost, it wasn't listed in time, and the part was sent once more."""
+    monkeypatch.setattr(waits, "GRACE_SECONDS", 0)
+    db = make_table(tmp_path / "notes.db", rows=4)
+    faults = ["lost-create-reply", "stuck:in_progress"]
+    with LocalServer(answerer=SimulatedAnswerer(echo=True), faults=faults) as server:
+        prepare(zygote, db, server, KEY)
+        with closing(connect(db)) as conn, Late(server.base_url, KEY) as provider:
+            job = sync.approve(conn, store.list_jobs(conn)[0])
+            for _ in range(2):
+                sync.one_pass(conn, [job], lambda _: provider)
+            kept = store.list_parts(conn, 1)[0].batch_id
+            provider.shows = True
+            made = {state.id for state in provider.list_since(0)}
+            assert len(made) == 2
+            sync.one_pass(conn, [job], lambda _: provider)
+            stopped = {one for one in made if provider.retrieve(one).status != "in_progress"}
+            assert stopped == made - {kept}
+        server.faults.clear()
+        finish(zygote, db, KEY)
+        # What it had answered by then was paid for, and is here.
+        answered = sum(Paid(server, KEY).answers.values())
+    with closing(sqlite3.connect(db)) as conn:
+        (kept,) = conn.execute("SELECT count(*) FROM openai_batch_responses "
+                               "WHERE line LIKE '%\"status_code\":200%'").fetchone()  # fmt: skip
+    assert kept == answered
+    check_all_answered(db, rows=4)
 
 
 def test_rotated_key_is_the_same_account(

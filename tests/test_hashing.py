@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.hashing import source_hash, stored_hash
 from sqlite_utils_openai_batch.keys import SQLiteValue
+from sqlite_utils_openai_batch.source import open_source
 from sqlite_utils_openai_batch.unchanged import Glance
 
 TEXT = st.text(st.characters(codec="utf-8"))
@@ -65,3 +66,21 @@ def test_only_rows_that_are_surely_unchanged(
     # An answer, a BLOB, an edit, a row that is gone: each is looked at once more.
     assert glance.unchanged(asked) == {key_of[1], key_of[5], key_of[6]}
     assert conn.text_factory is str
+
+
+@pytest.mark.parametrize(
+    "columns",
+    ["text", "rowid, text", "id TEXT PRIMARY KEY, text", "id INTEGER PRIMARY KEY, text"],
+)
+def test_whatever_the_key_is(columns: str, conn: sqlite3.Connection) -> None:
+    conn.execute(f"CREATE TABLE t ({columns})")
+    if columns.startswith("id TEXT"):
+        conn.executemany("INSERT INTO t VALUES (?, ?)", [("a", "x"), ("b", "x")])
+    else:
+        conn.executemany("INSERT INTO t (text) VALUES (?)", [("x",), ("x",)])
+    conn.execute("ALTER TABLE t ADD COLUMN answer")
+    with open_source(conn, "t") as source:
+        keys = [row_key for page in source.pages(["text"]) for row_key, _ in page]
+        assert source.looked_up is not None
+        glance = Glance(conn, source.looked_up, source.key_columns, ("text",), ("answer",))
+        assert glance.unchanged(dict.fromkeys(keys, source_hash(["x"]))) == set(keys)

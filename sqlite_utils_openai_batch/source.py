@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,15 @@ from .choice import Choice, names
 from .errors import SourceError, UsageError
 from .key_checks import check_duplicates, check_nulls
 from .keys import SQLiteValue, decode_key, encode_key, quote
+from .keyset import Keyset
 from .reading import (
     Row,
     are_near,
-    fetch_all,
     find,
     find_near,
     one_value,
-    read,
-    read_stored,
     select,
     sentences,
-    take,
 )
 from .relation import check_clauses, choose_key, inspect_query, inspect_table, no_column
 from .snapshot import Snapshot
@@ -47,8 +43,6 @@ __all__ = [
 PAGE_BYTES = 8_000_000
 #: Keys that lie no further apart than this bound the number of rows well enough.
 DENSE = 1_000_000_000
-
-_LAST = "openai_batch_last"
 
 
 def open_source(
@@ -128,6 +122,7 @@ class Source:
         has_index = self.uses_rowid or choice.key_columns == relation.own_key
         self._direct = has_index and not relation.virtual
         self._copy: Snapshot | None = None
+        self._keyset = Keyset(conn, choice, self.params, self._subject)
 
     def __enter__(self) -> Source:
         return self
@@ -178,8 +173,7 @@ class Source:
     def at_most(self) -> int:
         """Return a bound of `count`, at once where the key is a dense integer."""
         if self._direct and self._choice.everything and len(self.key_columns) == 1:
-            with sentences(self._subject), select(self.conn, self._choice.ends(), ()) as cursor:
-                first, last = cursor.fetchone()
+            first, last = self._keyset.ends()
             if isinstance(first, int) and isinstance(last, int) and last - first < DENSE:
                 return last - first + 1
         return self.count()
@@ -239,27 +233,7 @@ class Source:
 
     def ranges(self, rows: int) -> Iterator[tuple[SQLiteValue, int]]:
         """Yield the last key of each run of so many rows, and how many it has at most."""
-        left = self._choice.limit
-        params: dict[str, SQLiteValue] = dict(self.params)
-        after = False
-        while left is None or left > 0:
-            count = rows if left is None else min(rows, left)
-            sql = f"{self._choice.page((), after=after)} LIMIT 1 OFFSET {count - 1}"
-            with sentences(self._subject):
-                found = read(self.conn, sql, params, fetch_all, keys=1)
-            if not found:
-                # fewer are left: up to the last one that there is now
-                with sentences(self._subject):
-                    found = read(self.conn, self._choice.ends(), (), fetch_all, keys=2)
-                if found[0][1] is not None:
-                    yield found[0][1], count
-                return
-            ((key, *_),) = found
-            yield key, count
-            after = True
-            params[self._choice.key_params()[0]] = key
-            if left is not None:
-                left -= count
+        return self._keyset.ranges(rows)
 
     def stored_pages(
         self,
@@ -281,7 +255,7 @@ class Source:
             for page in self.pages(columns, page_bytes=page_bytes):
                 yield page, False
             return
-        pages = self._keyset_pages(columns, page_bytes, stored=stored, after=after, last=last)
+        pages = self._keyset.pages(columns, page_bytes, stored=stored, after=after, last=last)
         for rows, as_bytes in pages:
             end = -1 if as_bytes else None
             yield [(row[0], row[1:end]) for row in rows], as_bytes
@@ -318,9 +292,7 @@ class Source:
         if not self._direct or len(self.key_columns) > 1 or not are_near(row_keys):
             return None
         self._check_columns(columns)
-        ends = {"openai_batch_first": min(row_keys), _LAST: max(row_keys)}  # type: ignore[type-var]
-        with sentences(self._subject):
-            rows = read_stored(self.conn, self._choice.between(columns, *ends), ends, fetch_all)
+        rows = self._keyset.between(columns, min(row_keys), max(row_keys))  # type: ignore[type-var]
         if rows is None:
             return None
         if [row[0] for row in rows] == list(row_keys):
@@ -332,7 +304,7 @@ class Source:
         if not self._direct:
             yield from self._snapshot().pages(self._positions(columns), page_bytes)
         elif self._walks_the_key():
-            for rows, _ in self._keyset_pages(columns, page_bytes):
+            for rows, _ in self._keyset.pages(columns, page_bytes):
                 yield rows
         else:
             copy = self._copied(columns)
@@ -343,54 +315,7 @@ class Source:
                 copy.close()
 
     def _walks_the_key(self) -> bool:
-        """Whether a page is one walk along the key, with no sort, join or subquery beside it.
-
-        Each page would pay for those again, so such rows are copied once instead.
-        """
-        if not self._direct or self._choice.order is not None:
-            return False
-        params: dict[str, SQLiteValue] = {**self.params}
-        params |= dict.fromkeys(self._choice.key_params(), 0)
-        plan = "EXPLAIN QUERY PLAN " + self._choice.page((), after=True)
-        with sentences(self._subject), select(self.conn, plan, params) as cursor:
-            return len(cursor.fetchall()) == 1
-
-    def _keyset_pages(
-        self,
-        columns: Sequence[str],
-        page_bytes: int,
-        *,
-        stored: bool = False,
-        after: SQLiteValue = None,
-        last: SQLiteValue = None,
-    ) -> Iterator[tuple[list[Row], bool]]:
-        """Yield pages along the key, and whether their TEXT is bytes (with `stored`, mostly)."""
-        left = self._choice.limit
-        keys = len(self.key_columns)
-        params: dict[str, SQLiteValue] = dict(self.params)
-        page = partial(self._choice.page, columns, last=None if last is None else _LAST)
-        if after is not None:
-            params[self._choice.key_params()[0]] = after
-        if last is not None:
-            params[_LAST] = last
-        begun = after is not None
-        while left is None or left > 0:
-            a_page = partial(take, page_bytes=page_bytes, most=left)
-            rows, as_bytes = None, False
-            with sentences(self._subject):
-                if stored:
-                    sql = page(after=begun, blobs=True)
-                    rows, as_bytes = read_stored(self.conn, sql, params, a_page), True
-                if rows is None:
-                    sql = page(after=begun)
-                    rows, as_bytes = read(self.conn, sql, params, a_page, keys=keys), False
-            if not rows:
-                return
-            yield rows, as_bytes
-            begun = True
-            params |= zip(self._choice.key_params(), rows[-1], strict=False)
-            if left is not None:
-                left -= len(rows)
+        return self._direct and self._keyset.is_a_walk()
 
     # from a copy
 

@@ -1,0 +1,119 @@
+"""Rows of a table along its key: a page at a time, from wherever the one before ended."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from .choice import Choice
+from .keys import SQLiteValue
+from .reading import Row, fetch_all, read, read_stored, select, sentences, take
+
+_LAST = "openai_batch_last"
+
+
+@dataclass(frozen=True)
+class Keyset:
+    """Chosen rows of a table that SQLite looks up by their key."""
+
+    conn: sqlite3.Connection
+    choice: Choice
+    params: Mapping[str, str]
+    subject: str
+    """What an error is about."""
+
+    def is_a_walk(self) -> bool:
+        """Whether a page is one walk along the key, with no sort, join or subquery beside it.
+
+        Each page would pay for those again, so such rows are better copied once.
+        """
+        if self.choice.order is not None:
+            return False
+        params: dict[str, SQLiteValue] = {**self.params}
+        params |= dict.fromkeys(self.choice.key_params(), 0)
+        plan = "EXPLAIN QUERY PLAN " + self.choice.page((), after=True)
+        with sentences(self.subject), select(self.conn, plan, params) as cursor:
+            return len(cursor.fetchall()) == 1
+
+    def pages(
+        self,
+        columns: Sequence[str],
+        page_bytes: int,
+        *,
+        stored: bool = False,
+        after: SQLiteValue = None,
+        last: SQLiteValue = None,
+    ) -> Iterator[tuple[list[Row], bool]]:
+        """Yield pages of key and columns, and whether their TEXT is bytes.
+
+        With `stored` it mostly is, and whether there is a BLOB is in one more column then.
+        `after` and `last` are keys of one column that the rows lie between.
+        """
+        left = self.choice.limit
+        params: dict[str, SQLiteValue] = dict(self.params)
+        page = partial(self.choice.page, columns, last=None if last is None else _LAST)
+        if after is not None:
+            params[self.choice.key_params()[0]] = after
+        if last is not None:
+            params[_LAST] = last
+        begun = after is not None
+        while left is None or left > 0:
+            a_page = partial(take, page_bytes=page_bytes, most=left)
+            rows, as_bytes = None, False
+            with sentences(self.subject):
+                if stored:
+                    sql = page(after=begun, blobs=True)
+                    rows, as_bytes = read_stored(self.conn, sql, params, a_page), True
+                if rows is None:
+                    sql = page(after=begun)
+                    keys = len(self.choice.key_columns)
+                    rows, as_bytes = read(self.conn, sql, params, a_page, keys=keys), False
+            if not rows:
+                return
+            yield rows, as_bytes
+            begun = True
+            params |= zip(self.choice.key_params(), rows[-1], strict=False)
+            if left is not None:
+                left -= len(rows)
+
+    def between(
+        self, columns: Sequence[str], first: SQLiteValue, last: SQLiteValue
+    ) -> list[Row] | None:
+        """Return all rows from one key to another as `pages` does with `stored`.
+
+        None where they hold a BLOB.
+        """
+        ends = {"openai_batch_first": first, _LAST: last}
+        with sentences(self.subject):
+            return read_stored(self.conn, self.choice.between(columns, *ends), ends, fetch_all)
+
+    def ranges(self, rows: int) -> Iterator[tuple[SQLiteValue, int]]:
+        """Yield the last key of each run of so many rows, and how many it has at most."""
+        left = self.choice.limit
+        params: dict[str, SQLiteValue] = dict(self.params)
+        after = False
+        while left is None or left > 0:
+            count = rows if left is None else min(rows, left)
+            sql = f"{self.choice.page((), after=after)} LIMIT 1 OFFSET {count - 1}"
+            with sentences(self.subject):
+                found = read(self.conn, sql, params, fetch_all, keys=1)
+            if not found:
+                # fewer are left: up to the last one that there is now
+                _, last = self.ends()
+                if last is not None:
+                    yield last, count
+                return
+            ((key, *_),) = found
+            yield key, count
+            after = True
+            params[self.choice.key_params()[0]] = key
+            if left is not None:
+                left -= count
+
+    def ends(self) -> Row:
+        """Return the first and the last key of the table, of one column."""
+        with sentences(self.subject):
+            ((first, last),) = read(self.conn, self.choice.ends(), (), fetch_all, keys=2)
+        return first, last

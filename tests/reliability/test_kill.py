@@ -54,6 +54,7 @@ def has_job(db: Path) -> bool:
 
 def points(count: int, stride: int) -> range:
     """The points to kill at: each one with a stride of 1, else others in each process."""
+    stride = min(stride, count)
     return range(1 + os.getpid() % stride, count + 1, stride)
 
 

@@ -89,9 +89,12 @@ class Keyset:
         with sentences(self.subject):
             return read_stored(self.conn, self.choice.between(columns, *ends), ends, fetch_all)
 
-    def ranges(self, rows: int) -> Iterator[tuple[SQLiteValue, int]]:
-        """Yield the last key of each run of so many rows, and how many it has at most."""
-        left = self.choice.limit
+    def ranges(self, rows: int, most: int | None = None) -> Iterator[tuple[SQLiteValue, int]]:
+        """Yield the last key of each run of so many rows, and how many it has at most.
+
+        `most` bounds the rows of all runs.
+        """
+        left = min((one for one in (self.choice.limit, most) if one is not None), default=None)
         params: dict[str, SQLiteValue] = dict(self.params)
         after = False
         while left is None or left > 0:

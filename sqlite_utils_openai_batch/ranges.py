@@ -79,12 +79,18 @@ def can_share(plan: Plan) -> bool:
 
 
 def shared_chunks(
-    plan: Plan, chunks: Chunks, sample: Sample | None, *, all_lines: bool
+    plan: Plan,
+    chunks: Chunks,
+    sample: Sample | None,
+    *,
+    all_lines: bool,
+    stop: int | None = None,
 ) -> Iterator[Chunk]:
     """Yield the chunks of a plan's rows, in order, rendered by as many workers as it asks for.
 
-    `can_share` holds of the plan. Raises SourceError where rows are added meanwhile to a range
-    that was cut already: there is no place for them among the ids of the others.
+    At most `stop` rows are read: what is added behind them meanwhile has no ids. `can_share`
+    holds of the plan. Raises SourceError where rows are added meanwhile to a range that was cut
+    already: there is no place for them among the ids of the others.
     """
     ask, source = plan.ask, plan.source
     work = Work(
@@ -104,7 +110,7 @@ def shared_chunks(
     )
     workers: Workers[Range, list[Made] | None]
     with Workers(ask.workers, begin, work) as workers:
-        for made in workers.results(cut(plan, sample)):
+        for made in workers.results(cut(plan, sample, stop)):
             if made is None:
                 raise SourceError(
                     f"Rows were added to {source.name} while it was read. "
@@ -114,10 +120,10 @@ def shared_chunks(
                 yield one_chunk(plan, chunks, one)
 
 
-def cut(plan: Plan, sample: Sample | None) -> Iterator[Range]:
-    """Yield the ranges of a plan's rows, cut when they are asked for."""
+def cut(plan: Plan, sample: Sample | None, stop: int | None) -> Iterator[Range]:
+    """Yield the ranges of a plan's rows, of at most `stop` of them, cut when they are asked for."""
     position, after = 0, None
-    for last, rows in plan.source.ranges(ROWS):
+    for last, rows in plan.source.ranges(ROWS, stop):
         yield Range(position, rows, after, last, sample.share if sample else 0.0)
         position, after = position + rows, last
 

@@ -139,7 +139,7 @@ def chunks_of(plan: Plan, chunks: Chunks, tally: Tally, stop: int | None) -> Ite
     """Yield the chunks of a plan's rows, of at most `stop` of them, rendered here or by workers."""
     if plan.ask.workers > 1 and can_share(plan):
         every = plan.renderer.fixed_inputs is None or plan.limits.tokens is not None
-        yield from shared_chunks(plan, chunks, tally.sample, all_lines=every)
+        yield from shared_chunks(plan, chunks, tally.sample, all_lines=every, stop=stop)
         return
     position = 0
     for page, stored in pages_of(plan):

@@ -23,6 +23,7 @@ from sqlite_utils_openai_batch.export import export_requests
 from sqlite_utils_openai_batch.plan import settle
 from sqlite_utils_openai_batch.prepare import prepare
 from sqlite_utils_openai_batch.ranges import ROWS, Range, Work, render, shared_chunks
+from sqlite_utils_openai_batch.rendering import Tally, rendered_rows
 from sqlite_utils_openai_batch.workers import Workers
 
 MANY = 3 * ROWS + 100
@@ -129,6 +130,19 @@ def test_rows_that_are_added_to_a_range_have_no_place(path: Path) -> None:
             assert found is not None and len(found[0].row_keys) + len(found[0].blank_keys) == 11
             conn.execute("INSERT INTO t (id, a) VALUES (1, 'new')")
             assert render(conn, work(path, plan), whole) is None
+
+
+def test_rows_that_are_added_behind_the_others_wait_for_another_job(path: Path) -> None:
+    with closing(connect(path)) as conn:
+        conn.execute("DELETE FROM t WHERE id > 30")
+        ask = Ask(table="t", prompt="{{ b }}", workers=2, money=Money(own=True))
+        with closing(settle(conn, ask)) as plan:
+            ids = plan.count()
+            conn.execute("INSERT INTO t (id, b) VALUES (40, 'new')")
+            found = list(rendered_rows(plan, Tally(), "u", stop=ids))
+        assert [row.row_key for row in found] == list(range(0, 31, 3))
+        # These ids are all that was reserved: one more would be another job's.
+        assert max(row.position for row in found) < ids
 
 
 def test_a_line_that_was_left_out_is_made_again(path: Path) -> None:

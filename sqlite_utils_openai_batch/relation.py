@@ -30,6 +30,8 @@ class Relation:
     rowid: str | None = None
     """The name that reaches its rowid; None where there is none."""
     nullable_key: bool = True
+    rowid_key: bool = False
+    """Whether its primary key is its rowid: whole numbers, and nothing else."""
     virtual: bool = False
 
     @property
@@ -60,7 +62,10 @@ def inspect_table(conn: sqlite3.Connection, table: str) -> Relation:
     if kind == "view":
         return Relation("view", name, None, origin, columns)
     own = sorted((row for row in info if row[1]), key=lambda row: row[1])
-    is_rowid = len(own) == 1 and own[0][3].upper() == "INTEGER"
+    # A key that is the rowid has no index of its own. INTEGER PRIMARY KEY DESC has one.
+    indexed = "SELECT 1 FROM pragma_index_list(?) WHERE origin = 'pk'"
+    with select(conn, indexed, (name,)) as cursor:
+        is_rowid = len(own) == 1 and own[0][3].upper() == "INTEGER" and not cursor.fetchall()
     return Relation(
         "table",
         name,
@@ -70,6 +75,7 @@ def inspect_table(conn: sqlite3.Connection, table: str) -> Relation:
         own_key=tuple(row[0] for row in own),
         rowid=None if without_rowid else _rowid_name(columns),
         nullable_key=not (is_rowid or without_rowid or all(row[2] for row in own)),
+        rowid_key=is_rowid,
         virtual=kind == "virtual",
     )
 

@@ -171,8 +171,10 @@ class Source:
             return one_value(self.conn, self._choice.count(), self.params)
 
     def at_most(self) -> int:
-        """Return a bound of `count`, at once where the key is a dense integer."""
-        if self._direct and self._choice.everything and len(self.key_columns) == 1:
+        """Return a bound of `count`, at once where the key is a dense rowid."""
+        # Other keys that begin and end with whole numbers may have 1.5 between them.
+        by_rowid = self.uses_rowid or self._choice.relation.rowid_key
+        if self._direct and self._choice.everything and by_rowid:
             first, last = self._keyset.ends()
             if isinstance(first, int) and isinstance(last, int) and last - first < DENSE:
                 return last - first + 1

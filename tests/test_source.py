@@ -160,6 +160,33 @@ def test_what_a_source_knows(conn: sqlite3.Connection) -> None:
         assert (source.kind, source.count(), source.total()) == ("view", 1, 3)
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["NUMERIC PRIMARY KEY NOT NULL", "INT PRIMARY KEY", "INTEGER PRIMARY KEY DESC"],
+)
+def test_keys_between_whole_numbers_are_counted(key: str) -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
+        conn.execute(f"CREATE TABLE chapters (number {key}, text)")
+        conn.executemany("INSERT INTO chapters VALUES (?, 'x')", [(1,), (1.1,), (1.2,), (2,)])
+        with open_source(conn, "chapters") as source:
+            assert source.at_most() == source.count() == 4
+
+
+def test_the_bound_of_a_dense_rowid_is_its_span(conn: sqlite3.Connection) -> None:
+    with open_source(conn, "films") as source:
+        assert (source.at_most(), source.count()) == (9, 4)
+    with open_source(conn, "notes") as source:
+        assert source.at_most() == 3
+
+
+def test_a_key_in_descending_order_is_no_rowid_and_can_be_null() -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
+        conn.execute("CREATE TABLE t (id INTEGER PRIMARY KEY DESC, a TEXT)")
+        conn.execute("INSERT INTO t VALUES (NULL, 'x')")
+        with open_source(conn, "t") as source, pytest.raises(SourceError, match="id of t is NULL"):
+            source.check_keys()
+
+
 def test_a_table_without_a_key_is_warned_about_with_a_command_that_works(
     conn: sqlite3.Connection, path: Path
 ) -> None:

@@ -221,6 +221,7 @@ class Sender:
             status="prepared",
             requests=len(overflow),
             bytes=0,
+            overrides=part.overrides,
         )
         store.move_requests(self.conn, overflow, new)
         store.count_outcomes(self.conn, new)

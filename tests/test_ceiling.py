@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlite_utils.cli import cli
 
-from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch import limits, store
 from sqlite_utils_openai_batch.api import Provider
 from sqlite_utils_openai_batch.ask import Ask
 from sqlite_utils_openai_batch.ceiling import (
@@ -233,6 +233,23 @@ def test_rows_that_have_grown_pause_the_job(
         result = CliRunner().invoke(cli, ["openai-batch", command[0], str(notes), *command[1:]])
         assert result.exit_code in (0, 3), result.stderr
     assert rows(notes, "SELECT status FROM openai_batch_jobs") == [("completed",)]
+
+
+def test_rows_that_fit_no_more_are_asked_as_the_rest_of_their_part(
+    run: Any, notes: Any, tmp_path: Path, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a retry had changed (--set) holds for the part that they are put into too."""
+    run("prepare", notes, "notes", *ASK, "--base-url", run.base_url)
+    with closing(sqlite3.connect(notes)) as conn:
+        conn.execute("""UPDATE openai_batch_parts SET overrides = '{"max_tokens": 300}'""")
+        conn.commit()
+    grown(tmp_path / notes, 10)
+    monkeypatch.setitem(limits.CAPS, "openai", replace(limits.CAPS["openai"], bytes=1_500))
+    run("submit", notes, "-y")
+    run("watch", notes, "--poll", "0.05")
+    parts = rows(notes, "SELECT requests, overrides FROM openai_batch_parts ORDER BY number")
+    assert len(parts) > 1 and sum(requests for requests, _ in parts) == 12
+    assert {overrides for _, overrides in parts} == {'{"max_tokens": 300}'}
 
 
 def test_a_ceiling_below_what_is_spent_is_refused(run: Any, notes: Any, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from .errors import NotFound, ProviderError
 from .figures import counted
 from .reuse import share
 from .settle import Rejected, rejected_lines
-from .states import AT_PROVIDER
+from .states import AT_PROVIDER, ENDED
 
 if TYPE_CHECKING:
     from .api import BatchState
@@ -56,9 +56,11 @@ def batch_of(pass_: Pass, part: store.Part) -> BatchState | None:
 def give_up(pass_: Pass, part: store.Part, batch_id: str, why: str) -> None:
     """End a part of a cancelled job whose batch the provider doesn't know any more."""
     now = clock.now()
+    # One that was seen to end stays what it ended as.
+    status = part.status if part.status in ENDED else "cancelled"
     with transaction(pass_.conn):
         if not store.move_part(
-            pass_.conn, part, "cancelled", ended_at=part.ended_at or now, collected_at=now
+            pass_.conn, part, status, ended_at=part.ended_at or now, collected_at=now
         ):
             return
         store.end_pending(pass_.conn, part.id, "missing", None, "its batch is gone")

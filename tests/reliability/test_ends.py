@@ -107,6 +107,26 @@ def test_a_batch_that_is_gone_can_be_given_up(zygote: Zygote, tmp_path: Path) ->
     assert status(db) == "cancelled"
 
 
+@pytest.mark.parametrize("ended", ["completed", "expired", "failed"])
+def test_a_batch_that_is_gone_after_it_ended_can_be_given_up(
+    zygote: Zygote, tmp_path: Path, ended: str
+) -> None:
+    """It was seen to end, and then the provider knows nothing of it: no file can be had."""
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with serving("stuck:in_progress") as server:
+        assert zygote.run(*asking(db, server, "--no-wait"))["code"] == 0
+        for name in ("parts", "batches"):
+            change(db, f"UPDATE openai_batch_{name} SET batch_id = 'batch_gone'")
+        change(db, f"UPDATE openai_batch_parts SET status = '{ended}'")
+        lost = zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")
+        assert lost["code"] == 4, lost["output"]
+        assert "cancel gives its answers up" in lost["output"]
+        given_up = zygote.run("cancel", str(db), "1", "--key", KEY)
+        assert given_up["code"] == 3, given_up["output"]
+    assert sums(db) == {"missing": 4}
+    assert status(db) == "cancelled"
+
+
 def test_a_surplus_batch_is_stopped_later_too(zygote: Zygote, tmp_path: Path) -> None:
     """Killed after it was recorded and before it was cancelled: the next pass cancels it."""
     db = make_table(tmp_path / "notes.db", rows=4)

@@ -37,11 +37,12 @@ def check_duplicates(
     keys: Sequence[str],
     columns: Sequence[str],
     title: str,
+    params: Params = (),
 ) -> None:
     """Raise SourceError for a key that stands in several rows (arguments as above)."""
     some = ", ".join(keys)
-    sql = f"SELECT {some}, count(*) AS n FROM {rows} GROUP BY {some} HAVING n > 1 LIMIT 1"
-    with select(conn, sql, ()) as cursor:
+    sql = f"SELECT {some}, count(*) FROM {rows} GROUP BY {some} HAVING count(*) > 1 LIMIT 1"
+    with select(conn, sql, params) as cursor:
         found = cursor.fetchone()
     if found is not None:
         *values, count = found

@@ -200,6 +200,7 @@ class Source:
             conn, rows = self._snapshot().conn, "rows"
             check_nulls(conn, rows, aliases, self.key_columns, self._title)
             check_duplicates(conn, rows, aliases, self.key_columns, self._title)
+            self._check_others()
         elif self._choice.relation.nullable_key:
             named = zip(self.key_columns, aliases, strict=True)
             rows = self._choice.rows(", ".join(f"{quote(key)} AS {c}" for key, c in named))
@@ -207,6 +208,19 @@ class Source:
                 check_nulls(
                     self.conn, f"({rows})", aliases, self.key_columns, self._title, self.params
                 )
+
+    def _check_others(self) -> None:
+        """Raise SourceError where a row that isn't chosen has the key of one that is.
+
+        Rows are found again by their keys alone, a table's by its own collation.
+        """
+        choice = self._choice
+        if self.uses_rowid or (choice.everything and self.kind != "table"):
+            return
+        keys = list(map(quote, self.key_columns))
+        rows = f"{choice.relation.origin} WHERE ({choice.keys}) IN ({choice.rows(choice.keys)})"
+        with sentences(self._subject):
+            check_duplicates(self.conn, rows, keys, self.key_columns, self._title, self.params)
 
     def pages(
         self, columns: Sequence[str], *, page_bytes: int = PAGE_BYTES

@@ -539,6 +539,41 @@ def test_null_and_duplicate_keys(conn: sqlite3.Connection) -> None:
             rows(source)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("remakes", {"where": "year > :since", "params": {"since": "2000"}}),
+        ("remakes", {"order": "year DESC -- newest", "limit": 2}),
+        ("shown_remakes", {"where": "year > 2000"}),
+        ("spelled", {}),
+    ],
+)
+def test_a_key_that_a_row_beside_the_chosen_ones_has_too(
+    conn: sqlite3.Connection, name: str, options: dict[str, Any]
+) -> None:
+    """Rows are found again by their keys alone: an answer would be written to both."""
+    conn.executescript("""
+        CREATE TABLE remakes (title TEXT, year INTEGER);
+        INSERT INTO remakes VALUES ('Solaris', 1972), ('Solaris', 2002), ('Alien', 2003);
+        CREATE VIEW shown_remakes AS SELECT * FROM remakes;
+        CREATE TABLE spelled (title TEXT COLLATE NOCASE);
+        INSERT INTO spelled VALUES ('Solaris'), ('SOLARIS');
+    """)
+    with (
+        open_source(conn, name, pk=["title"], **options) as source,
+        pytest.raises(SourceError, match=f"2 rows of {name} have the key title 'S"),
+    ):
+        source.check_keys()
+
+
+def test_keys_that_only_other_rows_share_do_no_harm(conn: sqlite3.Connection) -> None:
+    conn.execute("CREATE TABLE remakes (title TEXT, year INTEGER, n INTEGER)")
+    conn.execute("INSERT INTO remakes VALUES ('Solaris', 1, 1), ('Solaris', 2, 1), ('Ran', 3, 1)")
+    for pk in (["title"], ["title", "n"]):
+        with open_source(conn, "remakes", pk=pk, where="year > 2") as source:
+            source.check_keys()
+
+
 def test_a_broken_view_and_a_query_that_stops(conn: sqlite3.Connection) -> None:
     conn.execute("CREATE VIEW broken AS SELECT * FROM gone")
     with pytest.raises(SourceError, match=r"broken can't be read: no such table: main\.gone"):

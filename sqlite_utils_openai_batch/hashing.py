@@ -51,9 +51,12 @@ def stored_hashes(rows: Sequence[Sequence[SQLiteValue]]) -> list[bytes]:
     columns = list(zip(*rows, strict=True))
     packed: list[Iterable[bytes]] = [repeat(_array_head(len(columns)), len(rows))]
     for values in columns:
-        if {bytes}.issuperset(map(type, values)):
+        kinds = set(map(type, values))
+        if kinds == {bytes}:
             texts = cast(Sequence[bytes], values)
             packed += map(_text_head, map(len, texts)), texts
+        elif bytes not in kinds:
+            packed.append(map(_pack, values))
         else:
             packed.append(map(_stored_value, values))
     sha256 = hashlib.sha256

@@ -25,6 +25,8 @@ _MARK = MARK.encode()
 Rows = Sequence[Sequence[SQLiteValue]]
 Columns = Sequence[Sequence[SQLiteValue]]
 
+_NUMBERS = {int, float}
+
 # The first character that is no space is one that stands for itself in every encoding.
 _filled = re.compile(rb"[ \t\r\n]*[!-~]").match
 
@@ -82,8 +84,11 @@ def stored_slot(pieces: Sequence[str | Piece] | None) -> StoredSlot | None:
 
 def _printed(values: Sequence[SQLiteValue]) -> Iterable[bytes]:
     """Return what a placeholder makes of values."""
-    if {bytes}.issuperset(map(type, values)):
+    kinds = set(map(type, values))
+    if kinds == {bytes}:
         return values  # type: ignore[return-value]
+    if kinds <= _NUMBERS:
+        return map(str.encode, map(str, values))
     return [
         value if isinstance(value, bytes) else b"" if value is None else str(value).encode()
         for value in values
@@ -93,6 +98,8 @@ def _printed(values: Sequence[SQLiteValue]) -> Iterable[bytes]:
 def all_filled(values: Sequence[SQLiteValue]) -> bool:
     """Whether none of these values is blank; False also where that takes a closer look."""
     kinds = set(map(type, values))
+    if kinds <= _NUMBERS:
+        return True
     if kinds == {str}:
         return all(map(str.strip, values))  # type: ignore[arg-type]
     return kinds == {bytes} and all(map(_filled, values))  # type: ignore[arg-type]

@@ -194,7 +194,8 @@ class Renderer:
     def blanks(self, rows: Sequence[Sequence[SQLiteValue]], *, stored: bool = False) -> list[int]:
         """Return the positions of the blank rows among many; with `stored`, TEXT is bytes."""
         # a column that is filled throughout settles it
-        if any(all_filled([row[index] for row in rows]) for index in self._blank):
+        columns = list(zip(*rows, strict=True))
+        if any(all_filled(columns[index]) for index in self._blank):
             return []
         seen = decoded_rows(rows) if stored else rows
         return [position for position, row in enumerate(seen) if self.is_blank(row)]

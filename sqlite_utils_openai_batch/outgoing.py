@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 def known(pass_: Pass, part: store.Part) -> list[BatchState]:
     """Batches that the provider has for a part: listed once, before the first send."""
     # Taken out: what a batch was when it was listed says nothing later in the pass.
-    return listing(pass_).pop(part.number, [])
+    states = listing(pass_).pop(part.number, [])
+    # It may have ended since: one that failed its validation ran nothing, and runs nothing now.
+    ended = store.ended_batches(pass_.conn, pass_.job.id) if states else set()
+    return [state for state in states if state.id not in ended]
 
 
 def listing(pass_: Pass) -> dict[int, list[BatchState]]:

@@ -260,3 +260,42 @@ def test_a_failed_batch_is_not_taken_on_twice(
         assert Paid(server, KEY).answered_twice == {}
     assert sums(db) == {"ok": 2, "rejected": 2}
     assert [row for row, answer in answers(db).items() if answer is None] == [1, 2]
+
+
+class Failing(Lagging):
+    """A provider where a batch fails in the middle of a pass: after the list was asked for."""
+
+    passes = 0
+    listed = False
+
+    def list_since(self, unix: float) -> Iterator[BatchState]:
+        self.listed = self.passes > 1
+        return super().list_since(unix)
+
+    def retrieve(self, batch_id: str) -> BatchState:
+        state = super().retrieve(batch_id)
+        lags = state.status == "failed" and not self.listed
+        return replace(state, status="validating", ended_at=None, errors=[]) if lags else state
+
+
+def test_a_batch_that_fails_in_the_middle_of_a_pass_is_not_taken_on_again(
+    zygote: Zygote, tmp_path: Path
+) -> None:
+    """The list, asked for to send another part, still had it: other lines would be rejected."""
+    db = make_table(tmp_path / "notes.db", rows=8)
+    with serving() as server:
+        arguments = asking(db, server, "--template", str(streaming(tmp_path, (1, 2))))
+        at = arguments.index("--prompt")
+        arguments = ["prepare", *arguments[1:at], *arguments[at + 2 :]]
+        for name in ("-y", "--poll", "0.05"):
+            arguments.remove(name)
+        assert zygote.run(*arguments)["code"] == 0
+        with closing(connect(db)) as conn, Failing(server.base_url, KEY) as provider:
+            sync.approve(conn, store.get_job(conn, 1))
+            while (job := store.get_job(conn, 1)).unfinished:
+                provider.listed = False
+                provider.passes += 1
+                sync.one_pass(conn, [job], lambda _: provider)
+        assert Paid(server, KEY).answered_twice == {}
+    assert sums(db) == {"ok": 6, "rejected": 2}
+    assert [row for row, answer in answers(db).items() if answer is None] == [1, 2]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from .choice import Choice
-from .keys import SQLiteValue
+from .keys import SQLiteValue, quote
 from .reading import Row, fetch_all, read, read_stored, select, sentences, take
 
 _LAST = "openai_batch_last"
@@ -23,6 +23,18 @@ class Keyset:
     params: Mapping[str, str]
     subject: str
     """What an error is about."""
+
+    def is_looked_up(self) -> bool:
+        """Whether SQLite looks up a row by its key, and doesn't go through all of them.
+
+        It can't where the key tells rows apart that its columns take for the same: a column may
+        be declared COLLATE NOCASE and its primary key COLLATE BINARY. One key finds two rows then.
+        """
+        match = " AND ".join(f"{quote(name)} = ?" for name in self.choice.key_columns)
+        plan = f"EXPLAIN QUERY PLAN SELECT 1 FROM {self.choice.relation.origin} WHERE {match}"
+        values = [0] * len(self.choice.key_columns)
+        with sentences(self.subject), select(self.conn, plan, values) as cursor:
+            return str(cursor.fetchone()[-1]).startswith("SEARCH")
 
     def is_a_walk(self) -> bool:
         """Whether a page is one walk along the key, with no sort, join or subquery beside it.

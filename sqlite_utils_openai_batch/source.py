@@ -120,9 +120,9 @@ class Source:
         self._subject = relation.name or "The query"
         # what SQLite can look up by the key is read where it is, the rest from a copy
         has_index = self.uses_rowid or choice.key_columns == relation.own_key
-        self._direct = has_index and not relation.virtual
-        self._copy: Snapshot | None = None
         self._keyset = Keyset(conn, choice, self.params, self._subject)
+        self._direct = has_index and not relation.virtual and self._keyset.is_looked_up()
+        self._copy: Snapshot | None = None
 
     def __enter__(self) -> Source:
         return self

@@ -612,3 +612,22 @@ def test_any_name_can_be_quoted(name: str) -> None:
             ("id",),
             (name + "_",),
         ]
+
+
+@pytest.mark.parametrize("collation", ["NOCASE", "RTRIM"])
+@pytest.mark.parametrize("rest", ["", " WITHOUT ROWID"])
+def test_a_key_that_its_column_takes_for_another(
+    collation: str, rest: str, conn: sqlite3.Connection
+) -> None:
+    conn.execute(
+        f"CREATE TABLE names (name TEXT NOT NULL COLLATE {collation}, text TEXT, "
+        f"PRIMARY KEY (name COLLATE BINARY)){rest}"
+    )
+    same = {"NOCASE": "A", "RTRIM": "a "}[collation]
+    conn.executemany("INSERT INTO names VALUES (?, ?)", [("a", "lower"), ("b", "bee")])
+    with open_source(conn, "names") as source:
+        source.check_keys()
+        assert source.fetch(["text"], ["a"]) == {"a": ("lower",)}
+    conn.execute("INSERT INTO names VALUES (?, 'other')", [same])
+    with open_source(conn, "names") as source, pytest.raises(SourceError, match="names"):
+        source.check_keys()

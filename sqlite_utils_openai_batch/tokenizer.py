@@ -10,6 +10,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +26,7 @@ import json, os, sys, threading
 folder, encoding, idle = sys.argv[1:]
 sys.path.append(folder)
 from toktok import batch_count
+batch_count([""], encoding)
 while True:
     ends = threading.Timer(float(idle), os._exit, [0])
     ends.start()
@@ -63,6 +65,11 @@ class Apart:
         self.encoding = encoding
         self.idle = idle
         self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process now: it gets ready while this one does other things."""
+        with suppress(OSError):
+            self._process = self._process or self._start()
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens of each text. Where no process can be had, this one counts."""

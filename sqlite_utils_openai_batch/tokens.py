@@ -85,7 +85,11 @@ class Counter:
 
     def apart(self) -> Counter:
         """The same counter, with its vocabulary in a process of its own while it is in use."""
-        return self if self.encoding is None else replace(self, by=tokenizer.apart(self.encoding))
+        if self.encoding is None:
+            return self
+        by = tokenizer.apart(self.encoding)
+        by.start()
+        return replace(self, by=by)
 
 
 def counter_for(*models: str) -> Counter:

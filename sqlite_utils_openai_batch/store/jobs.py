@@ -15,7 +15,6 @@ from .records import Job, Part, read
 from .tables import exists
 
 UID_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-UNFINISHED = ("prepared", "running", "paused", "cancelling")
 
 
 def rows(conn: sqlite3.Connection, sql: str, params: Any = ()) -> list[sqlite3.Row]:

@@ -78,6 +78,8 @@ CASES = (
     Case("stale-list:60", "Lists leave out what is younger than a minute",
          "waits a minute before anything that was cut is sent again"),
     Case("slow:0.01", "Every reply takes its time", "waits for it"),
+    Case("slow-list:0.01", "Lists take their time", "waits for them"),
+    Case("error-type", "Errors of a line have `type` where `code` should be", "reads either"),
     Case("slow-download:0.01", "Downloads take their time",
          "waits, and keeps the part for itself meanwhile"),
     Case("large-answers:100000", "Answers are large", "reads files line by line"),

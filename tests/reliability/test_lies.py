@@ -41,3 +41,27 @@ def test_fault(zygote: Zygote, tmp_path: Path, case: Case) -> None:
         filled = sum(answer is not None for answer in answers(db).values())
         assert filled == case.outcomes.get("ok", 0)
         assert requests_run(server) == case.ran, done["output"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "outcomes", "code"),
+    [
+        ("not-json:2", ("--schema", "note"), {"ok": 5, "invalid_json": 5}, 3),
+        ("wrong-shape:2", ("--schema", "note"), {"ok": 5, "schema_violation": 5}, 3),
+        ("reasoning-first", ("--endpoint", "/v1/responses"), {"ok": 10}, 0),
+    ],
+)
+def test_fault_in_answers_of_a_shape(
+    zygote: Zygote,
+    tmp_path: Path,
+    fault: str,
+    options: tuple[str, ...],
+    outcomes: dict[str, int],
+    code: int,
+) -> None:
+    with LocalServer(answerer=SimulatedAnswerer(echo=True), faults=[fault]) as server:
+        db = make_table(tmp_path / "notes.db")
+        done = zygote.run(*asking(db, server), *options, **OPTIONS)
+        assert done["code"] == code, done["output"]
+        assert outcome_sums(db) == outcomes
+        assert requests_run(server) == 10, done["output"]

@@ -122,6 +122,22 @@ def test_cancelled_batches_keep_what_they_answered(zygote: Zygote, tmp_path: Pat
     assert zygote.run("cancel", str(db), "1")["code"] == 1
 
 
+def test_a_cancelled_batch_that_names_what_never_ran(zygote: Zygote, tmp_path: Path) -> None:
+    """Its error file says of each such request that it was cancelled: nothing is asked again."""
+    db = make_table(tmp_path / "notes.db")
+    with held("stuck:in_progress", "cancelled-lines") as server:
+        zygote.run(*asking(db, server, "--no-wait"))
+        zygote.run("cancel", str(db), "1", "--key", KEY)
+        server.faults.remove("stuck")
+        done = zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")
+        assert done["code"] in (0, 3), done["output"]
+        found = sums(db)
+        assert found.get("ok", 0) + found.get("cancelled", 0) == sum(found.values()) == 10
+        assert found.get("cancelled", 0) >= 6
+    with closing(connect(db)) as conn:
+        assert store.get_job(conn, 1).status == "cancelled"
+
+
 def test_delete_leaves_the_columns(zygote: Zygote, server: LocalServer, tmp_path: Path) -> None:
     db = make_table(tmp_path / "notes.db")
     zygote.run(*asking(db, server, key="delete"))

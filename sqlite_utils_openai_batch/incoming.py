@@ -12,7 +12,7 @@ from .database import transaction
 from .errors import NotFound, ProviderError
 from .figures import counted
 from .reuse import share
-from .settle import Rejected, rejected_lines
+from .sent_lines import Rejected, rejected_lines
 from .states import AT_PROVIDER, ENDED
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def failed(pass_: Pass, part: store.Part, state: BatchState) -> None:
     words = "; ".join(str(error.get("message")) for error in state.errors[:3])
     if any(error.get("code") == "token_limit_exceeded" for error in state.errors):
         outgoing.queue_full(pass_, part, words)
-    elif found := rejected_lines(pass_.conn, part, state):
+    elif (found := rejected_lines(pass_.conn, part, state)) or found is None:
         reject(pass_, part, found)
         if pass_.job.status == "running":
             outgoing.send(pass_, store.get_part(pass_.conn, part.id))
@@ -152,18 +152,19 @@ def failed(pass_: Pass, part: store.Part, state: BatchState) -> None:
         )
 
 
-def reject(pass_: Pass, part: store.Part, found: Rejected) -> None:
+def reject(pass_: Pass, part: store.Part, found: Rejected | None) -> None:
     """Give rejected rows their outcome, and put what is left back to be sent as it was.
 
-    In one transaction: what a line's number means depends on which requests are pending.
+    None where the provider named lines of a file that isn't known here.
     """
+    event = "lines unknown" if found is None else "rejected"
     with transaction(pass_.conn):
         # With nothing left `send` completes it.
         if store.move_part(pass_.conn, part, "prepared"):
-            store.set_outcome(pass_.conn, found.values())
+            store.set_outcome(pass_.conn, (found or {}).values())
             store.count_outcomes(pass_.conn, part.id)
             store.log(
-                pass_.conn, "rejected", job_id=pass_.job.id, part_id=part.id, lines=len(found)
+                pass_.conn, event, job_id=pass_.job.id, part_id=part.id, lines=len(found or {})
             )
 
 

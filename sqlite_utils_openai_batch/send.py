@@ -6,12 +6,9 @@ knows what may have happened and looks before it sends again.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
 from . import capacity, clock, store
 from .api import BatchState, Provider
@@ -23,68 +20,14 @@ from .errors import NeedsAttention, ProviderError, Unreachable
 from .limits import cap_for
 from .look import since
 from .output import Output
-from .part_lines import PartLines, part_lines
+from .part_file import RenderedPart
+from .part_lines import part_lines
 from .plan import hashed_columns
+from .sent_lines import hash_ids
 from .source import Source, reopen
+from .store import sent
 from .store.leases import Renewal
 from .template import Renderer
-
-if TYPE_CHECKING:
-    from hashlib import _Hash as Hash
-
-
-@dataclass
-class RenderedPart:
-    """A part's file as it is about to be sent."""
-
-    path: Path
-    most: int
-    """Bytes that the provider takes in one file."""
-    bound: PartBound | None
-    size: int = 0
-    lines: int = 0
-    hashes: list[tuple[bytes, int]] = field(default_factory=list)
-    gone: list[tuple[str, str | None, str | None, int]] = field(default_factory=list)
-    overflow: list[int] = field(default_factory=list)
-    """Requests that don't fit any more: rows can have grown since they were planned."""
-    _digest: Hash = field(default_factory=hashlib.sha256)
-
-    @property
-    def sha256(self) -> bytes:
-        """The first half of the hash of the file."""
-        return self._digest.digest()[:16]
-
-    def add(self, some: PartLines, file: BinaryIO) -> None:
-        """Write the next lines of the part."""
-        self.gone += [("unrenderable", None, why, one) for one, why in some.problems]
-        ids, lines = some.ids, some.lines
-        if self.overflow or self.size + sum(map(len, lines)) > self.most:
-            ids, lines = self.fitting(some)
-        kept = frozenset(ids)
-        self.hashes += [(now, one) for now, one in some.changed if one in kept]
-        written = b"".join(lines)
-        self._digest.update(written)
-        file.write(written)
-        self.size += len(written)
-        self.lines += len(lines)
-        if self.bound is not None:
-            for line in lines:
-                self.bound.add(line)
-
-    def fitting(self, some: PartLines) -> tuple[list[int], list[bytes]]:
-        """Sort out what fits no file at all, and what is left for another part."""
-        ids, lines, size = [], [], self.size
-        for request_id, line in zip(some.ids, some.lines, strict=True):
-            if len(line) > self.most:
-                message = f"one line of {len(line):,} bytes; the limit is {self.most:,}"
-                self.gone.append(("too_large", None, message, request_id))
-            elif self.overflow or size + len(line) > self.most:
-                self.overflow.append(request_id)
-            else:
-                ids.append(request_id)
-                lines.append(line)
-                size += len(line)
-        return ids, lines
 
 
 class Sender:
@@ -167,6 +110,9 @@ class Sender:
         with transaction(self.conn):
             if not self.allowed(part):
                 return None
+            if store.pending_ids(self.conn, part.id) != rendered.requests:
+                # Some were answered while they were rendered: the next pass renders the others.
+                return None
             store.set_outcome(self.conn, rendered.gone)
             store.set_hashes(self.conn, rendered.hashes)
             self.split_off(part, rendered.overflow)
@@ -198,7 +144,14 @@ class Sender:
             if not mine:
                 return None
             store.insert_send(self.conn, part, send, token, rendered.sha256)
-            store.log(self.conn, "intent", job_id=self.job.id, part_id=part.id, token=token)
+            sent.log_intent(
+                self.conn,
+                part,
+                token=token,
+                sha256=rendered.sha256,
+                lines=rendered.lines,
+                ids=hash_ids(rendered.ids),
+            )
         return token
 
     def allowed(self, part: store.Part) -> bool:

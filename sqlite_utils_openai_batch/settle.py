@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 
 from . import clock, store
-from .api import BatchState
 from .database import transaction
 from .outcome import is_providers_fault
 from .store import asking
@@ -14,29 +13,6 @@ DEFAULT_ATTEMPTS = 3
 # A batch expires after 24 hours (OpenAI's batch guide).
 STRAY_SECONDS = 25 * 3600.0
 NOTHING_RAN = {"rejected", "unrenderable", "too_large"}
-
-
-Rejected = dict[int, tuple[str, "str | None", "str | None", int]]
-
-
-def rejected_lines(conn: sqlite3.Connection, part: store.Part, state: BatchState) -> Rejected:
-    """The requests whose lines validation named, with the provider's words, as outcomes.
-
-    Line n of a part is its n-th pending request: that is how its file was written.
-    """
-    ids = store.pending_ids(conn, part.id)
-    found: Rejected = {}
-    for error in state.errors:
-        line = error.get("line")
-        if isinstance(line, int) and 1 <= line <= len(ids):
-            code, message = error.get("code"), error.get("message")
-            found[ids[line - 1]] = (
-                "rejected",
-                str(code) if code else None,
-                str(message) if message else None,
-                ids[line - 1],
-            )
-    return found
 
 
 def ask_again(conn: sqlite3.Connection, job: store.Job, part: store.Part) -> None:

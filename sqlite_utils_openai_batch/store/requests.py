@@ -94,10 +94,10 @@ def set_hashes(conn: sqlite3.Connection, changed: Iterable[tuple[bytes, int]]) -
 def set_outcome(
     conn: sqlite3.Connection, found: Iterable[tuple[str, str | None, str | None, int]]
 ) -> None:
-    """Give requests an outcome without a response: (status, error code, message, id)."""
+    """Give pending requests an outcome without a response: (status, error code, message, id)."""
     conn.executemany(
         "UPDATE openai_batch_requests SET status = ?, error_code = ?, error_message = ? "
-        "WHERE id = ?",
+        "WHERE id = ? AND status = 'pending'",
         found,
     )
 

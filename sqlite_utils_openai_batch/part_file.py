@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from .ceiling import PartBound
 from .part_lines import PartLines
+from .store import Part
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
@@ -29,6 +30,8 @@ class RenderedPart:
     gone: list[tuple[str, str | None, str | None, int]] = field(default_factory=list)
     overflow: list[int] = field(default_factory=list)
     """Requests that don't fit any more: rows can have grown since they were planned."""
+    overflow_size: int = 0
+    """Bytes of their lines."""
     _digest: Hash = field(default_factory=hashlib.sha256)
 
     @property
@@ -72,8 +75,40 @@ class RenderedPart:
                 self.gone.append(("too_large", None, message, request_id))
             elif self.overflow or size + len(line) > self.most:
                 self.overflow.append(request_id)
+                self.overflow_size += len(line)
             else:
                 ids.append(request_id)
                 lines.append(line)
                 size += len(line)
         return ids, lines
+
+
+def resized(part: Part, size: int, requests: int) -> Part:
+    """A part over some of another's requests: their bytes, and its share of what was estimated.
+
+    Tokens follow the bytes. So does the bound of the cost, but answers may be as long in short
+    lines: it never falls behind the share of the requests.
+    """
+
+    def share(value: int | None, some: int, whole: int) -> int | None:
+        return value if value is None or not whole else -(-value * some // whole)
+
+    by_size = share(part.upper_cost_nanousd, size, part.bytes)
+    by_number = share(part.upper_cost_nanousd, requests, part.requests)
+    return replace(
+        part,
+        requests=requests,
+        bytes=size,
+        estimated_tokens=share(part.estimated_tokens, size, part.bytes),
+        upper_cost_nanousd=None if by_size is None else max(by_size, by_number or 0),
+    )
+
+
+def figures(part: Part) -> dict[str, int | None]:
+    """The columns that tell how much a part is."""
+    return {
+        "requests": part.requests,
+        "bytes": part.bytes,
+        "estimated_tokens": part.estimated_tokens,
+        "upper_cost_nanousd": part.upper_cost_nanousd,
+    }

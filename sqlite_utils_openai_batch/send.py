@@ -20,7 +20,7 @@ from .errors import NeedsAttention, ProviderError, Unreachable
 from .limits import cap_for
 from .look import since
 from .output import Output
-from .part_file import RenderedPart
+from .part_file import RenderedPart, figures, resized
 from .part_lines import part_lines
 from .plan import hashed_columns
 from .sent_lines import hash_ids
@@ -107,22 +107,18 @@ class Sender:
         """
         send = part.sends + 1
         token = f"{self.job.uid}-{part.number}-{send}"
+        sized = resized(part, rendered.size, rendered.lines)
         with transaction(self.conn):
-            if not self.allowed(part):
-                return None
-            if store.pending_ids(self.conn, part.id) != rendered.requests:
-                # Some were answered while they were rendered: the next pass renders the others.
+            if not self.allowed(sized) or not self.still_so(part, rendered):
                 return None
             store.set_outcome(self.conn, rendered.gone)
             store.set_hashes(self.conn, rendered.hashes)
-            self.split_off(part, rendered.overflow)
+            self.split_off(part, rendered)
             store.count_outcomes(self.conn, part.id)
             if rendered.lines == 0:
-                now = clock.now()
-                store.move_part(
-                    self.conn, part, "completed", ended_at=now, collected_at=now, requests=0
-                )
+                self.nothing_left(part)
                 return None
+            store.update_part(self.conn, part.id, **figures(sized))
             reserve(self.conn, store.get_job(self.conn, self.job.id), part, rendered.bound)
             mine = store.move_part(
                 self.conn,
@@ -133,8 +129,6 @@ class Sender:
                 sha256=rendered.sha256,
                 intent_at=clock.now(),
                 next_try_at=None,
-                bytes=rendered.size,
-                requests=rendered.lines,
                 input_file_id=None,
                 batch_id=None,
                 in_progress_at=None,
@@ -163,20 +157,29 @@ class Sender:
             store.renew(self.conn, part) and capacity.reason_to_wait(self.conn, job, part) is None
         )
 
-    def split_off(self, part: store.Part, overflow: list[int]) -> None:
+    def still_so(self, part: store.Part, rendered: RenderedPart) -> bool:
+        """Whether all that was rendered waits for an answer still; else the next pass renders."""
+        return store.pending_ids(self.conn, part.id) == rendered.requests
+
+    def nothing_left(self, part: store.Part) -> None:
+        """Complete a part that has no line to send."""
+        now = clock.now()
+        store.move_part(self.conn, part, "completed", ended_at=now, collected_at=now, requests=0)
+
+    def split_off(self, part: store.Part, rendered: RenderedPart) -> None:
         """Put requests that don't fit any more into a part of their own."""
-        if not overflow:
+        if not rendered.overflow:
             return
+        sized = resized(part, rendered.overflow_size, len(rendered.overflow))
         new = store.insert_part(
             self.conn,
             job_id=self.job.id,
             number=store.next_number(self.conn, self.job.id),
             status="prepared",
-            requests=len(overflow),
-            bytes=0,
             overrides=part.overrides,
+            **figures(sized),
         )
-        store.move_requests(self.conn, overflow, new)
+        store.move_requests(self.conn, rendered.overflow, new)
         store.count_outcomes(self.conn, new)
 
     def look_for_file(self, part: store.Part, rendered: RenderedPart) -> str | None:

@@ -252,6 +252,25 @@ def test_rows_that_fit_no_more_are_asked_as_the_rest_of_their_part(
     assert {overrides for _, overrides in parts} == {'{"max_tokens": 300}'}
 
 
+def test_rows_that_fit_no_more_take_their_share_of_the_queue(
+    run: Any, notes: Any, tmp_path: Path, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The part they are put into, and the one they are taken from, follow their bytes."""
+    run("prepare", notes, "notes", *ASK, *CAPPED, "--base-url", run.base_url, *PRICED)
+    figures = "SELECT requests, bytes, estimated_tokens, upper_cost_nanousd FROM openai_batch_parts"
+    ((requests, size, tokens, most),) = rows(notes, figures)
+    grown(tmp_path / notes, 10)
+    monkeypatch.setitem(limits.CAPS, "openai", replace(limits.CAPS["openai"], bytes=1_500))
+    for command in (("submit", "-y"), ("watch", "--poll", "0.05")):
+        run(command[0], notes, *command[1:])
+    parts = rows(notes, figures)
+    assert len(parts) > 1
+    assert sum(part[1] for part in parts) == size + requests * len(" more" * 10)
+    for _, part_size, part_tokens, part_most in parts:
+        assert 0 <= part_tokens - tokens * part_size / size < len(parts)
+        assert part_most >= most * part_size / size
+
+
 def test_a_ceiling_below_what_is_spent_is_refused(run: Any, notes: Any, tmp_path: Path) -> None:
     run("prepare", notes, "notes", *ASK, *CAPPED, "--base-url", run.base_url, *PRICED,
         "--max-cost", "0.005", "--part-requests", "6")  # fmt: skip

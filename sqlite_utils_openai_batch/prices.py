@@ -12,7 +12,7 @@ nano-dollars per token.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
@@ -117,25 +117,46 @@ class Spent:
     reasoning: int = 0
     requests: int = 0
     unpriced: int = 0
-    _sums: dict[int, list[int]] = field(default_factory=dict)
+    _sums: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
-    def add(self, outcome: Outcome) -> None:
-        """Count what one line says."""
-        prompt, completion = outcome.prompt_tokens, outcome.completion_tokens
-        if prompt is None and completion is None:
-            self.unpriced += outcome.status not in NOTHING_RAN
-            return
-        prompt, cached, completion = prompt or 0, outcome.cached_tokens or 0, completion or 0
-        self.requests += 1
-        self.prompt += prompt
-        self.cached += cached
-        self.completion += completion
-        self.reasoning += outcome.reasoning_tokens or 0
-        if self.prices is not None:
-            sums = self._sums.setdefault(self.prices.band(prompt).above, [0, 0, 0])
-            sums[0] += prompt
-            sums[1] += cached
-            sums[2] += completion
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Count what lines say."""
+        told = [
+            one
+            for one in outcomes
+            if one.prompt_tokens is not None or one.completion_tokens is not None
+        ]
+        if len(told) < len(outcomes):
+            self.unpriced += sum(
+                one.prompt_tokens is one.completion_tokens is None and one.status not in NOTHING_RAN
+                for one in outcomes
+            )
+        self.requests += len(told)
+        for above, some in self._by_band(told).items():
+            prompt = sum([one.prompt_tokens or 0 for one in some])
+            cached = sum([one.cached_tokens or 0 for one in some])
+            completion = sum([one.completion_tokens or 0 for one in some])
+            self.prompt += prompt
+            self.cached += cached
+            self.completion += completion
+            self.reasoning += sum([one.reasoning_tokens or 0 for one in some])
+            before = self._sums.get(above, (0, 0, 0))
+            self._sums[above] = (
+                before[0] + prompt,
+                before[1] + cached,
+                before[2] + completion,
+            )
+
+    def _by_band(self, outcomes: Sequence[Outcome]) -> Mapping[int, Sequence[Outcome]]:
+        """Sort outcomes by the band of prices that their requests pay: its `above`."""
+        if self.prices is None:
+            return {0: outcomes}
+        if len(self.prices.bands) == 1:
+            return {self.prices.bands[0].above: outcomes}
+        found: dict[int, list[Outcome]] = {}
+        for one in outcomes:
+            found.setdefault(self.prices.band(one.prompt_tokens or 0).above, []).append(one)
+        return found
 
     @property
     def nanousd(self) -> int | None:

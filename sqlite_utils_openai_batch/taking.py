@@ -110,8 +110,7 @@ class Taker:
         with file.path.open("rb") as opened, Commits(self.conn) as commits:
             for chunk in in_chunks(iter_lines(opened)):
                 outcomes = self.reader.read([line for _, line in chunk])
-                for outcome in outcomes:
-                    spend(outcome)
+                spend(outcomes)
                 owners = [own_id(prefix, outcome.custom_id) for outcome in outcomes]
                 said: list[Packed] = [
                     (owner, n, number, pack(outcome))

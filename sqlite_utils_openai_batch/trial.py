@@ -169,8 +169,7 @@ def ask_one(provider: Provider, plan: Plan, row: Rendered) -> _Reply:
 def spent(tried: Sequence[Tried], prices: Prices | None) -> Spent:
     """Tokens of the answers, and what they cost by these prices."""
     found = Spent(prices)
-    for one in tried:
-        found.add(one.outcome)
+    found.add([one.outcome for one in tried])
     return found
 
 

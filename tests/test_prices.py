@@ -171,14 +171,14 @@ def test_tiers_are_of_a_request_not_of_the_sum() -> None:
     prices = prices_of("gpt-5.4")
     spent = Spent(prices)
     for _ in range(10):
-        spent.add(outcome(100_000, 1_000))
+        spent.add([outcome(100_000, 1_000)])
     # A million tokens in all, but each request is below 272,000.
     assert spent.nanousd == 10 * (100_000 * 1_250 + 1_000 * 7_500)
     assert prices.request(1_000_000, 0, 10_000) == 1_000_000 * 2_500 + 10_000 * 11_250
 
-    spent.add(outcome(272_000, 0))
+    spent.add([outcome(272_000, 0)])
     assert spent.nanousd == 10 * (100_000 * 1_250 + 1_000 * 7_500) + 272_000 * 1_250
-    spent.add(outcome(272_001, 0))
+    spent.add([outcome(272_001, 0)])
     assert spent.nanousd == (
         10 * (100_000 * 1_250 + 1_000 * 7_500) + 272_000 * 1_250 + 272_001 * 2_500
     )
@@ -197,7 +197,7 @@ def test_the_sum_is_that_of_the_requests(model: str, usages: list[tuple[int, int
     one_by_one = Decimal(0)
     for prompt, cached, completion in usages:
         cached = min(cached, prompt)
-        spent.add(outcome(prompt, completion, cached))
+        spent.add([outcome(prompt, completion, cached)])
         one_by_one += prices.request(prompt, cached, completion)
     assert spent.nanousd is not None
     assert abs(spent.nanousd - one_by_one) <= Decimal("0.5")
@@ -232,17 +232,17 @@ def test_filling_a_cache_may_cost_more_than_input() -> None:
 
 def test_an_answer_that_reports_no_tokens_makes_the_sum_unknown() -> None:
     spent = Spent(prices_of("gpt-4o"))
-    spent.add(outcome(None, None, status="expired"))
-    spent.add(outcome(None, None, status="http_error"))
-    spent.add(outcome(10, 5))
+    spent.add([outcome(None, None, status="expired")])
+    spent.add([outcome(None, None, status="http_error")])
+    spent.add([outcome(10, 5)])
     assert spent.nanousd == 10 * 1_250 + 5 * 5_000
-    spent.add(outcome(None, None))
+    spent.add([outcome(None, None)])
     assert spent.nanousd is None
 
 
 def test_tokens_without_prices_are_counted_and_not_priced() -> None:
     spent = Spent(None)
-    spent.add(outcome(10, 5, 4))
+    spent.add([outcome(10, 5, 4)])
     assert (spent.prompt, spent.cached, spent.completion) == (10, 4, 5)
     assert spent.nanousd is None
 

@@ -1,8 +1,8 @@
-"""The lines of result files: in chunks, read as their job asked, and the requests they name."""
+"""The lines of result files: read as their job asked, and the requests they name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,6 @@ from .outcome import Outcome, check_answer, read_response
 from .schema import AnswerSchema
 from .template import Template
 from .usual import Check, quick_check, read_usual, unsure
-
-# Lines that are read together, at most, and their bytes.
-CHUNK_LINES = 2_000
-CHUNK_BYTES = 8_000_000
 
 _ID_DIGITS = 18  # more than any request id has; SQLite's integers end at 19 digits
 
@@ -63,25 +59,14 @@ def own_id(prefix: str, custom_id: str | None) -> int | None:
 
     Only the spelling that was sent is ours: ASCII digits, no leading zero.
     """
-    if custom_id is None or not custom_id.startswith(prefix):
+    if custom_id is None or len(custom_id) > len(prefix) + _ID_DIGITS:
         return None
-    digits = custom_id[len(prefix) :]
-    plain = digits.isascii() and digits.isdecimal() and digits[0] != "0"
-    return int(digits) if plain and len(digits) <= _ID_DIGITS else None
-
-
-def in_chunks(lines: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    """Yield numbered lines in lists of at most 2,000 lines or about 8 MB."""
-    chunk: list[tuple[int, bytes]] = []
-    room = CHUNK_BYTES
-    for numbered in lines:
-        chunk.append(numbered)
-        room -= len(numbered[1])
-        if room <= 0 or len(chunk) == CHUNK_LINES:
-            yield chunk
-            chunk, room = [], CHUNK_BYTES
-    if chunk:
-        yield chunk
+    try:
+        number = int(custom_id[len(prefix) :])
+    except ValueError:
+        return None
+    # int() reads other spellings too
+    return number if number > 0 and f"{prefix}{number}" == custom_id else None
 
 
 def as_stored(line: bytes) -> str | bytes:

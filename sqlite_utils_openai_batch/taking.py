@@ -8,7 +8,7 @@ the middle costs nothing, and taking in the same file again changes nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +18,11 @@ from .commits import Commits, cached
 from .errors import OutputError
 from .jsonl import iter_lines
 from .judging import Answer
-from .lines import Reader, as_stored, in_chunks, own_id
+from .lines import Reader, as_stored, own_id
 from .outcome import Outcome
 from .output import Output
 from .prices import Prices, Spent, part_prices
-from .staging import Packed, Staged, Staging, pack
+from .staging import Staged, Staging
 from .store import settling
 from .writeback import Fate, Writer
 
@@ -80,49 +80,61 @@ class Taker:
         self.prefix = f"{job.uid}-"
         self.files: list[ResultFile] = []
         self.strays: dict[tuple[int, int], int | None] = {}
-        self.collected = Collected(spent=Spent(prices_of(job, part)))
+        self.prices = prices_of(job, part)
+        self.collected = Collected()
 
     def take(self, files: Sequence[ResultFile]) -> Collected:
         """Read files, then settle the requests that their lines answer."""
         self.files = list(files)
-        with Staging() as staging:
-            for n in range(len(self.files)):
-                self.read(staging, n)
-            try:
-                if self.writer is not None:
-                    self.writer.ready()
-                self.settle_all(staging)
-            except OutputError:
-                # The columns can't be written: the answers are taken in all the same. Writing
-                # them later raises again, and then the job stops with the sentence.
-                self.writer = None
-                self.settle_all(staging)
+        try:
+            self.take_in()
+        except OutputError:
+            # The columns can't be written: the answers are taken in all the same. Writing them
+            # later raises again, and then the job stops with the sentence.
+            self.writer = None
+            self.take_in()
         self.collected.unknown += sum(owner is None for owner in self.strays.values())
         self.keep_strays()
         self.collected.written = self.writer is not None or not self.writes
         return self.collected
 
+    def take_in(self) -> None:
+        """Read the files and settle what they say, from the beginning."""
+        self.strays.clear()
+        self.collected = Collected(spent=Spent(self.prices))
+        with Staging() as staging:
+            for n in range(len(self.files)):
+                self.read(staging, n)
+            if self.writer is not None:
+                self.writer.ready()
+            self.settle_all(staging)
+
     # reading
 
     def read(self, staging: Staging, n: int) -> None:
         """Stage what the lines of a file say; keep the lines themselves."""
-        file, prefix, spend = self.files[n], self.prefix, self.collected.spent.add
+        file, prefix, collected = self.files[n], self.prefix, self.collected
         with file.path.open("rb") as opened, Commits(self.conn) as commits:
-            for chunk in in_chunks(iter_lines(opened)):
-                outcomes = self.reader.read([line for _, line in chunk])
-                spend(outcomes)
+            for numbers, lines in iter_lines(opened):
+                outcomes = self.reader.read(lines)
+                collected.spent.add(outcomes)
                 owners = [own_id(prefix, outcome.custom_id) for outcome in outcomes]
-                said: list[Packed] = [
-                    (owner, n, number, pack(outcome))
-                    for owner, outcome, (number, _) in zip(owners, outcomes, chunk, strict=True)
+                slim(outcomes)
+                staged: list[Staged] = [
+                    (owner, n, number, outcome)
+                    for owner, number, outcome in zip(owners, numbers, outcomes, strict=True)
                     if owner is not None
                 ]
-                staging.add(said)
-                self.collected.lines += len(chunk)
-                self.collected.unknown += len(chunk) - len(said)
+                staging.add(staged)
+                collected.lines += len(lines)
+                collected.unknown += len(lines) - len(staged)
+                if self.keep == "none" and len(staged) == len(lines):
+                    continue
                 kept = [
-                    (owner, *line)
-                    for owner, line, keep in zip(owners, chunk, self.keeps(outcomes), strict=True)
+                    (owner, number, line)
+                    for owner, number, line, keep in zip(
+                        owners, numbers, lines, self.keeps(outcomes), strict=True
+                    )
                     if keep or owner is None
                 ]
                 self.keep_lines(commits, file, kept)
@@ -138,8 +150,6 @@ class Taker:
 
     def settle_all(self, staging: Staging) -> None:
         """Settle the requests of all staged lines, in short transactions."""
-        self.strays.clear()
-        self.collected.surplus = 0
         with cached(self.conn), Commits(self.conn) as commits:
             for chunk in staging.chunks():
                 commits.begin()
@@ -226,8 +236,12 @@ class Taker:
             if not owners:
                 continue
             with file.path.open("rb") as opened, Commits(self.conn) as commits:
-                for chunk in in_chunks(iter_lines(opened)):
-                    kept = [(owners[no], no, line) for no, line in chunk if no in owners]
+                for numbers, lines in iter_lines(opened):
+                    kept = [
+                        (owners[number], number, line)
+                        for number, line in zip(numbers, lines, strict=True)
+                        if number in owners
+                    ]
                     self.keep_lines(commits, file, kept)
                     nobodys = [number for owner, number, _ in kept if owner is None]
                     settling.disown_responses(self.conn, file.file_id, nobodys)
@@ -246,6 +260,17 @@ class Taker:
                 ],
             )
             commits.wrote(len(lines))
+
+
+def slim(outcomes: Iterable[Outcome]) -> None:
+    """Drop what outcomes needn't hold while they wait: their ids, all but one copy of a model."""
+    model: str | None = None
+    for outcome in outcomes:
+        outcome.custom_id = None
+        if outcome.model == model:
+            outcome.model = model
+        else:
+            model = outcome.model
 
 
 def prices_of(job: store.Job, part: store.Part) -> Prices | None:

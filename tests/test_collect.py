@@ -30,7 +30,7 @@ from sqlite_utils_openai_batch.database import connect
 from sqlite_utils_openai_batch.lines import own_id
 from sqlite_utils_openai_batch.outcome import Outcome
 from sqlite_utils_openai_batch.results import Results
-from sqlite_utils_openai_batch.staging import Staging, pack
+from sqlite_utils_openai_batch.staging import Staging
 from sqlite_utils_openai_batch.writeback import Writer
 
 ROWS = 6
@@ -494,8 +494,8 @@ def test_memory_and_disk_give_the_same(found: list[tuple[int, Outcome]], room: i
     wanted = [(n, 0, at, outcome) for at, (n, outcome) in enumerate(found)]
     with Staging() as memory, Staging(memory_bytes=room) as disk:
         for *place, outcome in wanted:
-            memory.add([(*place, pack(outcome))])
-            disk.add([(*place, pack(outcome))])
+            memory.add([(*place, outcome)])
+            disk.add([(*place, outcome)])
         in_memory = [line for chunk in memory.chunks() for line in chunk]
         on_disk = [line for chunk in disk.chunks() for line in chunk]
     assert in_memory == on_disk == sorted(wanted, key=lambda line: line[0])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,12 @@ from sqlite_utils_openai_batch.jsonl import BOM, HEAD, CutLine, iter_lines
 
 
 def lines(data: bytes, **options: int) -> list[tuple[int, bytes]]:
-    return list(iter_lines(io.BytesIO(data), **options))
+    return flat(iter_lines(io.BytesIO(data), **options))
+
+
+def flat(blocks: Iterable[tuple[Sequence[int], list[bytes]]]) -> list[tuple[int, bytes]]:
+    """The lines of all blocks, each with its number."""
+    return [one for numbers, some in blocks for one in zip(numbers, some, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -29,18 +35,22 @@ def lines(data: bytes, **options: int) -> list[tuple[int, bytes]]:
     ],
 )
 def test_lines(data: bytes, expected: list[tuple[int, bytes]]) -> None:
-    assert lines(data) == expected
+    for block in (1, 2, 5, 1_000):
+        assert lines(data, block=block) == expected
 
 
 @settings(deadline=None)
-@given(st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"")), max_size=8))
-def test_every_line_comes_with_its_number(some: list[bytes]) -> None:
+@given(
+    st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"")), max_size=8),
+    st.integers(1, 100),
+)
+def test_every_line_comes_with_its_number(some: list[bytes], block: int) -> None:
     expected = [
         (number, line.removesuffix(b"\r"))
         for number, line in enumerate([b"first", *some], 1)
         if line.strip()
     ]
-    assert lines(b"\n".join([b"first", *some])) == expected
+    assert lines(b"\n".join([b"first", *some]), block=block) == expected
 
 
 @settings(deadline=None)
@@ -49,12 +59,13 @@ def test_every_line_comes_with_its_number(some: list[bytes]) -> None:
     limit=st.integers(1, 20),
     ending=st.sampled_from([b"", b"\n", b"\r\n"]),
     bom=st.booleans(),
+    block=st.integers(1, 60),
 )
 def test_a_line_over_the_limit_is_cut_and_says_so(
-    length: int, limit: int, ending: bytes, bom: bool
+    length: int, limit: int, ending: bytes, bom: bool, block: int
 ) -> None:
     data = (BOM if bom else b"") + b"x" * length + ending + (b"next" if ending else b"")
-    found = lines(data, max_line=limit)
+    found = lines(data, max_line=limit, block=block)
     first = [line for number, line in found if number == 1]
     if length > limit:
         assert isinstance(first[0], CutLine)
@@ -92,8 +103,10 @@ class Endless:
         self.left = size
         self.most = 0
 
-    def readline(self, size: int = -1, /) -> bytes:
-        assert size > 0
+    def read(self, size: int, /) -> bytes:
+        return self.readline(size)
+
+    def readline(self, size: int, /) -> bytes:
         self.most = max(self.most, size)
         read = min(size, self.left)
         self.left -= read
@@ -102,6 +115,6 @@ class Endless:
 
 def test_memory_is_bounded_whatever_comes() -> None:
     file = Endless(300_000_000)
-    ((number, cut),) = iter_lines(file, max_line=1_000_000)
+    ((number, cut),) = flat(iter_lines(file, max_line=1_000_000))
     assert (number, len(cut), getattr(cut, "size", None)) == (1, HEAD, 300_000_000)
     assert file.most < 3_000_000

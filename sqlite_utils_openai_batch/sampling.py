@@ -8,7 +8,7 @@ which are known exactly.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,6 +21,8 @@ from .tokens import BYTES_PER_TOKEN, FEWEST_BYTES, MOST_BYTES, Counted, Counter,
 ROWS = 4_000
 #: Lines of so many times the mean length are counted all: a few of them may weigh the most.
 LONG = 10
+#: Bytes of lines that are kept until it shows which of them stay in the sample.
+WAITING_BYTES = 8_000_000
 #: Lines that are counted together, and about how many bytes of them.
 AT_ONCE = 256
 AT_ONCE_BYTES = 1_000_000
@@ -77,6 +79,15 @@ class _Line:
     counted: Counted
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """One line to be counted, if it stays in the sample until then; a long one always does."""
+
+    place: float
+    line: bytes
+    row_key: Any
+
+
 @dataclass
 class Sample:
     """Takes all lines of a job one after another, and counts the tokens of some.
@@ -100,8 +111,10 @@ class Sample:
     _share: float = 1.0
     _kept: list[_Line] = field(default_factory=list)
     _long: list[_Line] = field(default_factory=list)
-    _waiting: list[tuple[float, bytes, Any]] = field(default_factory=list)
+    _waiting: list[_Waiting] = field(default_factory=list)
     _waiting_size: int = 0
+    _taken: int = 0
+    """Lines of the sample, counted or waiting."""
 
     @property
     def share(self) -> float:
@@ -150,25 +163,35 @@ class Sample:
             self._take(place / WHOLE, line(), row_key)
 
     def _take(self, place: float, line: bytes, row_key: Any) -> None:
-        self._waiting.append((place, line, row_key))
+        self._waiting.append(_Waiting(place, line, row_key))
         self._waiting_size += len(line)
-        if len(self._waiting) >= AT_ONCE or self._waiting_size > AT_ONCE_BYTES:
+        self._taken += place >= 0
+        while self._taken > self.rows:
+            self._thin()
+        if self._waiting_size > WAITING_BYTES:
             self._count()
 
+    def _thin(self) -> None:
+        """Leave half of the sample out. What goes before it was counted has cost nothing."""
+        self._share /= 2
+        self._kept = [kept for kept in self._kept if kept.place < self._share]
+        self._waiting = [one for one in self._waiting if one.place < self._share]
+        self._waiting_size = sum(len(one.line) for one in self._waiting)
+        self._taken = len(self._kept) + sum(one.place >= 0 for one in self._waiting)
+
     def _count(self) -> None:
-        """Count the lines that wait; where too many are kept then, thin them out."""
-        bodies = [orjson.loads(line)["body"] for _, line, _ in self._waiting]
-        found = count_requests(self.counter, bodies, self.endpoint)
-        for (place, line, row_key), counted in zip(self._waiting, found, strict=True):
-            self.unknown |= counted.tokens is None
-            if self.window is not None and (counted.tokens or 0) > self.window:
-                self.too_long.append(TooLong(row_key, counted.tokens or 0))
-            (self._kept if place >= 0 else self._long).append(_Line(place, len(line), counted))
+        """Count the lines that wait."""
+        for some in _at_once(self._waiting):
+            bodies = [orjson.loads(one.line)["body"] for one in some]
+            found = count_requests(self.counter, bodies, self.endpoint)
+            for one, counted in zip(some, found, strict=True):
+                self.unknown |= counted.tokens is None
+                if self.window is not None and (counted.tokens or 0) > self.window:
+                    self.too_long.append(TooLong(one.row_key, counted.tokens or 0))
+                kept = self._kept if one.place >= 0 else self._long
+                kept.append(_Line(one.place, len(one.line), counted))
         self._waiting.clear()
         self._waiting_size = 0
-        while len(self._kept) > self.rows:
-            self._share /= 2
-            self._kept = [kept for kept in self._kept if kept.place < self._share]
 
     def result(self) -> InputTokens:
         """The figures for all lines taken so far."""
@@ -216,3 +239,16 @@ class Sample:
     def per_request(self) -> list[int]:
         """Tokens of the counted lines, for prices that depend on a request's length."""
         return [line.counted.tokens or 0 for line in (*self._kept, *self._long)]
+
+
+def _at_once(waiting: Sequence[_Waiting]) -> Iterator[list[_Waiting]]:
+    """Yield lines in groups that are counted together."""
+    some, size = list[_Waiting](), 0
+    for one in waiting:
+        some.append(one)
+        size += len(one.line)
+        if len(some) >= AT_ONCE or size > AT_ONCE_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from itertools import compress
 from typing import Any
 
 from .errors import UnrenderableRow
 from .hashing import source_hashes, stored_hashes
 from .keys import SQLiteValue
-from .stored import decoded_rows
+from .request_lines import Lines, Ready
+from .stored import Columns, decoded
 from .template import Renderer
 
 #: Rows that are rendered together: enough to spare most of the work around each row, few enough
@@ -18,8 +19,6 @@ from .template import Renderer
 ROWS = 256
 #: The same where lines hold images, each of which may be as large as all the others together.
 ROWS_WITH_IMAGES = 4
-
-Keyed = tuple[SQLiteValue, tuple[SQLiteValue, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,16 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """What rows were made into."""
+
+    lines: Lines | Ready
+    hashes: list[bytes]
+    problems: dict[int, str]
+    """Why there is no line, by index."""
+
+
+@dataclass(frozen=True, slots=True)
 class Chunks:
     """Makes chunks of the rows of one job."""
 
@@ -53,84 +62,90 @@ class Chunks:
     """The request id of the first row of the source."""
     keep_blank: bool = False
 
-    def of(self, position: int, rows: Sequence[Keyed], *, stored: bool) -> Iterator[Chunk]:
-        """Yield the chunks of rows, (key, values) each, the first of which is at `position`.
+    def of(
+        self, position: int, rows: Sequence[tuple[SQLiteValue, ...]], *, stored: bool
+    ) -> Iterator[Chunk]:
+        """Yield the chunks of rows, the first of which is at `position`.
 
-        With `stored` the TEXT in values is bytes, and there is no BLOB among them.
+        A row is its key and the values of the renderer's columns; what follows them is left
+        alone. With `stored` the TEXT in values is bytes, and there is no BLOB among them.
         """
         step = ROWS_WITH_IMAGES if self.renderer.has_images else ROWS
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
+            row_keys, *columns = zip(*some, strict=True)
             yield self.chunk(
                 range(position + start, position + start + len(some)),
-                [key for key, _ in some],
-                [values for _, values in some],
+                row_keys,
+                columns[: len(self.renderer.columns)],
                 stored,
             )
 
     def chunk(
         self,
         positions: Sequence[int],
-        row_keys: list[SQLiteValue],
-        rows: list[tuple[SQLiteValue, ...]],
+        row_keys: Sequence[SQLiteValue],
+        columns: Columns,
         stored: bool,
     ) -> Chunk:
-        """Render rows together."""
-        blank = [] if self.keep_blank else self.renderer.blanks(rows, stored=stored)
+        """Render rows together, given column by column."""
+        blank = [] if self.keep_blank else self.renderer.blanks(columns, stored=stored)
         blank_keys = [row_keys[index] for index in blank]
         if blank:
-            out = frozenset(blank)
-            kept = [index for index in range(len(rows)) if index not in out]
-            positions = [positions[index] for index in kept]
-            row_keys = [row_keys[index] for index in kept]
-            rows = [rows[index] for index in kept]
-        if not rows:
+            kept = [True] * len(row_keys)
+            for index in blank:
+                kept[index] = False
+            positions = list(compress(positions, kept))
+            row_keys = list(compress(row_keys, kept))
+            columns = [list(compress(column, kept)) for column in columns]
+        if not row_keys:
             return Chunk((), (), (), (), _no_line, {}, blank_keys)
-        lines, hashes, problems = self.made(
-            [self.first_id + one for one in positions], rows, stored
+        made = self.made(shifted(positions, self.first_id), columns, stored)
+        lines = made.lines
+        return Chunk(
+            positions, row_keys, made.hashes, lines.sizes(), lines.line, made.problems, blank_keys
         )
-        sizes = list(map(len, lines))
-        return Chunk(positions, row_keys, hashes, sizes, lines.__getitem__, problems, blank_keys)
 
-    def made(
-        self, ids: Sequence[int], rows: list[tuple[SQLiteValue, ...]], stored: bool
-    ) -> tuple[list[bytes], list[bytes], dict[int, str]]:
-        """Return the lines, the hashes, and why there is no line, by index."""
+    def made(self, ids: Sequence[int], columns: Columns, stored: bool) -> Made:
+        """Return the lines of requests with these ids, which ascend, and the hashes of rows."""
         if stored:
-            fast = self.renderer.stored_lines(self.prefix, ids, rows)
+            fast = self.renderer.stored_lines(self.prefix, ids, columns)
             if fast is not None:
-                return fast, stored_hashes(self.hashed_values(rows)), {}
-            rows = decoded_rows(rows)
-        lines, problems = self.lines(ids, rows)
-        return lines, source_hashes(self.hashed_values(rows)), problems
+                return Made(fast, stored_hashes(self.hashed_columns(columns), len(ids)), {})
+            columns = decoded(columns)
+        hashed = self.hashed_columns(columns)
+        hashes = source_hashes(list(zip(*hashed, strict=True)) if hashed else [()] * len(ids))
+        lines, problems = self.lines(ids, columns)
+        return Made(lines, hashes, problems)
 
-    def hashed_values(
-        self, rows: Sequence[tuple[SQLiteValue, ...]]
-    ) -> Sequence[Sequence[SQLiteValue]]:
-        """Return the values that the hashes of rows cover."""
-        if len(self.hashed) == len(self.renderer.columns):
-            return rows
-        if len(self.hashed) == 1:
-            return [(row[self.hashed[0]],) for row in rows]
-        return list(map(itemgetter(*self.hashed), rows)) if self.hashed else [()] * len(rows)
+    def hashed_columns(self, columns: Columns) -> Columns:
+        """Return the columns that the hashes of rows cover."""
+        return [columns[index] for index in self.hashed]
 
-    def lines(
-        self, ids: Sequence[int], rows: Sequence[tuple[SQLiteValue, ...]]
-    ) -> tuple[list[bytes], dict[int, str]]:
+    def lines(self, ids: Sequence[int], columns: Columns) -> tuple[Lines | Ready, dict[int, str]]:
         """Return the lines of rows, b"" for one that can't be rendered, and why it can't."""
         try:
-            return self.renderer.lines(self.prefix, ids, rows), {}
+            return self.renderer.lines(self.prefix, ids, columns), {}
         except UnrenderableRow:
             # which of them it is shows when each is rendered by itself
             pass
         lines, problems = [], {}
-        for index, (request_id, row) in enumerate(zip(ids, rows, strict=True)):
+        for index, (request_id, row) in enumerate(
+            zip(ids, zip(*columns, strict=True), strict=True)
+        ):
             try:
                 lines.append(self.renderer.line(f"{self.prefix}{request_id}", row))
             except UnrenderableRow as error:
                 lines.append(b"")
                 problems[index] = str(error)
-        return lines, problems
+        return Ready(lines), problems
+
+
+def shifted(numbers: Sequence[int], by: int) -> Sequence[int]:
+    """Return numbers with another one added to each."""
+    if isinstance(numbers, range):
+        return range(numbers.start + by, numbers.stop + by)
+    return [number + by for number in numbers]
 
 
 def _no_line(index: int) -> Any:

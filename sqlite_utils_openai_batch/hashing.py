@@ -46,10 +46,9 @@ def stored_hash(values: Sequence[SQLiteValue]) -> bytes:
     return hashlib.sha256(b"".join(packed)).digest()[:16]
 
 
-def stored_hashes(rows: Sequence[Sequence[SQLiteValue]]) -> list[bytes]:
-    """Return the `stored_hash` of each of many rows, a column at a time."""
-    columns = list(zip(*rows, strict=True))
-    packed: list[Iterable[bytes]] = [repeat(_array_head(len(columns)), len(rows))]
+def stored_hashes(columns: Sequence[Sequence[SQLiteValue]], rows: int) -> list[bytes]:
+    """Return the `stored_hash` of each of many rows, which are given column by column."""
+    packed: list[Iterable[bytes]] = [repeat(_array_head(len(columns)), rows)]
     for values in columns:
         kinds = set(map(type, values))
         if kinds == {bytes}:

@@ -70,11 +70,12 @@ def _rendered(
     if not rows:
         return PartLines([], [], [], problems)
     ids = [request_id for request_id, _, _ in rows]
-    lines, hashes, failed = chunks.made(ids, [values for _, _, values in rows], stored)
+    made = chunks.made(ids, list(zip(*(values for _, _, values in rows), strict=True)), stored)
+    lines, failed = made.lines.all(), made.problems
     problems += [(ids[index], message) for index, message in failed.items()]
     changed = [
         (digest, request_id)
-        for (request_id, asked, _), digest, line in zip(rows, hashes, lines, strict=True)
+        for (request_id, asked, _), digest, line in zip(rows, made.hashes, lines, strict=True)
         if digest != asked and line
     ]
     if failed:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import store
+from .chunks import shifted
 from .database import transaction
 from .rendering import Rendered, Run
 from .store import asking
@@ -59,7 +60,7 @@ class Recorder:
         assert part is not None
         part.requests += len(chunk.sizes)
         part.bytes += sum(chunk.sizes)
-        ids = [first_id + position for position in chunk.positions]
+        ids = shifted(chunk.positions, first_id)
         self.pending += zip(ids, chunk.row_keys, chunk.hashes, strict=True)
         late = time.monotonic() - self.last_commit > COMMIT_SECONDS
         if late or len(self.pending) + len(self.waiting) >= COMMIT_ROWS:

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from .chunks import Chunk, Chunks, Keyed
+from .chunks import Chunk, Chunks
 from .errors import SourceError
 from .estimate import Distinct, Estimate
 from .limits import Planner
 from .plan import PAGE_BYTES, Plan
 from .ranges import can_share, shared_chunks
+from .reading import Row
 from .sampling import Sample
 from .seen import Seen
 from .tokens import count_requests
@@ -150,14 +151,14 @@ def chunks_of(plan: Plan, chunks: Chunks, tally: Tally, stop: int | None) -> Ite
             return
 
 
-def pages_of(plan: Plan) -> Iterator[tuple[list[Keyed], bool]]:
-    """Yield pages of the rows that a plan asks about, and whether their TEXT is bytes."""
+def pages_of(plan: Plan) -> Iterator[tuple[list[Row], bool]]:
+    """Yield pages of the rows that a plan asks about, as `Source.stored_pages` does."""
     columns = plan.renderer.columns
     if plan.chosen is None and plan.renderer.takes_stored:
         yield from plan.source.stored_pages(columns, page_bytes=PAGE_BYTES)
     else:
         for page in plan.pages(columns):
-            yield page, False
+            yield [(key, *values) for key, values in page], False
 
 
 class _Counting:

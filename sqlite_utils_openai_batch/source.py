@@ -262,8 +262,11 @@ class Source:
         stored: bool = True,
         after: SQLiteValue = None,
         last: SQLiteValue = None,
-    ) -> Iterator[tuple[list[tuple[SQLiteValue, Row]], bool]]:
-        """Yield pages as `pages` does, and whether TEXT is bytes in their values, as it is stored.
+    ) -> Iterator[tuple[list[Row], bool]]:
+        """Yield pages of (row key, *values of `columns`) in the order of `pages`.
+
+        With each comes whether TEXT is bytes in the values, as it is stored; there may be one
+        more value in each row then, which is to be left alone.
 
         Reading bytes takes half the time. It is so with `stored` where the rows are read along a
         key of one column and hold no BLOB in `columns`; the key itself is decoded always. Where
@@ -272,12 +275,9 @@ class Source:
         self._check_columns(columns)
         if not self.has_ranges:
             for page in self.pages(columns, page_bytes=page_bytes):
-                yield page, False
+                yield [(key, *values) for key, values in page], False
             return
-        pages = self._keyset.pages(columns, page_bytes, stored=stored, after=after, last=last)
-        for rows, as_bytes in pages:
-            end = -1 if as_bytes else None
-            yield [(row[0], row[1:end]) for row in rows], as_bytes
+        yield from self._keyset.pages(columns, page_bytes, stored=stored, after=after, last=last)
 
     def fetch(
         self, columns: Sequence[str], row_keys: Sequence[SQLiteValue]

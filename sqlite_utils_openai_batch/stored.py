@@ -7,7 +7,6 @@ decoded once (which also tells whether they are valid), escaped once and cut aga
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 
@@ -22,13 +21,9 @@ from .oneline import breaks, one_line
 MARK = "\x7f"
 _MARK = MARK.encode()
 
-Rows = Sequence[Sequence[SQLiteValue]]
 Columns = Sequence[Sequence[SQLiteValue]]
 
 _NUMBERS = {int, float}
-
-# The first character that is no space is one that stands for itself in every encoding.
-_filled = re.compile(rb"[ \t\r\n]*[!-~]").match
 
 
 class StoredSlot:
@@ -102,14 +97,21 @@ def all_filled(values: Sequence[SQLiteValue]) -> bool:
         return True
     if kinds == {str}:
         return all(map(str.strip, values))  # type: ignore[arg-type]
-    return kinds == {bytes} and all(map(_filled, values))  # type: ignore[arg-type]
+    # Each begins with a character that is no space, and stands for itself in every encoding.
+    return kinds == {bytes} and min(values) >= b"!" and max(values) < b"\x7f"  # type: ignore[type-var, operator]
 
 
-def decoded_rows(rows: Rows) -> list[tuple[SQLiteValue, ...]]:
-    """Return rows with their TEXT decoded: U+FFFD stands where bytes are no text."""
+def is_number(value: SQLiteValue) -> bool:
+    """Whether a value is a number, which is never blank."""
+    return type(value) in _NUMBERS
+
+
+def decoded(columns: Columns) -> list[list[SQLiteValue]]:
+    """Return columns with their TEXT decoded: U+FFFD stands where bytes are no text."""
     return [
-        tuple(
-            value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in row
-        )
-        for row in rows
+        [
+            value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+            for value in column
+        ]
+        for column in columns
     ]

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 import orjson
@@ -22,8 +21,9 @@ from .keys import SQLiteValue
 from .nearest import listed
 from .oneline import json_string, json_strings, json_value, one_line
 from .parameters import EMBEDDINGS
+from .request_lines import Lines
 from .slots import read_slot
-from .stored import StoredSlot, all_filled, decoded_rows, stored_slot
+from .stored import Columns, StoredSlot, all_filled, decoded, is_number, stored_slot
 from .strings import Path, asking_columns, is_image, place_of, strings_of
 from .values import json_bytes, without_surrogates
 
@@ -135,42 +135,36 @@ class Renderer:
         parts.append(self._end)
         return b"".join(parts)
 
-    def lines(
-        self, prefix: str, numbers: Iterable[int], rows: Sequence[Sequence[SQLiteValue]]
-    ) -> list[bytes]:
+    def lines(self, prefix: str, numbers: Sequence[int], columns: Columns) -> Lines:
         """Return the lines of many rows, the same bytes as `line` gives, several times as fast.
 
-        A custom_id is `prefix` and one of `numbers`, of which there is one for each row. Raises
-        UnrenderableRow if any one of the rows can't be rendered.
+        The rows are given column by column. A custom_id is `prefix` and one of `numbers`, which
+        ascend; there is one for each row. Raises UnrenderableRow if any one of the rows can't be
+        rendered.
         """
-        columns = list(zip(*rows, strict=True))
-        start = b'{"custom_id":' + json_string(prefix)[:-1]
-        parts: list[Iterable[bytes]] = [repeat(start), [b'%d"' % number for number in numbers]]
+        found: list[tuple[bytes, Sequence[bytes]]] = []
+        quote = b'"'
         for maker in self._makers:
             texts = maker.texts(columns)
             made = list(map(json_value, texts)) if maker.native else json_strings(texts)
-            parts += repeat(maker.before), made
-        return list(map(b"".join, zip(*parts, repeat(self._end))))
+            found.append((quote + maker.before, made))
+            quote = b""
+        return Lines(_start(prefix), numbers, found, quote + self._end)
 
-    def stored_lines(
-        self, prefix: str, numbers: Iterable[int], rows: Sequence[Sequence[SQLiteValue]]
-    ) -> list[bytes] | None:
+    def stored_lines(self, prefix: str, numbers: Sequence[int], columns: Columns) -> Lines | None:
         """Return the same lines as `lines` from rows whose TEXT is bytes, as it is stored.
 
         None where that can't be done, as for filters and text that isn't UTF-8. There must be no
         BLOB among the values.
         """
-        columns = list(zip(*rows, strict=True))
-        start = b'{"custom_id":' + json_string(prefix)[:-1]
-        parts: list[Iterable[bytes]] = [repeat(start), [b'%d"' % number for number in numbers]]
-        quote = b""
+        found: list[tuple[bytes, Sequence[bytes]]] = []
         for maker in self._makers:
             made = maker.stored.strings(columns) if maker.stored else None
             if made is None:
                 return None
-            parts += repeat(quote + maker.before + b'"'), made
-            quote = b'"'
-        return list(map(b"".join, zip(*parts, repeat(quote + self._end))))
+            # the string before ends with the quote, as the number does
+            found.append((b'"' + maker.before + b'"', made))
+        return Lines(_start(prefix), numbers, found, b'"' + self._end)
 
     def inputs(self, line: bytes) -> int:
         """Return how many inputs a rendered line has: texts to embed; 1 at other endpoints."""
@@ -191,14 +185,26 @@ class Renderer:
                 return False
         return True
 
-    def blanks(self, rows: Sequence[Sequence[SQLiteValue]], *, stored: bool = False) -> list[int]:
-        """Return the positions of the blank rows among many; with `stored`, TEXT is bytes."""
-        # a column that is filled throughout settles it
-        columns = list(zip(*rows, strict=True))
-        if any(all_filled(columns[index]) for index in self._blank):
+    def blanks(self, columns: Columns, *, stored: bool = False) -> list[int]:
+        """Return which of many rows, given column by column, are blank.
+
+        With `stored`, TEXT is bytes.
+        """
+        # a column that is filled throughout settles it, and numbers are told the soonest
+        asked = sorted((columns[index] for index in self._blank), key=_begins_with_text)
+        if any(map(all_filled, asked)):
             return []
-        seen = decoded_rows(rows) if stored else rows
-        return [position for position, row in enumerate(seen) if self.is_blank(row)]
+        rows = zip(*(decoded(columns) if stored else columns), strict=True)
+        return [position for position, row in enumerate(rows) if self.is_blank(row)]
+
+
+def _begins_with_text(column: Sequence[SQLiteValue]) -> bool:
+    return not is_number(column[0])
+
+
+def _start(prefix: str) -> bytes:
+    """Return a line up to the number in its custom_id."""
+    return b'{"custom_id":' + json_string(prefix)[:-1]
 
 
 @dataclass(frozen=True)

@@ -340,15 +340,19 @@ def test_many_lines_are_the_lines_one_by_one(
         expected = None
     assert lines_or_none(renderer, read) == expected
     blank = [index for index, row in enumerate(read) if renderer.is_blank(row)]
-    assert renderer.blanks(read) == blank
+    assert renderer.blanks(list(zip(*read, strict=True))) == blank
     assert source_hashes(read) == [source_hash(row) for row in read]
 
 
 def lines_or_none(renderer: Renderer, rows: list[tuple[SQLiteValue, ...]]) -> list[bytes] | None:
     try:
-        return renderer.lines("a-", range(7, 7 + len(rows)), rows)
+        made = renderer.lines("a-", range(7, 7 + len(rows)), list(zip(*rows, strict=True)))
     except UnrenderableRow:
         return None
+    lines = made.all()
+    assert made.sizes() == list(map(len, lines))
+    assert [made.line(index) for index in range(len(rows))] == lines
+    return lines
 
 
 def outcome(text: Any, row: Sequence[SQLiteValue]) -> tuple[str, str]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from .. import clock
 from .jobs import rows
+
+#: Rows of one INSERT: beginning and ending a statement takes as long as a row does.
+AT_ONCE = 32
 
 RequestRow = tuple[int, int, "int | None", Any, "bytes | None", str, "str | None"]
 
@@ -34,16 +38,22 @@ def insert_requests(conn: sqlite3.Connection, found: Iterable[RequestRow]) -> No
 
 
 def insert_pending(
-    conn: sqlite3.Connection, job_id: int, part_id: int, found: Iterable[tuple[int, Any, bytes]]
+    conn: sqlite3.Connection, job_id: int, part_id: int, found: Sequence[tuple[int, Any, bytes]]
 ) -> None:
     """Store requests of one part that wait for an answer: (id, row_key, source_hash)."""
+    into = "openai_batch_requests (id, job_id, part_id, row_key, source_hash, status)"
     # numbers of our own stand in the statement itself: binding them for each row takes longer
+    row = f"(?, {job_id:d}, {part_id:d}, ?, ?, 'pending')"
+    whole = len(found) - len(found) % AT_ONCE
+    some = ", ".join([row] * AT_ONCE)
     conn.executemany(
-        "INSERT OR REPLACE INTO openai_batch_requests "
-        "(id, job_id, part_id, row_key, source_hash, status) "
-        f"VALUES (?, {job_id:d}, {part_id:d}, ?, ?, 'pending')",
-        found,
+        f"INSERT OR REPLACE INTO {into} VALUES {some}",
+        (
+            tuple(chain.from_iterable(found[start : start + AT_ONCE]))
+            for start in range(0, whole, AT_ONCE)
+        ),
     )
+    conn.executemany(f"INSERT OR REPLACE INTO {into} VALUES {row}", found[whole:])
 
 
 def drop_placeholder(conn: sqlite3.Connection, job_id: int) -> None:

@@ -47,17 +47,20 @@ class Money:
 
 @dataclass(slots=True)
 class Distinct:
-    """Counts how many of many digests came before: eight bytes of memory each."""
+    """Counts how many of many digests came before: four bytes of memory each.
+
+    44 bits of each are kept, so of ten million different ones about three seem to be the same.
+    """
 
     _buckets: tuple[array[int], ...] = field(
-        default_factory=lambda: tuple(array("Q") for _ in range(256))
+        default_factory=lambda: tuple(array("I") for _ in range(4096))
     )
 
     def add_all(self, digests: Sequence[bytes]) -> None:
         """Take digests of 16 bytes."""
         buckets = self._buckets
-        for number in array("Q", b"".join([digest[:8] for digest in digests])):
-            buckets[number & 255].append(number)
+        for number in array("Q", b"".join(digests))[::2]:
+            buckets[number & 4095].append(number >> 32)
 
     def repeated(self) -> int:
         """How many digests were the same as one before them."""

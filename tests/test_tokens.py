@@ -8,8 +8,9 @@ import random
 import sqlite3
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -425,6 +426,24 @@ def test_the_demos_tables(table: str) -> None:
     error = (found.tokens - whole.tokens) / whole.tokens
     print(f"{table}: {error:+.3%}, said ±{found.error:.3%}, {found.how}, {len(lines)} rows")
     assert abs(error) <= max(2 * found.error, 0.001)
+
+
+def test_lines_that_leave_the_sample_are_never_counted() -> None:
+    class Noting(tokenizer.Apart):
+        texts = 0
+
+        def count(self, texts: Sequence[str]) -> list[int]:
+            self.texts += len(texts)
+            return tokenizer.count(texts, self.encoding)
+
+    lines = [line(f"It is number {number}.") for number in range(5_000)]
+    noting = Noting("o200k_base")
+    sample = Sample(replace(counter_for("gpt-4o-mini"), by=noting), CHAT, rows=100)
+    for number, one in enumerate(lines):
+        sample.add(one, number)
+    assert sample.result() == sampled(lines, rows=100).result()
+    # Each request has two messages, of a role and a text.
+    assert 4 * 50 <= noting.texts <= 4 * 100
 
 
 def test_from_bytes_the_range_is_wide_and_the_bound_is_strict() -> None:

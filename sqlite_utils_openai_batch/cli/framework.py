@@ -19,7 +19,7 @@ INTERRUPTED = 130
 
 #: Objects that may be made until Python looks for cycles among them; it does at every 700 by
 #: itself, and going through rows that hold no cycle takes a twentieth of a long command's time.
-OBJECTS = 50_000
+OBJECTS = 5_000
 
 
 class Option(click.Option):

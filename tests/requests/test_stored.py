@@ -22,7 +22,22 @@ from sqlite_utils_openai_batch.source import open_source
 from sqlite_utils_openai_batch.tokens import Counter
 
 TEXTS = st.text(max_size=20) | st.sampled_from(
-    ["", " ", "  ", " ~", "\u3000", "\x1f", "\x7f", "\u2028", "\x85", "\u2029 ", "é", "😀", '"\\"', "x" * 300]
+    [
+        "",
+        " ",
+        "  ",
+        " ~",
+        "\u3000",
+        "\x1f",
+        "\x7f",
+        "\u2028",
+        "\x85",
+        "\u2029 ",
+        "é",
+        "😀",
+        '"\\"',
+        "x" * 300,
+    ]
 )
 PLAIN = st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXTS
 #: TEXT that isn't valid UTF-8, and half of a character.

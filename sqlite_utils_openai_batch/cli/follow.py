@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..passes import Report
     from ..places import Places
-    from ..store import Job
+    from ..store import Job, Part
 
 
 @click.command("submit", cls=Command)
@@ -271,6 +271,18 @@ def tell_result(
             talk(sentence)
 
 
+def done_of(part: Part) -> int:
+    """How many of a part's requests are through, here or at the provider.
+
+    Requests that are asked again have left it, though its batch counted them.
+    """
+    whole = sum(part.counts.values())
+    settled = whole - part.counts.get("pending", 0)
+    if part.collected_at:
+        return settled
+    return min(max(settled, (part.completed or 0) + (part.failed or 0)), whole)
+
+
 class Teller:
     """Says how a watched job goes: over one line on a terminal, else a line for each change."""
 
@@ -301,11 +313,7 @@ class Teller:
         from ..words import host_words
 
         parts = store.list_parts(self.conn, job.id)
-        done = sum(
-            part.requests if part.collected_at else (part.completed or 0) + (part.failed or 0)
-            for part in parts
-        )
-        whole = sum(part.requests for part in parts)
+        done, whole = sum(map(done_of, parts)), sum(sum(part.counts.values()) for part in parts)
         ended = sum(1 for part in parts if part.collected_at)
         return (
             f"Job {job.id}: {done:,}/{whole:,} done · {ended}/{len(parts)} parts · "

@@ -7,7 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch import manage, store
+from sqlite_utils_openai_batch.cli.follow import Teller
 from sqlite_utils_openai_batch.database import connect
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
 
@@ -73,6 +74,23 @@ def test_retry_asks_only_what_failed(zygote: Zygote, tmp_path: Path) -> None:
         newest = store.list_parts(conn, 1)[-1]
     assert json.loads(newest.overrides or "{}") == {"max_tokens": 50}
     assert newest.requests == 2
+
+
+def test_what_is_asked_again_is_counted_once(zygote: Zygote, tmp_path: Path) -> None:
+    """Its first batch counted it too: a job of ten rows was at 10/12, then at 12/12."""
+    db = make_table(tmp_path / "notes.db")
+    with held("fail-lines:2*1") as server:
+        assert zygote.run(*asking(db, server))["code"] == 3
+    with closing(connect(db)) as conn:
+        job = store.get_job(conn, 1)
+        manage.retry(conn, job, manage.plan_retry(conn, job, ()), {})
+        part = store.list_parts(conn, 1)[-1]
+        for values, line in (
+            ({}, "Job 1: 8/10 done · 3/4 parts · "),
+            ({"completed": 1, "failed": 0}, "Job 1: 9/10 done · 3/4 parts · "),
+        ):
+            store.update_part(conn, part.id, **values, status="in_progress")
+            assert Teller(conn, silent=True).line(job).startswith(line)
 
 
 def test_retry_of_nothing_says_so(zygote: Zygote, server: LocalServer, tmp_path: Path) -> None:

@@ -51,6 +51,15 @@ class BatchState:
         """Whether the provider has finished with it."""
         return self.status in ENDED
 
+    @property
+    def hides_answers(self) -> bool:
+        """Whether it has answers, or may have some, and names no file that holds them."""
+        if self.output_file_id:
+            return False
+        if self.completed is None:
+            return self.status == "completed" and not self.error_file_id
+        return self.completed > 0
+
 
 class UploadedFile(NamedTuple):
     """A file as the provider lists it; `size` in bytes."""

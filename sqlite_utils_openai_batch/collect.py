@@ -145,7 +145,7 @@ def take_batch(
             files.append(ResultFile(kind, file_id, path))
         collected = take_files(conn, job, part, files, writer)
     # Answers that can't be read any more were paid for.
-    collected.spent.unpriced += gone
+    collected.spent.unpriced += gone or state.hides_answers
     return collected
 
 

@@ -14,6 +14,7 @@ from .figures import counted
 from .reuse import share
 from .sent_lines import Rejected, rejected_lines
 from .states import AT_PROVIDER, ENDED
+from .store.money import lose_cost
 
 if TYPE_CHECKING:
     from .api import BatchState
@@ -65,8 +66,14 @@ def give_up(pass_: Pass, part: store.Part, batch_id: str, why: str) -> None:
             return
         store.end_pending(pass_.conn, part.id, "missing", None, "its batch is gone")
         store.count_outcomes(pass_.conn, part.id)
-        store.update_batch(pass_.conn, batch_id, status="gone", ended_at=now)
-        store.log(pass_.conn, "gone", job_id=part.job_id, part_id=part.id, why=why)
+        mark_gone(pass_, part, batch_id, why)
+
+
+def mark_gone(pass_: Pass, part: store.Part, batch_id: str, why: str) -> None:
+    """Record that a batch is gone, in the caller's transaction: what it cost stays unknown."""
+    store.update_batch(pass_.conn, batch_id, status="gone", ended_at=clock.now())
+    lose_cost(pass_.conn, part.id)
+    store.log(pass_.conn, "gone", job_id=part.job_id, part_id=part.id, why=why)
 
 
 def seen(pass_: Pass, part: store.Part, state: BatchState) -> None:
@@ -183,8 +190,8 @@ def take_stray(pass_: Pass, part: store.Part, batch_id: str) -> None:
     try:
         state = pass_.provider.retrieve(batch_id)
     except NotFound as error:
-        store.update_batch(pass_.conn, batch_id, status="gone", ended_at=clock.now())
-        store.log(pass_.conn, "gone", job_id=part.job_id, part_id=part.id, why=str(error))
+        with transaction(pass_.conn):
+            mark_gone(pass_, part, batch_id, str(error))
         return
     if not state.ended:
         if part.batch_id is not None and state.status != "cancelling":
@@ -209,8 +216,7 @@ def write(pass_: Pass) -> None:
 
 
 def lacks_files(state: BatchState) -> bool:
-    """Whether lines were counted and their file isn't named."""
-    return bool(
-        (state.completed and not state.output_file_id)
-        or (state.failed and not state.error_file_id and not state.output_file_id)
+    """Whether there are lines, or may be some, and their file isn't named."""
+    return state.hides_answers or bool(
+        state.failed and not state.error_file_id and not state.output_file_id
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .jobs import list_jobs, rows
-from .parts import list_parts
+from .parts import list_parts, strays
 from .records import Part
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ class Committed:
 
     spent: int
     open: int
-    """Upper bounds of parts that were sent and whose cost isn't known yet."""
+    """Upper bounds of what was sent and whose cost isn't known: not yet, or for good."""
     unknown: int
-    """Parts that were sent and have no bound."""
+    """Sends of parts that have no bound."""
 
     @property
     def total(self) -> int:
@@ -31,18 +32,32 @@ class Committed:
 
 
 def committed(conn: sqlite3.Connection, job_id: int, but: int | None = None) -> Committed:
-    """What a job is committed to by all its parts but one."""
+    """What a job is committed to by its parts: of one, `but`, only by what is beside its send."""
     spent = open_ = unknown = 0
+    beside = Counter(stray["part_id"] for stray in strays(conn, job_id))
     for part in list_parts(conn, job_id):
-        if part.id == but or not was_sent(part):
-            continue
-        if part.collected_at and part.cost_nanousd is not None:
-            spent += part.cost_nanousd
-        elif part.upper_cost_nanousd is not None:
-            open_ += part.upper_cost_nanousd
+        spent += part.cost_nanousd or 0
+        bounds = beside[part.id] + (part.id != but and is_open(part)) + is_unpriced(part)
+        if part.upper_cost_nanousd is None:
+            unknown += bounds
         else:
-            unknown += 1
+            open_ += bounds * part.upper_cost_nanousd
     return Committed(spent, open_, unknown)
+
+
+def is_open(part: Part) -> bool:
+    """Whether what a part's own batch costs isn't known yet."""
+    return was_sent(part) and (part.collected_at is None or never_counted(part))
+
+
+def is_unpriced(part: Part) -> bool:
+    """Whether something of a part was paid for, and nobody can say what."""
+    return part.cost_nanousd is None and part.prompt_tokens is not None
+
+
+def never_counted(part: Part) -> bool:
+    """Whether nothing was counted of what a part was answered."""
+    return part.cost_nanousd is None and part.prompt_tokens is None
 
 
 def was_sent(part: Part) -> bool:
@@ -72,6 +87,22 @@ def add_cost(conn: sqlite3.Connection, part_id: int, spent: Spent) -> None:
             "nanousd": spent.nanousd,
             "id": part_id,
         },
+    )
+    (job_id,) = conn.execute(
+        "SELECT job_id FROM openai_batch_parts WHERE id = ?", [part_id]
+    ).fetchone()
+    update_cost(conn, job_id)
+
+
+def lose_cost(conn: sqlite3.Connection, part_id: int) -> None:
+    """A batch of a part is gone, and with it what it cost: that stays unknown.
+
+    Call it in the transaction that marks the batch as gone.
+    """
+    conn.execute(
+        "UPDATE openai_batch_parts SET cost_nanousd = NULL, "
+        "prompt_tokens = coalesce(prompt_tokens, 0) WHERE id = ?",
+        [part_id],
     )
     (job_id,) = conn.execute(
         "SELECT job_id FROM openai_batch_parts WHERE id = ?", [part_id]

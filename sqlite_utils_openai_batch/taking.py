@@ -50,7 +50,6 @@ class Collected:
     """
 
     lines: int = 0
-    applied: int = 0
     unknown: int = 0
     surplus: int = 0
     spent: Spent = field(default_factory=lambda: Spent(None))
@@ -101,7 +100,9 @@ class Taker:
     def take_in(self) -> None:
         """Read the files and settle what they say, from the beginning."""
         self.strays.clear()
-        self.collected = Collected(spent=Spent(self.prices))
+        # What is settled already stays so, and its part has to be counted anew.
+        others = self.collected.other_parts
+        self.collected = Collected(spent=Spent(self.prices), other_parts=others)
         with Staging() as staging:
             for n in range(len(self.files)):
                 self.read(staging, n)
@@ -153,12 +154,12 @@ class Taker:
         with cached(self.conn), Commits(self.conn) as commits:
             for chunk in staging.chunks():
                 commits.begin()
-                self.collected.applied += self.settle(chunk)
+                self.settle(chunk)
                 store.renew(self.conn, self.part)
                 commits.wrote(len(chunk))
 
-    def settle(self, chunk: Sequence[Staged]) -> int:
-        """Settle the requests of some lines in the caller's transaction. Returns how many."""
+    def settle(self, chunk: Sequence[Staged]) -> None:
+        """Settle the requests of some lines in the caller's transaction."""
         self.reader.check([outcome for _, _, _, outcome in chunk])
         ids = list(dict.fromkeys([request_id for request_id, _, _, _ in chunk]))
         known = settling.asked(self.conn, self.job.id, ids)
@@ -167,7 +168,6 @@ class Taker:
         failed = {id_: said for id_, said in changed.items() if said.status != "ok"}
         settling.set_failed(self.conn, failed)
         settling.set_answered(self.conn, ok, self.write(known, ok))
-        return len(changed)
 
     def judge(self, chunk: Sequence[Staged], known: Known) -> Changed:
         """Which outcome settles each request, where one does.

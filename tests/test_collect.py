@@ -259,6 +259,28 @@ def test_a_late_answer_counts_where_its_request_is_now(
     sums_hold(conn, job)
 
 
+def test_sums_hold_where_writing_stops_in_the_middle(
+    conn: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sqlite_utils_openai_batch.commits.COMMIT_ROWS", 1)
+    monkeypatch.setattr("sqlite_utils_openai_batch.staging.CHUNK_ROWS", 1)
+    conn.execute(
+        "CREATE TRIGGER no BEFORE UPDATE ON t WHEN old.id = 3 BEGIN "
+        "SELECT RAISE(ROLLBACK, 'no'); END"
+    )
+    job = sent(conn, "t")
+    first = store.list_parts(conn, job.id)[0]
+    second = moved(conn, job, 1)
+    answers = [chat_line(name(job, n), "late") for n in (4, 1, 3, 2)]
+    collected = take(conn, job, tmp_path, [*answers, b"{}", answers[0]], part=first)
+    assert (collected.lines, collected.unknown, collected.written) == (6, 1, False)
+    assert collected.spent.requests == 5
+    assert conn.execute("SELECT id FROM t WHERE answer = 'late'").fetchall() == [(1,), (2,)]
+    # What was written before that is committed, and the other part knows of it.
+    assert store.get_part(conn, second.id).counts == {"ok": 1}
+    assert sums_hold(conn, job) == {"ok": 4, "missing": 2}
+
+
 def test_a_late_error_says_nothing_of_a_request_that_is_asked_again(
     conn: sqlite3.Connection, tmp_path: Path
 ) -> None:

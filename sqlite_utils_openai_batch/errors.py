@@ -12,6 +12,7 @@ exits with the class's `exit_code`.
     │   └── UnrenderableRow       one row that the template can't render: costs that row only
     ├── SchemaError               an answer schema that can't be used
     ├── OutputError               output columns that hold values, or can't be written
+    ├── FileError                 a file of requests or answers that can't be used
     ├── JobError                  no such job, or a job in the wrong state
     ├── ConfigurationError        no key, a missing extra, weights that can't be had
     ├── WorkerEnded               a process that renders beside this one ended by itself
@@ -63,6 +64,10 @@ class SchemaError(OpenAIBatchError):
 
 class OutputError(OpenAIBatchError):
     """The answers can't be written where they were asked to go."""
+
+
+class FileError(OpenAIBatchError):
+    """A file of requests or answers can't be used: missing, empty, or of another kind."""
 
 
 class JobError(OpenAIBatchError):

@@ -14,7 +14,7 @@ from .api import host_of
 from .markdown import code, fenced, plain
 from .output import Output
 from .prices import job_is_own, stored_prices
-from .store import settling
+from .store import imported, settling
 
 # Words of a body that are told elsewhere in the report.
 TOLD = {"model", "messages", "input", "instructions", "prompt", "response_format", "text"}
@@ -29,6 +29,7 @@ class Facts:
     failures: Sequence[tuple[str, str | None, int]]
     writes: dict[str, int]
     notes: Sequence[tuple[str, int]]
+    imports: Sequence[tuple[str, str, int]]
 
 
 def report(conn: sqlite3.Connection, job: store.Job) -> str:
@@ -39,6 +40,7 @@ def report(conn: sqlite3.Connection, job: store.Job) -> str:
         settling.failures(conn, job.id),
         settling.write_statuses(conn, job.id),
         settling.notes(conn, job.id),
+        imported.imports(conn, job.id),
     )
     return "\n".join(lines(job, facts)).rstrip() + "\n"
 
@@ -63,13 +65,16 @@ def summary(job: store.Job, facts: Facts) -> str:
     by = f" (answered by {plain(', '.join(names))})" if names and names != [job.model] else ""
     when = period(job)
     one = job.requests == 1
-    put = (
-        ("was" if one else "were each") if job.submitted_at else "is to be" if one else "are to be"
-    )
+    by_hand = job.submitted_at is None and bool(facts.imports)
+    asked = job.submitted_at or by_hand
+    put = ("was" if one else "were each") if asked else "is to be" if one else "are to be"
+    through = f"through the batch API of {place(job)}{when}"
+    if by_hand:
+        last = clock.parse(facts.imports[-1][0])
+        through = f"by hand, and the answers brought in from files, by {day(last)}"
     return (
         f"{number(job.requests or 0, 'row')} of {source_words(job)} {put} put to "
-        f"{plain(job.model or 'the model')}{by} through the batch API of {place(job)}{when}. "
-        f"Answered: {counts.get('ok', 0):,}."
+        f"{plain(job.model or 'the model')}{by} {through}. Answered: {counts.get('ok', 0):,}."
     )
 
 
@@ -242,6 +247,8 @@ def cost(job: store.Job, facts: Facts) -> Iterator[str]:
             yield f"- {label}: {sum(known):,}"
     yield f"- Cost: {cost_words(job)}"
     yield f"- Submitted {utc(job.submitted_at)}, finished {utc(job.finished_at)}"
+    for at, file, count in facts.imports:
+        yield f"- Brought in by hand: {number(count, 'line')} of `{file}`, {utc(at)}"
     batches = [part.batch_id for part in facts.parts if part.batch_id]
     if batches:
         more = f" and {len(batches) - 20:,} more" if len(batches) > 20 else ""

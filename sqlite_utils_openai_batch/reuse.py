@@ -26,14 +26,14 @@ def share(conn: sqlite3.Connection, job: store.Job) -> None:
     after = 0
     while page := asking.shareable(conn, job.id, after):
         after = page[-1].id
-        alone = [one for one in page if job.status == "running" and not one.same_question]
-        ids = {one.id for one in alone}
-        ready = [one for one in page if one.id not in ids]
+        ready = [one for one in page if one.same_question]
         with transaction(conn):
             asking.copy_outcomes(conn, [(one.same_as, one.id) for one in ready])
             for part_id in {one.part_id for one in ready}:
                 store.count_outcomes(conn, part_id)
-            ask_alone(conn, job, alone)
+            # Those of a job that is being cancelled end with it.
+            if job.status in ("prepared", "running", "paused"):
+                ask_alone(conn, job, [one for one in page if not one.same_question])
     # Their parts may count as written: what was written are the answers that came for them.
     for part_id in asking.unwritten_parts(conn, job.id):
         store.update_part(conn, part_id, written_at=None)

@@ -15,10 +15,11 @@ STRAY_SECONDS = 25 * 3600.0
 NOTHING_RAN = {"rejected", "unrenderable", "too_large"}
 
 
-def ask_again(conn: sqlite3.Connection, job: store.Job, part: store.Part) -> None:
+def ask_again(conn: sqlite3.Connection, job: store.Job, part: store.Part) -> int:
     """What never ran, or failed by the provider's fault, goes out again as a new part.
 
-    In the transaction that marks the old part as collected, so that it happens once.
+    In the transaction that marks the old part as collected, so that it happens once. Returns how
+    many requests that are.
     """
     attempts = int(job.settings.get("attempts", DEFAULT_ATTEMPTS))
     again = [
@@ -33,6 +34,7 @@ def ask_again(conn: sqlite3.Connection, job: store.Job, part: store.Part) -> Non
     ]
     if again:
         new_part(conn, job, part, again, part.overrides)
+    return len(again)
 
 
 def new_part(

@@ -6,6 +6,7 @@ import click
 from sqlite_utils.cli import cli
 
 from .ask import prepare_command, preview_command, run_command
+from .bring_in import import_responses_command
 from .demo import demo_command
 from .files import export_requests_command
 from .follow import submit_command, sync_command, watch_command
@@ -26,7 +27,7 @@ class OpenAIBatchGroup(Group):
         ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
         ("Take away", ("results", "report")),
         ("Mend", ("retry", "apply", "revert", "delete")),
-        ("Files", ("export-requests",)),
+        ("Files", ("export-requests", "import-responses")),
         ("Local", ("serve", "demo")),
     )
 
@@ -65,6 +66,7 @@ for command in (
     revert_command,
     delete_command,
     export_requests_command,
+    import_responses_command,
     serve,
     demo_command,
 ):

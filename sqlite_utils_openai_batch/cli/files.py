@@ -55,6 +55,8 @@ def export_requests_command(db: str, job: str, folder: Path, workers: int) -> No
 
 def exported_screen(job: Job, done: list[Exported], db: str) -> str:
     """What was written, and the commands for what comes next."""
+    from ..words import own_server
+
     requests = sum(one.requests for one in done)
     left_out = sum(one.left_out for one in done)
     lines = [
@@ -63,25 +65,43 @@ def exported_screen(job: Job, done: list[Exported], db: str) -> str:
     ]
     if left_out:
         lines.append(f"{counted(left_out, 'row')} left out: gone, or not to be rendered any more.")
-    first = shlex.quote(str(done[0].path))
-    answers = shlex.quote(str(done[0].path.with_name("answers-1.jsonl")))
     lines += [
         f"  By hand     upload at https://platform.openai.com/batches, endpoint {job.endpoint}",
-        f"  With vLLM   vllm run-batch -i {first} -o {answers} --model {model_words(job)}",
+        f"  With vLLM   {vllm_words(job, done)}",
+        f"  Then        sqlite-utils openai-batch import-responses {shlex.quote(db)} "
+        f"{answers_of(done)}",
     ]
-    if has_import():
-        command = f"sqlite-utils openai-batch import-responses {shlex.quote(db)} {answers}"
-        lines.append(f"  Then        {command}")
+    if not own_server(job):
+        lines.append("              (with --free where the answers cost nothing)")
     return "\n".join(lines)
+
+
+def vllm_words(job: Job, done: list[Exported]) -> str:
+    """The command that has vLLM answer all files, each into one beside it."""
+    folder = str(done[0].path.parent)
+    if len(done) == 1:
+        first = shlex.quote(str(done[0].path))
+        return f"vllm run-batch -i {first} -o {answers_of(done)} --model {model_words(job)}"
+    numbers = " ".join(number_of(one) for one in done)
+    part, answers = (f"{shlex.quote(folder)}/{name}-$n.jsonl" for name in ("part", "answers"))
+    return (
+        f"for n in {numbers}; do "
+        f"vllm run-batch -i {part} -o {answers} --model {model_words(job)}; done"
+    )
+
+
+def answers_of(done: list[Exported]) -> str:
+    """The files of answers, for a command line."""
+    if len(done) == 1:
+        return shlex.quote(str(done[0].path.with_name(f"answers-{number_of(done[0])}.jsonl")))
+    return f"{shlex.quote(str(done[0].path.parent))}/answers-*.jsonl"
+
+
+def number_of(one: Exported) -> str:
+    """The number of an exported part."""
+    return one.path.stem.removeprefix("part-")
 
 
 def model_words(job: Job) -> str:
     """The model, for a command line."""
     return shlex.quote(job.model or "MODEL")
-
-
-def has_import() -> bool:
-    """Whether this version takes responses in by hand."""
-    context = click.get_current_context()
-    group = context.parent.command if context.parent else None
-    return isinstance(group, click.Group) and "import-responses" in group.commands

@@ -58,6 +58,7 @@ def submit_command(
     from .. import store
     from ..database import connect
     from ..errors import UsageError
+    from ..figures import counted
     from ..manage import doubtful, send_again
     from ..outgoing import in_doubt
     from ..places import Places
@@ -78,7 +79,8 @@ def submit_command(
             from ..output import Output
 
             talk(f"Job {found.id}: {title(found, Output.from_json(found.output))}")
-            talk(f"Ask {found.model} about {found.requests:,} rows? {job_expects(found, ceiling)}")
+            asked = counted(rows_to_send(store.list_parts(conn, found.id)), "row")
+            talk(f"Ask {found.model} about {asked}? {job_expects(found, ceiling)}")
             if unseen:
                 talk(in_doubt(provider.host, unseen))
             if not confirm("Send?"):
@@ -91,6 +93,13 @@ def submit_command(
         if ceiling is not None:
             found = raise_ceiling(conn, found, ceiling)
         follow(conn, db, [approve(conn, found)], places, poll=None, once=True)
+
+
+def rows_to_send(parts: Sequence[Part]) -> int:
+    """How many rows wait to be sent: those that were answered by hand don't."""
+    from ..states import CUT
+
+    return sum(part.counts.get("pending", 0) for part in parts if part.status in ("prepared", *CUT))
 
 
 def job_to_submit(conn: sqlite3.Connection, db: str, job: str | None) -> Job:

@@ -224,6 +224,9 @@ def token_lines(job: Job, parts: Sequence[Part]) -> list[str]:
 def time_line(job: Job) -> str:
     """From when to when, and how fresh that is."""
     if job.submitted_at is None:
+        if job.finished_at:
+            done = when_later(job.finished_at, job.created_at)
+            return f"prepared {when(job.created_at)}, answers brought by hand until {done}"
         return f"prepared {when(job.created_at)}, not sent"
     end = when_later(job.finished_at, job.submitted_at) if job.finished_at else "…"
     seen = when_later(job.checked_at, job.submitted_at)

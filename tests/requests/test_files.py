@@ -29,7 +29,7 @@ def test_all_parts_as_files(run: Any, notes: Any, rows: Any, tmp_path: Path) -> 
     assert first == "12 requests of job 1 in 3 files (1.9 KB). Nothing was sent."
     assert by_hand.endswith("https://platform.openai.com/batches, endpoint /v1/chat/completions")
     assert with_vllm.endswith(
-        "vllm run-batch -i out/part-1.jsonl -o out/answers-1.jsonl --model gpt-4o-mini"
+        "vllm run-batch -i out/part-$n.jsonl -o out/answers-$n.jsonl --model gpt-4o-mini; done"
     )
     lines = [
         json.loads(line)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from . import store
 from .api import OPENAI_URL, Provider, host_of
-from .errors import ConfigurationError, NeedsAttention, NotFound, UsageError
+from .errors import ConfigurationError, NotFound, Unreadable, UsageError
 
 # For servers that want no key: the client insists on sending one.
 NO_KEY = "none"
@@ -97,7 +97,7 @@ def check_account(conn: sqlite3.Connection, provider: Provider, job: store.Job) 
 
     A key may be rotated: where it isn't the one that the job began with, one read of the job's
     newest batch decides. Readable: the same account, recorded. Else, or where there is no batch
-    yet: raises NeedsAttention.
+    yet: raises Unreadable.
     """
     if job.account is None or provider.account in (None, job.account):
         return
@@ -116,7 +116,7 @@ def check_account(conn: sqlite3.Connection, provider: Provider, job: store.Job) 
             store.log(conn, "key changed", job_id=job.id, account=provider.account)
             return
     batches = "and its batches can't be read with this one" if newest else "not with this one"
-    raise NeedsAttention(
+    raise Unreadable(
         f"This job began with another key for {provider.host}, {batches}. Give that key with "
         "--key, or send the rest from this key's account with submit --accept-account."
     )

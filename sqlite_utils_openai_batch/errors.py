@@ -25,6 +25,7 @@ exits with the class's `exit_code`.
         │   └── Garbled           a reply that is none of the API
         ├── NotFound              no such batch or file
         └── NeedsAttention (4)    quota, billing, key, permission: the job pauses
+            └── Unreadable        and its batches, or what they answered, can't be read
 """
 
 from __future__ import annotations
@@ -125,3 +126,7 @@ class NeedsAttention(ProviderError):
     """Quota, billing, key or permission: only a person can mend it, so the job pauses."""
 
     exit_code = 4
+
+
+class Unreadable(NeedsAttention):
+    """A job's batches, or what they answered, can't be read: polling them again brings nothing."""

@@ -9,7 +9,7 @@ from . import clock, outgoing, store, waits
 from .collect import collect as collect_batch
 from .collect import collect_surplus
 from .database import transaction
-from .errors import NotFound, ProviderError
+from .errors import NeedsAttention, NotFound, ProviderError, Unreadable
 from .figures import counted
 from .reuse import share
 from .sent_lines import Rejected, rejected_lines
@@ -38,7 +38,7 @@ def poll(pass_: Pass, part: store.Part) -> None:
 def batch_of(pass_: Pass, part: store.Part) -> BatchState | None:
     """A part's batch as it is now; None where it is gone and the job is being cancelled.
 
-    Raises ProviderError where it is gone otherwise: a person has to say what that means.
+    Raises Unreadable where it is gone otherwise: a person has to say what that means.
     """
     assert part.batch_id is not None
     try:
@@ -47,11 +47,13 @@ def batch_of(pass_: Pass, part: store.Part) -> BatchState | None:
         if pass_.job.status == "cancelling":
             give_up(pass_, part, part.batch_id, str(error))
             return None
-        raise ProviderError(
+        raise Unreadable(
             f"Batch {part.batch_id} of part {part.number} can't be found with this key "
             f"({error}). Is it another account's? Give the key that sent it with --key. "
             "If it is gone for good, cancel gives its answers up."
         ) from error
+    except NeedsAttention as error:
+        raise Unreadable(str(error)) from error
 
 
 def give_up(pass_: Pass, part: store.Part, batch_id: str, why: str) -> None:
@@ -127,7 +129,7 @@ def collect(pass_: Pass, part: store.Part) -> None:
             return
         if state.completed and pass_.job.status != "cancelling":
             # These were paid for: they aren't bought again unless somebody says so.
-            raise ProviderError(
+            raise Unreadable(
                 f"{pass_.provider.host} counts {counted(state.completed, 'answer')} in batch "
                 f"{state.id} of part {part.number}, and names no file that holds them. Ask the "
                 "provider for it; cancel gives these answers up."

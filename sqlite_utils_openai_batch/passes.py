@@ -23,6 +23,8 @@ class Report:
     paused: list[store.Job] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
+    unreadable: set[int] = field(default_factory=set)
+    """Ids of jobs whose batches, or what they answered, can't be read."""
     written: dict[int, Written] = field(default_factory=dict)
 
 

@@ -14,6 +14,7 @@ from .errors import (
     QueueFull,
     Transient,
     Unreachable,
+    Unreadable,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ ATTENTION_CODES = (
     "billing_hard_limit_reached",
     "billing_not_active",
     "account_deactivated",
-    "invalid_api_key",
 )
 
 
@@ -78,7 +78,9 @@ def judged(error: openai.APIStatusError, host: str) -> ProviderError:
     """Which of our errors an HTTP answer of the provider is."""
     code = str(error.code or "")
     said = provider_words(error)
-    if code in ATTENTION_CODES or error.status_code in (401, 403):
+    if error.status_code == 401 or code == "invalid_api_key":
+        return Unreadable(attention(error.status_code, code, said, host))
+    if code in ATTENTION_CODES or error.status_code == 403:
         return NeedsAttention(attention(error.status_code, code, said, host))
     if "token_limit_exceeded" in (code, error.type) or "nqueued token limit" in said:
         return QueueFull(said)

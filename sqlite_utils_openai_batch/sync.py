@@ -14,7 +14,7 @@ from . import clock, incoming, outgoing, store
 from .account import check_account
 from .api import Provider
 from .database import transaction
-from .errors import OutputError, ProviderError, QueueFull, Transient, Unreachable
+from .errors import OutputError, ProviderError, QueueFull, Transient, Unreachable, Unreadable
 from .passes import Pass, Report
 from .settle import settle_job
 from .states import AT_PROVIDER, ENDED
@@ -70,6 +70,8 @@ def sync_job(
     except (Transient, QueueFull) as error:
         report.waiting.append(f"Job {job.id}: {error}")
     except (ProviderError, OutputError) as error:
+        if isinstance(error, Unreadable):
+            report.unreadable.add(job.id)
         pause(conn, job, str(error))
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):

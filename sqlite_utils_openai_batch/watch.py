@@ -55,7 +55,7 @@ def watch(
         jobs = [store.get_job(conn, job_id) for job_id in job_ids]
         if told:
             told(jobs, report)
-        going_on = [job for job in jobs if goes_on(conn, job)]
+        going_on = [job for job in jobs if goes_on(conn, job, report)]
         if not going_on:
             return total
         sleep(min(poll_seconds(job, poll) for job in going_on))
@@ -66,25 +66,13 @@ def added(first: Written, second: Written) -> Written:
     return Written(*map(sum, zip(astuple(first), astuple(second), strict=True)))
 
 
-def goes_on(conn: sqlite3.Connection, job: store.Job) -> bool:
-    """Whether another pass can bring a job further without a person."""
+def goes_on(conn: sqlite3.Connection, job: store.Job, report: Report) -> bool:
+    """Whether another pass can bring a job further without a person; `report` is of the last."""
     if job.status in ("running", "cancelling"):
         return not job.needs_you
-    if job.status != "paused":
+    if job.status != "paused" or job.id in report.unreadable:
         return False
     return any(
         part.status in AT_PROVIDER and not part.collected_at and part.batch_id
         for part in store.list_parts(conn, job.id)
-    ) and not unreadable(job)
-
-
-def unreadable(job: store.Job) -> bool:
-    """Whether a job is paused because its batches, or what they answered, can't be read."""
-    message = job.message or ""
-    reasons = (
-        "does not accept the key",
-        "began with another key",
-        "can't be found with this key",
-        "names no file",
     )
-    return any(reason in message for reason in reasons)

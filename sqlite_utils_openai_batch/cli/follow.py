@@ -308,7 +308,7 @@ class Teller:
             return
         from ..watch import goes_on
 
-        line = " | ".join(self.line(job) for job in jobs if goes_on(self.conn, job))
+        line = " | ".join(self.line(job) for job in jobs if goes_on(self.conn, job, report))
         if line and report.waiting:
             line = f"{line} · {report.waiting[0]}"
         if line and line != self.last:

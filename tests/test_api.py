@@ -221,13 +221,13 @@ def test_a_file_that_is_gone(provider: Any, web: Any, tmp_path: Path, host: str)
 
 JUDGED: dict[str, tuple[int, dict[str, Any], type[Exception], str]] = {
     "a wrong key": (
-        401, failure("Incorrect API key.", "invalid_api_key"), errors.NeedsAttention,
+        401, failure("Incorrect API key.", "invalid_api_key"), errors.Unreadable,
         "HOST does not accept the key: Incorrect API key. "
         "Give another with --key or OPENAI_API_KEY.",
     ),
     "a key in the words": (
         401, failure(f"Incorrect API key provided: {KEY}.", "invalid_api_key"),
-        errors.NeedsAttention,
+        errors.Unreadable,
         "HOST does not accept the key: Incorrect API key provided: (the key). "
         "Give another with --key or OPENAI_API_KEY.",
     ),

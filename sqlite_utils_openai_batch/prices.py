@@ -329,7 +329,15 @@ def usd(nanousd: int, *, up: bool = False) -> str:
     digits = digits.quantize(Decimal(1).scaleb(digits.adjusted() - 1), rounding=rounding)
     if digits >= Decimal("0.1" if up else "0.01") or nanousd <= 0:
         return f"${amount.quantize(Decimal('0.01'), rounding=rounding):,}"
-    return f"${digits:f}" if digits >= Decimal("0.0001") else "less than $0.0001"
+    if digits >= Decimal("0.0001"):
+        return f"${digits:f}"
+    return "$0.0001" if up else "less than $0.0001"
+
+
+def about_usd(nanousd: int) -> str:
+    """What is likely to be paid, for people: `about $1.07`."""
+    said = usd(nanousd)
+    return f"about {said}" if said.startswith("$") else said
 
 
 def is_own(provider: str, base_url: str | None) -> bool:

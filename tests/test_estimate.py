@@ -130,7 +130,7 @@ def test_stated_prices(run: Any, notes: Any) -> None:
 def test_stated_prices_of_embeddings_need_no_output(run: Any, notes: Any) -> None:
     said = run("preview", notes, "notes", *ASK, "-n", "0", "-m", "text-embedding-3-small",
                "--endpoint", "/v1/embeddings", "--price-input", "0.01")  # fmt: skip
-    assert lines_of(said.err)["Cost"] == "less than $0.0001 (prices as stated)"
+    assert lines_of(said.err)["Cost"] == "$0.0001 (prices as stated)"
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_a_later_job_is_estimated_by_the_answers_of_an_earlier_one(
                "--base-url", run.base_url, "-n", "0")  # fmt: skip
     found = lines_of(said.err)
     assert found["Tokens"].endswith(f" · about {completion} out (as in job 1)")
-    assert found["Cost"].startswith("about less than $0.0001, at most $0.0003")
+    assert found["Cost"].startswith("less than $0.0001, at most $0.0003")
     # Another template, or another server, is no basis.
     said = run("preview", notes, "notes", "--prompt", "Tell: {{ text }}", *CAPPED, "--output",
                "again", *PRICED, "--base-url", run.base_url, "-n", "0")  # fmt: skip
@@ -397,7 +397,7 @@ def test_show_names_the_retry_and_what_it_may_cost(run: Any, cut: Path) -> None:
     # A third of the questions' tokens, and 200 tokens out.
     assert (
         "Next      sqlite-utils openai-batch retry data.db 1 --status truncated "
-        "--set max_tokens=200     at most less than $0.0001\n"
+        "--set max_tokens=200     at most $0.0001\n"
     ) in run("show", cut).out
 
 

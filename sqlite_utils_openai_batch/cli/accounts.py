@@ -34,7 +34,7 @@ def job_cost_line(job: Job) -> str:
 
 def job_expects(job: Job, ceiling: int | None) -> str:
     """What a stored job is expected to cost, for the question before sending."""
-    from ..prices import job_is_own, usd
+    from ..prices import about_usd, job_is_own, usd
 
     if job_is_own(job.provider, job.base_url, job.settings):
         return "It costs nothing (own server)."
@@ -43,7 +43,7 @@ def job_expects(job: Job, ceiling: int | None) -> str:
         return "What it costs isn't known."
     words = f"at most {usd(most, up=True)}"
     if about is not None and about != most:
-        words = f"about {usd(about)}, {words}"
+        words = f"{about_usd(about)}, {words}"
     ceiling = job.max_cost_nanousd if ceiling is None else ceiling
     held = f" (ceiling {usd(ceiling)})" if ceiling is not None else ""
     return f"{words[0].upper()}{words[1:]}{held}."

@@ -80,7 +80,7 @@ def output_words(found: Estimate) -> str:
 
 def cost_words(found: Estimate, model: str, host: str) -> str:
     """What it costs: about, at most, and what that rests on."""
-    from ..prices import usd
+    from ..prices import about_usd, usd
 
     if found.money.own:
         return "none (own server)"
@@ -101,7 +101,7 @@ def cost_words(found: Estimate, model: str, host: str) -> str:
         return f"{most}{notes}"
     if usd(found.about) == usd(found.most):
         return f"{usd(found.most, up=True)}{notes}"
-    return f"about {usd(found.about)}, {most}{notes}"
+    return f"{about_usd(found.about)}, {most}{notes}"
 
 
 def price_notes(found: Estimate) -> list[str]:

@@ -6,6 +6,7 @@ import click
 from sqlite_utils.cli import cli
 
 from .ask import prepare_command, preview_command, run_command
+from .batch_files import extract_command, split_command, validate_command
 from .bring_in import import_responses_command
 from .demo import demo_command
 from .files import export_requests_command
@@ -27,7 +28,7 @@ class OpenAIBatchGroup(Group):
         ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
         ("Take away", ("results", "report")),
         ("Mend", ("retry", "apply", "revert", "delete")),
-        ("Files", ("export-requests", "import-responses")),
+        ("Files", ("export-requests", "import-responses", "split", "extract", "validate")),
         ("Local", ("serve", "demo")),
     )
 
@@ -67,6 +68,9 @@ for command in (
     delete_command,
     export_requests_command,
     import_responses_command,
+    split_command,
+    extract_command,
+    validate_command,
     serve,
     demo_command,
 ):

@@ -10,25 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from ..endpoints import MODEL_OPTIONAL, REQUIRED, STREAMING
 from .lines import batch_url, parse_line
 from .settings import ORGANIZATION, ServerLimits
 from .shapes import inputs_of
 
 CHARACTERS_PER_TOKEN = 4
-REQUIRED = {
-    "/v1/chat/completions": ("messages",),
-    "/v1/responses": ("input", "prompt", "conversation", "previous_response_id"),
-    "/v1/embeddings": ("input",),
-    "/v1/completions": ("prompt",),
-    "/v1/moderations": ("input",),
-    "/v1/images/generations": ("prompt",),
-    "/v1/images/edits": ("prompt",),
-    "/v1/videos": ("prompt",),
-}
-"""What a body must hold besides its model; one of several where several are named."""
-
-STREAMING = {"/v1/chat/completions": "Chat Completions", "/v1/responses": "Responses"}
-MODEL_OPTIONAL = ("/v1/moderations", "/v1/videos", "/v1/images/generations", "/v1/images/edits")
 
 
 def batch_error(

@@ -1,4 +1,4 @@
-"""See the jobs of sqlite-utils-openai-batch in Datasette, and take their results away.
+"""See the jobs of sqlite-utils-openai-batch in Datasette, take their results away, mend them.
 
 Datasette imports this module for each of its commands, so it holds the hooks and nothing else;
 hooks that only one line of Datasette has are in `compat`.

@@ -92,6 +92,17 @@ async def may_execute_sql(datasette: Any, actor: Any, database: str) -> bool:
     )
 
 
+async def may_manage(datasette: Any, actor: Any, database: str) -> bool:
+    """Whether the actor may change the jobs of a database: nobody, unless it is granted."""
+    if IS_1_0:
+        from datasette.resources import DatabaseResource
+
+        return bool(
+            await datasette.allowed(action=MANAGE, resource=DatabaseResource(database), actor=actor)
+        )
+    return bool(await datasette.permission_allowed(actor, MANAGE, resource=database, default=False))
+
+
 async def _sees_all_sources(datasette: Any, actor: Any, database: str) -> bool:
     from .permissions import access
 
@@ -210,6 +221,18 @@ if IS_1_0:
         jump_items_sql=jump_items_sql,
     )
 else:
+    from datasette.utils import actor_matches_allow
+
+    def _granted(datasette: Any, actor: Any, database: str | None) -> bool | None:
+        """Whether `permissions` blocks grant the right to change jobs, as on 1.0.
+
+        0.65 itself reads no such blocks. None where none of them speaks of it.
+        """
+        blocks = [datasette.metadata("permissions", fallback=False)]
+        if database is not None:
+            blocks.append(datasette.metadata("permissions", database=database, fallback=False))
+        allows = [block[MANAGE] for block in blocks if isinstance(block, dict) and MANAGE in block]
+        return any(actor_matches_allow(actor, allow) for allow in allows) if allows else None
 
     @hookimpl(trylast=True)  # type: ignore[untyped-decorator]
     def permission_allowed(datasette: Any, actor: Any, action: str, resource: Any) -> Any:
@@ -218,7 +241,7 @@ else:
         0.65 lets the last hook that has an opinion decide, hence `trylast`.
         """
         if action == MANAGE:
-            return None
+            return _granted(datasette, actor, resource)
         if action != "view-table" or _asking.get() or not resource:
             return None
         database, table = resource

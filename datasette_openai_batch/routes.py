@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .acting import job_action
 from .files import job_csv, job_jsonl, job_report, job_xlsx
 from .views import all_jobs_page, job_image, job_json, job_page, jobs_page
 
@@ -21,4 +22,5 @@ ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (rf"{JOB}\.jsonl$", job_jsonl),
     (rf"{JOB}/report$", job_report),
     (rf"{JOB}/image$", job_image),
+    (rf"{JOB}/(?P<action>check|retry|pause|cancel)$", job_action),
 ]

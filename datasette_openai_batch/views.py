@@ -13,6 +13,7 @@ from sqlite_utils_openai_batch import words
 from . import compat, images, jobpage, queries, rows, samples, starting, twin, urls
 from .jobs import Opened, open_job
 from .lists import listing
+from .offers import offers
 from .samples import Mark
 
 
@@ -117,6 +118,7 @@ async def job_page(datasette: Any, request: Any) -> Response:
         opened=opened,
         choice=choice,
         files=jobpage.files(opened),
+        offers=await offers(opened, request.actor),
         jobs_href=urls.jobs(datasette, db),
         facets_href=jobpage.facets(opened),
         table_href=urls.table(datasette, db, opened.table) if opened.table else None,

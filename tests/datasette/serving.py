@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from html.parser import HTMLParser
 from pathlib import Path
@@ -39,6 +40,23 @@ def fetch(datasette: Datasette, path: str, actor: str | None = None) -> Any:
         await datasette.invoke_startup()
         cookies = {"ds_actor": datasette.sign({"a": {"id": actor}}, "actor")} if actor else None
         return await datasette.client.get(path, cookies=cookies)
+
+    return run(ask())
+
+
+def press(
+    datasette: Datasette, page: str, path: str, actor: str | None = None, **fields: str
+) -> Any:
+    """The response to a form of `page`, sent by an actor as a browser does."""
+
+    async def ask() -> Any:
+        await datasette.invoke_startup()
+        cookies = {"ds_actor": datasette.sign({"a": {"id": actor}}, "actor")} if actor else {}
+        shown = await datasette.client.get(page, cookies=cookies)
+        token = re.search(r'name="csrftoken" value="([^"]*)"', shown.text)
+        cookies |= dict(shown.cookies)
+        data = {"csrftoken": token[1] if token else "", **fields}
+        return await datasette.client.post(path, data=data, cookies=cookies)
 
     return run(ask())
 

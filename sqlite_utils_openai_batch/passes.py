@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from . import store
 from .api import BatchState, Provider
+from .errors import NeedsAttention, ProviderError, Transient, Unreachable, Unreadable
 from .send import Sender
 from .states import STATES
 from .writeback import Writer, Written
@@ -44,6 +45,8 @@ class Pass:
         self.blind = False
         """Whether the provider has no list to look for batches in."""
         self.told: set[str] = set()
+        self.failed: list[ProviderError] = []
+        """What stopped single parts."""
 
     def close(self) -> None:
         """Free what the pass held."""
@@ -59,6 +62,36 @@ class Pass:
                 part = store.get_part(self.conn, listed.id)
                 if mine and STATES[part.status].needs == needs and not part.collected_at:
                     do(self, part)
+
+    def each(self, needs: str, do: Callable[[Pass, store.Part], None]) -> None:
+        """`step`, in which a part that fails keeps no other one from its turn.
+
+        `raise_failed` raises it later. What concerns them all is raised at once.
+        """
+        self.step(needs, lambda pass_, part: pass_.attempt(do, part))
+
+    def attempt(self, do: Callable[[Pass, store.Part], None], part: store.Part) -> None:
+        """Do one thing for one part; keep the error for later where it is the part's own."""
+        try:
+            do(self, part)
+        except ProviderError as error:
+            if self.concerns_all(error):
+                raise
+            self.failed.append(error)
+
+    def concerns_all(self, error: ProviderError) -> bool:
+        """Whether other parts would fare no better than the one that failed."""
+        if isinstance(error, Unreadable):
+            return isinstance(error.__cause__, NeedsAttention)
+        if isinstance(error, Transient):
+            # Of two that fail for the moment the provider itself is the reason.
+            return any(isinstance(one, Transient) for one in self.failed)
+        return isinstance(error, (Unreachable, NeedsAttention))
+
+    def raise_failed(self) -> None:
+        """Raise what stopped a part: first what only a person can mend."""
+        if self.failed:
+            raise min(self.failed, key=lambda error: isinstance(error, Transient))
 
     def say(self, part: store.Part, why: str) -> None:
         """Report why a part waits, once in a pass."""

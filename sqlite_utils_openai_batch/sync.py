@@ -14,7 +14,17 @@ from . import clock, incoming, outgoing, store
 from .account import check_account
 from .api import Provider
 from .database import transaction
-from .errors import OutputError, ProviderError, QueueFull, Transient, Unreachable, Unreadable
+from .errors import (
+    OpenAIBatchError,
+    OutputError,
+    ProviderError,
+    QueueFull,
+    SourceError,
+    TemplateError,
+    Transient,
+    Unreachable,
+    Unreadable,
+)
 from .passes import Pass, Report
 from .settle import settle_job
 from .states import AT_PROVIDER, ENDED
@@ -40,11 +50,18 @@ def approve(conn: sqlite3.Connection, job: store.Job) -> store.Job:
 def one_pass(
     conn: sqlite3.Connection, jobs: list[store.Job], open_provider: OpenProvider
 ) -> Report:
-    """One pass over these jobs; never asks, never waits."""
+    """One pass over these jobs; never asks, never waits. Raises OpenAIBatchError at its end."""
     report = Report()
+    failed: list[OpenAIBatchError] = []
     for job in jobs:
         if job.requests is not None and job.unfinished and was_approved(conn, job):
-            sync_job(conn, job, open_provider, report)
+            try:
+                sync_job(conn, job, open_provider, report)
+            except OpenAIBatchError as error:
+                # No key for one job's server, say: the others have their turn first.
+                failed.append(error)
+    if failed:
+        raise failed[0]
     return report
 
 
@@ -69,7 +86,7 @@ def sync_job(
         report.unreachable.append(f"Job {job.id}: {error}")
     except (Transient, QueueFull) as error:
         report.waiting.append(f"Job {job.id}: {error}")
-    except (ProviderError, OutputError) as error:
+    except (ProviderError, OutputError, SourceError, TemplateError) as error:
         if isinstance(error, Unreadable):
             report.unreadable.add(job.id)
         pause(conn, job, str(error))
@@ -93,9 +110,10 @@ def run(pass_: Pass) -> None:
     if job.status == "cancelling" and job.message:
         store.update_job(conn, job.id, message=None)
     try:
-        pass_.step("poll", incoming.poll)
-        pass_.step("collect", incoming.collect)
+        pass_.each("poll", incoming.poll)
+        pass_.each("collect", incoming.collect)
         incoming.take_strays(pass_)
+        pass_.raise_failed()
         if job.status == "cancelling":
             pass_.step("send", outgoing.adopt_restored)
         if job.status in ("running", "cancelling"):
@@ -105,8 +123,9 @@ def run(pass_: Pass) -> None:
         outgoing.find_surplus(pass_)
         if job.status == "cancelling":
             pass_.step("poll", incoming.cancel)
-        pass_.step("poll", incoming.poll)
-        pass_.step("collect", incoming.collect)
+        pass_.each("poll", incoming.poll)
+        pass_.each("collect", incoming.collect)
+        pass_.raise_failed()
     finally:
         # Answers that are in the database already are written, whatever the provider says.
         incoming.write(pass_)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,13 +43,15 @@ def collect(
     part: store.Part,
     state: BatchState,
     writer: Writer | None = None,
+    without: Sequence[str] = (),
 ) -> Collected:
     """Take in both files of an ended batch, then settle what it left unanswered.
 
     With a `writer`, answers go to their columns at once. Raises ProviderError where a file can't
-    be had now: then the part is collected later.
+    be had now: then the part is collected later. `without` names the kinds of files (`output`,
+    `error`) that may be gone.
     """
-    collected = take_batch(conn, provider, job, part, state, writer)
+    collected = take_batch(conn, provider, job, part, state, writer, without)
     finish(
         conn,
         job,
@@ -98,9 +101,10 @@ def collect_surplus(
     part: store.Part,
     state: BatchState,
     writer: Writer | None = None,
+    without: Sequence[str] = (),
 ) -> Collected:
     """Take in the files of a batch beside the one that its part goes by, and settle nothing."""
-    collected = take_batch(conn, provider, job, part, state, writer)
+    collected = take_batch(conn, provider, job, part, state, writer, without)
     with transaction(conn):
         count_parts(conn, part, collected)
         if end_batch(conn, state.id, state.said, state.ended_at or clock.now()):
@@ -118,8 +122,12 @@ def take_batch(
     part: store.Part,
     state: BatchState,
     writer: Writer | None,
+    without: Sequence[str],
 ) -> Collected:
-    """Download both files of a batch, and take in what they hold."""
+    """Download both files of a batch, and take in what they hold.
+
+    Raises NotFound for one that isn't there, unless it is of a kind that may be gone.
+    """
     gone = False
     alive = Renewal(conn, part)
     with tempfile.TemporaryDirectory(prefix="openai-batch-") as folder:
@@ -131,6 +139,8 @@ def take_batch(
             try:
                 provider.download(file_id, path, alive)
             except NotFound as error:
+                if kind not in without:
+                    raise
                 # Deleted or expired at the provider: what it held can't come any more.
                 store.log(
                     conn,

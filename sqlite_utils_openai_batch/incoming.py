@@ -118,13 +118,15 @@ def cancel(pass_: Pass, part: store.Part) -> None:
 def collect(pass_: Pass, part: store.Part) -> None:
     """Take in an ended batch, and sort out what it didn't answer."""
     state = batch_of(pass_, part)
-    if state is None:
+    if state is None or not state.ended:
+        # A replica of the service may not have heard of the end yet.
         return
     if state.status == "failed":
         failed(pass_, part, state)
         return
+    late = may_be_late(part.ended_at)
     if lacks_files(state):
-        if (part.ended_at or "") > clock.now(-waits.LATE_FILES_SECONDS):
+        if late:
             pass_.say(part, "its batch ended, but its result file isn't there yet.")
             return
         if state.completed and pass_.job.status != "cancelling":
@@ -134,7 +136,17 @@ def collect(pass_: Pass, part: store.Part) -> None:
                 f"{state.id} of part {part.number}, and names no file that holds them. Ask the "
                 "provider for it; cancel gives these answers up."
             )
-    collect_batch(pass_.conn, pass_.provider, pass_.job, part, state, pass_.writer)
+    gone = may_be_gone(pass_, late)
+    try:
+        collect_batch(pass_.conn, pass_.provider, pass_.job, part, state, pass_.writer, gone)
+    except NotFound as error:
+        if late:
+            pass_.say(part, "its batch ended, but its result file can't be read yet.")
+            return
+        raise Unreadable(
+            f"{pass_.provider.host} has no file {state.output_file_id} any more, with the answers "
+            f"of part {part.number}. Look for it there; cancel gives these answers up."
+        ) from error
     store.update_batch(
         pass_.conn, state.id, status=state.said, ended_at=state.ended_at or clock.now()
     )
@@ -199,11 +211,24 @@ def take_stray(pass_: Pass, part: store.Part, batch_id: str) -> None:
         if part.batch_id is not None and state.status != "cancelling":
             pass_.provider.cancel(batch_id)
         return
-    if state.status != "failed":
-        collect_surplus(pass_.conn, pass_.provider, pass_.job, part, state, pass_.writer)
+    if state.status != "failed" and not take_surplus(pass_, part, state):
+        return
     store.update_batch(
         pass_.conn, state.id, status=state.said, ended_at=state.ended_at or clock.now()
     )
+
+
+def take_surplus(pass_: Pass, part: store.Part, state: BatchState) -> bool:
+    """Collect an ended batch beside its part's own; False where its files are still to come."""
+    late = may_be_late(state.ended_at)
+    if late and lacks_files(state):
+        return False
+    gone = () if late else ("output", "error")
+    try:
+        collect_surplus(pass_.conn, pass_.provider, pass_.job, part, state, pass_.writer, gone)
+    except NotFound:
+        return False
+    return True
 
 
 def write(pass_: Pass) -> None:
@@ -215,6 +240,21 @@ def write(pass_: Pass) -> None:
                 if mine:
                     pass_.writer.write_part(part)
     pass_.report.written[pass_.job.id] = pass_.writer.written
+
+
+def may_be_late(ended_at: str | None) -> bool:
+    """Whether a batch ended so lately that its files may still turn up."""
+    return (ended_at or "") > clock.now(-waits.LATE_FILES_SECONDS)
+
+
+def may_be_gone(pass_: Pass, late: bool) -> tuple[str, ...]:
+    """The kinds of files that an ended batch is collected without, where they aren't there.
+
+    Answers were paid for: they aren't bought again unless somebody gives them up.
+    """
+    if late:
+        return ()
+    return ("output", "error") if pass_.job.status == "cancelling" else ("error",)
 
 
 def lacks_files(state: BatchState) -> bool:

@@ -10,13 +10,14 @@ from pathlib import Path
 import openai
 import pytest
 
-from sqlite_utils_openai_batch import store, sync, waits
+from sqlite_utils_openai_batch import manage, store, sync, waits
 from sqlite_utils_openai_batch.api import BatchState, Provider
 from sqlite_utils_openai_batch.database import connect
+from sqlite_utils_openai_batch.errors import NotFound
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
 from sqlite_utils_openai_batch.store.money import committed
 
-from .conftest import KEY, Paid, Zygote, asking, make_table
+from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table, outcome_sums
 
 PRICED = ("--price-input", "1", "--price-output", "4", "-o", "max_tokens", "100")
 
@@ -106,6 +107,57 @@ def test_a_result_file_that_is_gone(zygote: Zygote, tmp_path: Path) -> None:
         assert lost["code"] == 4, lost["output"]
         assert zygote.run("cancel", str(db), "1", "--key", KEY)["code"] == 3
         check_ceiling_holds(zygote, db, server, most)
+
+
+class Forgetful(Provider):
+    """A provider that doesn't find its files so many times."""
+
+    times = 1
+
+    def download(self, file_id, *args):  # type: ignore[no-untyped-def]
+        self.times -= 1
+        if self.times >= 0:
+            raise NotFound(f"No such File object: {file_id}")
+        super().download(file_id, *args)
+
+
+def end(db: Path, provider: Provider) -> store.Job:
+    """Sync a job until it has ended or waits for a person."""
+    with closing(connect(db)) as conn:
+        job = sync.approve(conn, store.get_job(conn, 1))
+        while job.status == "running":
+            sync.one_pass(conn, [job], lambda _: provider)
+            job = store.get_job(conn, 1)
+        return job
+
+
+def test_a_result_file_that_is_not_found_at_first(zygote: Zygote, tmp_path: Path) -> None:
+    """It was bought again, all of it, for one answer of 404."""
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with serving() as server, Forgetful(server.base_url, KEY) as provider:
+        begin(zygote, db, server)
+        assert end(db, provider).status == "completed"
+        assert Paid(server, KEY).twice == {}
+    check_all_answered(db, rows=4)
+
+
+def test_a_result_file_that_is_never_found_is_not_bought_again(
+    zygote: Zygote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waits, "LATE_FILES_SECONDS", 0.0)
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with serving() as server, Forgetful(server.base_url, KEY) as provider:
+        provider.times = 1_000
+        begin(zygote, db, server)
+        job = end(db, provider)
+        assert job.status == "paused"
+        assert "any more, with the answers of part 1. Look for it there; cancel" in str(job.message)
+        assert Paid(server, KEY).twice == {}
+        with closing(connect(db)) as conn:
+            manage.cancel_job(conn, job)
+            sync.one_pass(conn, [store.get_job(conn, 1)], lambda _: provider)
+        assert outcome_sums(db) == {"missing": 4}
+        assert len(Paid(server, KEY).batches) == 1
 
 
 @pytest.mark.parametrize("beside", [False, True], ids=["its-own", "beside-it"])

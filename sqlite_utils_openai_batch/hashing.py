@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import repeat
 from typing import cast
@@ -27,27 +27,22 @@ def source_hash(values: Sequence[SQLiteValue]) -> bytes:
 
 def source_hashes(rows: Sequence[Sequence[SQLiteValue]]) -> list[bytes]:
     """Return the hash of each of many rows."""
-    sha256 = hashlib.sha256
     try:
-        return [sha256(packed).digest()[:16] for packed in map(_pack, rows)]
+        return digests(map(_pack, rows))
     except UnicodeEncodeError:
         return list(map(source_hash, rows))
 
 
-def stored_hash(values: Sequence[SQLiteValue]) -> bytes:
-    """Return the `source_hash` of values whose TEXT comes as its bytes, in UTF-8; no BLOBs."""
-    packed = [_array_head(len(values))]
-    for value in values:
-        if isinstance(value, bytes):
-            packed.append(_text_head(len(value)))
-            packed.append(value)
-        else:
-            packed.append(_pack(value))
-    return hashlib.sha256(b"".join(packed)).digest()[:16]
-
-
 def stored_hashes(columns: Sequence[Sequence[SQLiteValue]], rows: int) -> list[bytes]:
-    """Return the `stored_hash` of each of many rows, which are given column by column."""
+    """Return the `source_hash` of each of many rows whose TEXT comes as its bytes; no BLOBs.
+
+    Values are given column by column, TEXT in UTF-8.
+    """
+    return digests(packed_rows(columns, rows))
+
+
+def packed_rows(columns: Sequence[Sequence[SQLiteValue]], rows: int) -> Iterator[bytes]:
+    """Yield what `stored_hashes` hashes of each row."""
     packed: list[Iterable[bytes]] = [repeat(_array_head(len(columns)), rows)]
     for values in columns:
         kinds = set(map(type, values))
@@ -58,8 +53,13 @@ def stored_hashes(columns: Sequence[Sequence[SQLiteValue]], rows: int) -> list[b
             packed.append(map(_pack, values))
         else:
             packed.append(map(_stored_value, values))
+    return map(b"".join, zip(*packed, strict=True))
+
+
+def digests(packed: Iterable[bytes]) -> list[bytes]:
+    """Return the hashes of what was packed."""
     sha256 = hashlib.sha256
-    return [sha256(row).digest()[:16] for row in map(b"".join, zip(*packed, strict=True))]
+    return [sha256(one).digest()[:16] for one in packed]
 
 
 def _stored_value(value: SQLiteValue) -> bytes:

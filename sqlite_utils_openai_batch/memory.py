@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .hashing import source_hash
+from .hashing import source_hash, source_hashes
 from .keys import SQLiteValue
 from .reading import Stored
 
@@ -52,9 +52,9 @@ def remember(
     return json.dumps(memory, ensure_ascii=False)
 
 
-def plain(given: Values) -> str:
-    """Return the memory of a write to empty cells that keep what they are given: the usual one."""
-    return f'{{"wrote": "{source_hash(given).hex()}"}}'
+def plain(given: Sequence[Values]) -> list[str]:
+    """Return the memories of writes to empty cells that keep what they are given: usual ones."""
+    return [f'{{"wrote": "{digest.hex()}"}}' for digest in source_hashes(given)]
 
 
 def recall(text: str) -> Memory:

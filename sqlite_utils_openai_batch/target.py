@@ -50,7 +50,7 @@ class Target:
     def remember(self, old: Values | None, given: Values, stored: Values | None = None) -> str:
         """What has to be remembered of one write (see `memory`)."""
         if stored is None and old is not None and old.count(None) == len(old):
-            return plain(given)
+            return plain([given])[0]
         return remember(self.names, old, given, stored)
 
 

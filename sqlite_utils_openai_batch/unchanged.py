@@ -7,12 +7,18 @@ whoever asks looks at it once more.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from .hashing import stored_hash
+from .hashing import digests, packed_rows
 from .keys import SQLiteValue, decode_key, quote
 from .reading import CHUNK, are_near, lookup, select, sentences
+
+# Rows that are hashed together, at most, and about how many bytes of them: what is read is
+# hashed while it is in the processor's cache.
+GROUP_ROWS = 32
+GROUP_BYTES = 64_000
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Glance:
     def unchanged(self, asked: Mapping[SQLiteValue, bytes]) -> set[SQLiteValue]:
         """Return those row keys whose rows have the hash that was asked about, and no answer.
 
-        Rows with a BLOB are left out. Only one row is held at a time.
+        Rows with a BLOB are left out. Only a few rows are held at a time.
         """
         keys = list(asked)
         with sentences(self.table):
@@ -56,7 +62,7 @@ class Glance:
         )
         bounds = [min(keys), max(keys)]  # type: ignore[type-var]
         with select(self.conn, sql, bounds, text=bytes) as cursor:
-            return {row[0] for row in cursor if asked.get(row[0]) == stored_hash(row[1:])}
+            return {key for key, digest in hashes(cursor) if asked.get(key) == digest}
 
     def _each(
         self, keys: Sequence[SQLiteValue], asked: Mapping[SQLiteValue, bytes]
@@ -68,8 +74,8 @@ class Glance:
         params = [value for key in keys for value in decode_key(key, len(on))]
         with select(self.conn, sql, params, text=bytes) as cursor:
             # A row comes with the place of its key.
-            found = ((keys[row[0]], row[1:]) for row in cursor)
-            return {key for key, row in found if asked[key] == stored_hash(row)}
+            found = ((keys[place], digest) for place, digest in hashes(cursor))
+            return {key for key, digest in found if asked[key] == digest}
 
     @property
     def _chosen(self) -> list[str]:
@@ -81,3 +87,14 @@ class Glance:
         nothing = [f"t.{quote(name)} IS NULL" for name in self.empty]
         texts = [f"typeof({name}) <> 'blob'" for name in self._chosen]
         return " AND ".join([*nothing, *texts]) or "1"
+
+
+def hashes(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, bytes]]:
+    """Yield the first value of each row, and the hash of the others. TEXT comes as bytes."""
+    step = 1
+    while rows := cursor.fetchmany(step):
+        firsts, *columns = zip(*rows, strict=True)
+        packed = list(packed_rows(columns, len(rows)))
+        yield from zip(firsts, digests(packed), strict=True)
+        size = max(1, sum(map(len, packed)))
+        step = max(1, min(GROUP_ROWS, 2 * step, GROUP_BYTES * step // size))

@@ -11,26 +11,30 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.hashing import source_hash, stored_hash
+from sqlite_utils_openai_batch.hashing import source_hash, stored_hashes
 from sqlite_utils_openai_batch.keys import SQLiteValue
 from sqlite_utils_openai_batch.source import open_source
 from sqlite_utils_openai_batch.unchanged import Glance
 
 TEXT = st.text(st.characters(codec="utf-8"))
-VALUES = st.lists(
-    st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXT, max_size=20
+VALUE = st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXT
+ROWS = st.integers(1, 20).flatmap(
+    lambda width: st.lists(st.lists(VALUE, min_size=width, max_size=width), min_size=1, max_size=4)
 )
 
 
-@given(VALUES)
-@example(["a" * 31, "b" * 32, "c" * 255, "d" * 256])
-@example(["é" * 32_767, "f" * 65_535, "g" * 65_536])
-@example([None] * 15)
-@example([1] * 16)
-@example([1.5] * 32_767)
-def test_text_and_its_bytes_have_one_hash(values: list[SQLiteValue]) -> None:
-    as_bytes = [value.encode() if isinstance(value, str) else value for value in values]
-    assert stored_hash(as_bytes) == source_hash(values)
+@given(ROWS)
+@example([["a" * 31, "b" * 32, "c" * 255, "d" * 256]])
+@example([["é" * 32_767, "f" * 65_535, "g" * 65_536]])
+@example([[None] * 15])
+@example([[1] * 16])
+@example([[1.5] * 32_767])
+def test_text_and_its_bytes_have_one_hash(rows: list[list[SQLiteValue]]) -> None:
+    as_bytes = [
+        [value.encode() if isinstance(value, str) else value for value in row] for row in rows
+    ]
+    columns = list(zip(*as_bytes, strict=True))
+    assert stored_hashes(columns, len(rows)) == list(map(source_hash, rows))
 
 
 @pytest.fixture
@@ -66,6 +70,15 @@ def test_only_rows_that_are_surely_unchanged(
     # An answer, a BLOB, an edit, a row that is gone: each is looked at once more.
     assert glance.unchanged(asked) == {key_of[1], key_of[5], key_of[6]}
     assert conn.text_factory is str
+
+
+def test_rows_of_any_size_are_told(conn: sqlite3.Connection) -> None:
+    conn.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, text, answer)")
+    texts = {n: "x" * (1_000_000 if n % 50 == 0 else n) for n in range(1, 201)}
+    conn.executemany("INSERT INTO t (id, text) VALUES (?, ?)", texts.items())
+    glance = Glance(conn, 'main."t"', ("id",), ("text",), ("answer",))
+    asked = {n: source_hash([text if n % 7 else "other"]) for n, text in texts.items()}
+    assert glance.unchanged(asked) == {n for n in texts if n % 7}
 
 
 @pytest.mark.parametrize(

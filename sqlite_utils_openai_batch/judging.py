@@ -45,6 +45,8 @@ class Judge:
         self.earlier = earlier
         self.replace = replace
         self.accept_stale = accept_stale
+        # What is said of nearly all: the row is as it was, and its cells are empty.
+        self.usual: Judged = ("written", (None,) * len(target.names))
         self.glance: Glance | None = None
         table = source.looked_up
         if table is not None and rows is None and read is not None:
@@ -56,11 +58,10 @@ class Judge:
         usual: set[SQLiteValue] = set()
         if self.glance is not None:
             usual = self.glance.unchanged({row_key: digest for row_key, digest, _ in answers})
-        empty: Judged = ("written", (None,) * len(self.target.names))
         if len(usual) == len(answers):
-            return [empty] * len(answers)
+            return [self.usual] * len(answers)
         rest = self.look([answer for answer in answers if answer[0] not in usual])
-        return [empty if answer[0] in usual else next(rest) for answer in answers]
+        return [self.usual if answer[0] in usual else next(rest) for answer in answers]
 
     def look(self, answers: Sequence[Answer]) -> Iterator[Judged]:
         """Judge answers by their whole rows."""

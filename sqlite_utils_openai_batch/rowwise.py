@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from operator import length_hint
 
 from .database import explain
@@ -13,12 +14,12 @@ Values = tuple[SQLiteValue, ...]
 
 
 class Rows:
-    """Rows for one statement, each with its place among the answers."""
+    """Rows for one statement, each with its place among the answers: `rows` is all of them."""
 
-    def __init__(self, sql: str) -> None:
+    def __init__(self, sql: str, rows: Sequence[Values] = ()) -> None:
         self.sql = sql
-        self.places: list[int] = []
-        self.rows: list[Values] = []
+        self.rows = list(rows)
+        self.places = list(range(len(self.rows)))
 
     def add(self, place: int, row: Values) -> None:
         """Take in one row."""

@@ -163,19 +163,18 @@ class Taker:
         self.reader.check([outcome for _, _, _, outcome in chunk])
         ids = list(dict.fromkeys([request_id for request_id, _, _, _ in chunk]))
         known = settling.asked(self.conn, self.job.id, ids)
-        changed = self.judge(chunk, known)
-        ok = {id_: said for id_, said in changed.items() if said.status == "ok"}
-        failed = {id_: said for id_, said in changed.items() if said.status != "ok"}
+        answered, failed = self.judge(chunk, known)
         settling.set_failed(self.conn, failed)
-        settling.set_answered(self.conn, ok, self.write(known, ok))
+        settling.set_answered(self.conn, answered, self.write(known, answered))
 
-    def judge(self, chunk: Sequence[Staged], known: Known) -> Changed:
-        """Which outcome settles each request, where one does.
+    def judge(self, chunk: Sequence[Staged], known: Known) -> tuple[Changed, Changed]:
+        """Which outcome settles each request, where one does: the `ok` ones, and the others.
 
         The first `ok` wins. A later `ok` replaces anything else; anything else replaces only
         `pending`, and only in the part that the request belongs to now.
         """
-        changed: Changed = {}
+        answered: Changed = {}
+        failed: Changed = {}
         again: list[Staged] = []
         here = self.part.id
         for line in chunk:
@@ -185,23 +184,22 @@ class Taker:
                 self.strays[file, number] = None
                 continue
             _, part_id, status, _, _ = request
-            before = changed.get(request_id)
-            if before is not None:
-                status = before.status
             if outcome.status != "ok":
-                if status == "pending" and part_id == here:
-                    changed[request_id] = outcome
-            elif status != "ok":
-                changed[request_id] = outcome
+                if status == "pending" and part_id == here and request_id not in answered:
+                    failed.setdefault(request_id, outcome)
+            elif request_id in answered:
+                self.surplus(line)
+            elif status == "ok":
+                again.append(line)
+            else:
+                answered[request_id] = outcome
+                if failed:
+                    failed.pop(request_id, None)
                 if part_id != here and part_id is not None:
                     self.collected.other_parts.add(part_id)
-            elif before is not None:
-                self.surplus(line)
-            else:
-                again.append(line)
         if again:
             self.sort_out(again)
-        return changed
+        return answered, failed
 
     def sort_out(self, again: Sequence[Staged]) -> None:
         """Tell lines that were taken in before from others that answer the same requests."""

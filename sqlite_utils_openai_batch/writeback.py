@@ -19,6 +19,7 @@ from .commits import Commits
 from .errors import SourceError, TemplateError
 from .judging import Answer, Judge, Judged, Values
 from .keys import decode_key
+from .memory import plain
 from .output import Output
 from .plan import hashed_columns
 from .reading import Stored
@@ -51,7 +52,7 @@ class Written:
 
     def count(self, fates: Sequence[Fate]) -> None:
         """Add what became of some answers."""
-        for status, count in Counter(status for status, _ in fates).items():
+        for status, count in Counter([status for status, _ in fates]).items():
             setattr(self, status, getattr(self, status) + count)
 
 
@@ -183,22 +184,32 @@ class Writer:
         assert target is not None
         assert self.judge is not None
         judged = self.judge.judge(answers)
-        updates, inserts = Rows(target.update), Rows(target.insert)
-        width = len(target.keys)
-        for n, (status, old) in enumerate(judged):
-            if status == "written":
-                row_key, _, values = answers[n]
-                key = (row_key,) if width == 1 else decode_key(row_key, width)
-                (inserts if old is None else updates).add(n, (*values, *key))
+        usual = judged.count(self.judge.usual) == len(judged)
+        rows = self.rows_of(answers)
+        updates, inserts = Rows(target.update, rows if usual else ()), Rows(target.insert)
+        if not usual:
+            for n, (status, old) in enumerate(judged):
+                if status == "written":
+                    (inserts if old is None else updates).add(n, rows[n])
         refused = {**updates.write(self.conn), **inserts.write(self.conn)}
         if refused:
             self.tell_refused(refused)
         if refused or not target.exact:
             return self.look_again(answers, judged, refused)
+        if usual:
+            return [("written", text) for text in plain([values for _, _, values in answers])]
         return [
             (status, target.remember(old, values)) if status == "written" else (status, None)
             for (status, old), (_, _, values) in zip(judged, answers, strict=True)
         ]
+
+    def rows_of(self, answers: Sequence[Answer]) -> list[Values]:
+        """What the statements that write are given for each answer: its cells, then its key."""
+        assert self.target is not None
+        width = len(self.target.keys)
+        if width == 1:
+            return [(*values, row_key) for row_key, _, values in answers]
+        return [(*values, *decode_key(row_key, width)) for row_key, _, values in answers]
 
     def look_again(
         self,

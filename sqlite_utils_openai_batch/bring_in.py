@@ -254,20 +254,21 @@ class Importer(Taker):
         self.extra = Spent(self.prices)
         """Second answers, which were paid for too."""
 
-    def judge(self, chunk: Sequence[Staged], known: Known) -> Changed:
+    def judge(self, chunk: Sequence[Staged], known: Known) -> tuple[Changed, Changed]:
         """Which outcome settles each request; what that cost is added.
 
         What failed in a file that was here before is nothing new, also where the request waits
         again since.
         """
         fresh = [line for line in chunk if line[3].status == "ok" or not self.seen[line[1]]]
-        changed = super().judge(fresh, known)
-        self.settled.update({one: outcome.status for one, outcome in changed.items()})
+        answered, failed = super().judge(fresh, known)
+        changed = [*answered.items(), *failed.items()]
+        self.settled.update({one: outcome.status for one, outcome in changed})
         if changed and self.counted:
             spent = Spent(self.prices)
-            spent.add(list(changed.values()))
+            spent.add([outcome for _, outcome in changed])
             self.pay(spent)
-        return changed
+        return answered, failed
 
     def surplus(self, line: Staged) -> None:
         """Note a second answer, and what it cost where it is a new one."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from . import clock
 from .batches import BatchState, UploadedFile, normalised, read_batch
 from .errors import (
     Garbled,
@@ -197,13 +199,17 @@ class Provider:
             return read_batch(self._client.batches.retrieve(batch_id))
 
     def list_since(self, unix: float) -> Iterator[BatchState]:
-        """Batches made since then (seconds since 1970), newest first. Raises NoList."""
+        """Batches made since then (seconds since 1970), and those that don't say. Raises NoList.
+
+        They come as the server lists them: OpenAI's newest first, not every other's.
+        """
         try:
-            for batch in self._pages(self._client.batches.list, limit=100):
-                state = read_batch(batch)
-                if state.created_at < unix:
+            for page in self._pages(self._client.batches.list, limit=100):
+                with explained(self.base_url):
+                    states = [read_batch(batch) for batch in page]
+                yield from (state for state in states if not 0 < state.created_at < unix)
+                if ends_before(unix, [state.created_at for state in states]):
                     return
-                yield state
         except ProviderError as error:
             if has_no_such_call(error):
                 raise NoList(f"{self.host} has no list of batches") from error
@@ -220,24 +226,27 @@ class Provider:
             raise
 
     def files_named(self, prefix: str, unix: float) -> list[UploadedFile]:
-        """Files uploaded since then (seconds since 1970) whose names begin so, newest first.
+        """Files whose names begin so, back to then (seconds since 1970), as the server lists them.
 
         None where the server has no list of files.
         """
         found = []
         try:
-            for file in self._pages(self._client.files.list, purpose="batch"):
-                if (file.created_at or 0) < unix:
+            for page in self._pages(self._client.files.list, purpose="batch"):
+                found += [
+                    UploadedFile(file.id, str(file.filename), file.bytes)
+                    for file in page
+                    if str(file.filename).startswith(prefix)
+                ]
+                if ends_before(unix, [clock.unix_of(file.created_at) or 0 for file in page]):
                     break
-                if str(file.filename).startswith(prefix):
-                    found.append(UploadedFile(file.id, str(file.filename), file.bytes))
         except ProviderError as error:
             if not has_no_such_call(error):
                 raise
         return found
 
-    def _pages(self, call: Callable[..., Any], **options: Any) -> Iterator[Any]:
-        """What a list holds, page by page, newest first.
+    def _pages(self, call: Callable[..., Any], **options: Any) -> Iterator[list[Any]]:
+        """The pages of a list, none of them empty.
 
         Stops by itself where a server ignores `after` and sends the same page for ever.
         """
@@ -245,8 +254,9 @@ class Provider:
         while True:
             with explained(self.base_url):
                 page = call(**options)
-            fresh = [one for one in page.data or [] if one.id not in seen]
-            yield from fresh
+                fresh = [one for one in page.data or [] if one.id not in seen]
+            if fresh:
+                yield fresh
             seen.update(one.id for one in fresh)
             if not fresh or page.has_more is False:
                 return
@@ -296,6 +306,12 @@ class Provider:
         """Delete a file at the provider."""
         with explained(self.base_url):
             self._client.files.delete(file_id)
+
+
+def ends_before(unix: float, times: Sequence[float]) -> bool:
+    """Whether a page of a list is newest first and ends before that time; 0 is a time not told."""
+    in_order = all(one >= other for one, other in pairwise(times))
+    return in_order and 0 < times[-1] < unix
 
 
 def own_headers(key: str) -> dict[str, Any]:

@@ -76,29 +76,65 @@ def normalised(status: str) -> str:
 
 
 def read_batch(batch: Batch) -> BatchState:
-    """A client's object as BatchState. The client is lenient, so any field may be missing.
+    """A client's object as BatchState: the client checks nothing, so a field may be anything.
 
-    Raises ValueError where even the id is.
+    Raises ValueError where there is no id.
     """
-    if not batch.id:
+    if not getattr(batch, "id", None):
         raise ValueError("a batch without an id")
+
+    def moment(name: str) -> str | None:
+        return clock.from_unix(clock.unix_of(getattr(batch, name, None)))
+
     counts = getattr(batch, "request_counts", None)
-    errors = getattr(getattr(batch, "errors", None), "data", None) or []
-    ended = (getattr(batch, f"{status}_at", None) for status in ENDED)
+    metadata = getattr(batch, "metadata", None)
     return BatchState(
-        id=batch.id,
+        id=str(batch.id),
         status=normalised(str(batch.status)),
         said=str(batch.status),
-        input_file_id=getattr(batch, "input_file_id", None) or None,
-        output_file_id=getattr(batch, "output_file_id", None) or None,
-        error_file_id=getattr(batch, "error_file_id", None) or None,
-        completed=getattr(counts, "completed", None),
-        failed=getattr(counts, "failed", None),
-        created_at=float(getattr(batch, "created_at", None) or 0),
-        in_progress_at=clock.from_unix(getattr(batch, "in_progress_at", None)),
-        finalizing_at=clock.from_unix(getattr(batch, "finalizing_at", None)),
-        ended_at=clock.from_unix(next((at for at in ended if at), None)),
-        expires_at=clock.from_unix(getattr(batch, "expires_at", None)),
-        errors=[error.to_dict() for error in errors],
-        metadata=dict(getattr(batch, "metadata", None) or {}),
+        input_file_id=_text(batch, "input_file_id"),
+        output_file_id=_text(batch, "output_file_id"),
+        error_file_id=_text(batch, "error_file_id"),
+        completed=_count(counts, "completed"),
+        failed=_count(counts, "failed"),
+        created_at=clock.unix_of(getattr(batch, "created_at", None)) or 0.0,
+        in_progress_at=moment("in_progress_at"),
+        finalizing_at=moment("finalizing_at"),
+        ended_at=next(filter(None, (moment(f"{status}_at") for status in ENDED)), None),
+        expires_at=moment("expires_at"),
+        errors=_errors(getattr(batch, "errors", None)),
+        metadata=metadata if isinstance(metadata, dict) else {},
     )
+
+
+def _text(batch: Any, name: str) -> str | None:
+    """An id; None where it is null, absent or empty."""
+    value = getattr(batch, name, None)
+    return str(value) if value and isinstance(value, (str, int)) else None
+
+
+def _count(counts: Any, name: str) -> int | None:
+    return _number(getattr(counts, name, None))
+
+
+def _number(value: Any) -> int | None:
+    """A whole number, also one that comes as text or with a fraction of nothing."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _errors(found: Any) -> list[dict[str, Any]]:
+    """What speaks against a batch: objects, where some servers have a bare list or bare texts."""
+    told = getattr(found, "data", found)
+    listed = told if isinstance(told, list) else [told] if told else []
+    return [_error(one) for one in listed]
+
+
+def _error(one: Any) -> dict[str, Any]:
+    error = one if isinstance(one, dict) else getattr(one, "to_dict", lambda: None)()
+    if not isinstance(error, dict):
+        return {"message": str(one)}
+    return {**error, "line": _number(error["line"])} if "line" in error else error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 
 def timestamp(at: datetime) -> str:
@@ -20,6 +21,29 @@ def from_unix(seconds: float | None) -> str | None:
     if not seconds:
         return None
     return timestamp(datetime.fromtimestamp(seconds, timezone.utc))
+
+
+def unix_of(value: Any) -> float | None:
+    """Seconds since 1970 of a time as servers write it; None where it is none.
+
+    OpenAI writes whole seconds; others a fraction, milliseconds, digits in a text, or ISO 8601.
+    """
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return _unix_of_iso(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e14:
+        return None
+    return value / 1000 if value >= 1e11 else float(value)
+
+
+def _unix_of_iso(text: str) -> float | None:
+    try:
+        at = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def parse(text: str) -> datetime:

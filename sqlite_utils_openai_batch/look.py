@@ -14,8 +14,9 @@ from typing import Any
 from . import clock, store
 from .api import BatchState, Provider
 
-# Clocks differ: look a little further back than the job's creation.
-SKEW_SECONDS = 300
+# Look further back than the job's creation: a clock may have been fast by hours when it was made
+# (a wrong time zone, a laptop long asleep), and a batch that isn't found is made once more.
+SKEW_SECONDS = 86_400
 
 
 def look(

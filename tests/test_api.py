@@ -93,7 +93,86 @@ def test_other_servers_words(said: str, status: str) -> None:
     assert normalised(said) == status
 
 
+SHOWN = "2025-11-22T08:26:40.000Z"
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        1_763_800_000, 1_763_800_000.0, "1763800000", 1_763_800_000_000, "2025-11-22T08:26:40Z",
+        "2025-11-22T09:26:40.000+01:00", "2025-11-22 08:26:40",
+    ],
+)  # fmt: skip
+def test_times_of_other_servers(at: Any, provider: Any, web: Any, reply: Any) -> None:
+    """Words that nobody read were an error for ever, of a batch that was paid for."""
+    shown = batch(1, created_at=at, completed_at=at, expires_at=at, status="completed")
+    web.reply("GET /batches/batch_1", reply(200, shown))
+    state = provider.retrieve("batch_1")
+    assert (state.created_at, state.ended_at, state.expires_at) == (1_763_800_000.0, SHOWN, SHOWN)
+
+
+@pytest.mark.parametrize("at", ["soon", "", 1e300, -1, [], {"at": 1}, "nan", "inf"])
+def test_times_that_are_none(at: Any, provider: Any, web: Any, reply: Any) -> None:
+    web.reply("GET /batches/batch_1", reply(200, batch(1, created_at=at, expires_at=at)))
+    state = provider.retrieve("batch_1")
+    assert (state.created_at, state.expires_at) == (0.0, None)
+
+
+def test_numbers_as_text(provider: Any, web: Any, reply: Any) -> None:
+    counts = {"total": "4", "completed": "3", "failed": 1.0}
+    said = {"code": "invalid_json_line", "line": "2", "message": "bad"}
+    shown = batch(1, request_counts=counts, errors={"data": [said]})
+    web.reply("GET /batches/batch_1", reply(200, shown))
+    state = provider.retrieve("batch_1")
+    assert (state.completed, state.failed) == (3, 1)
+    assert [error["line"] for error in state.errors] == [2]
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        ({"data": ["bad", None]}, ["bad", "None"]), (["bad"], ["bad"]), ("bad", ["bad"]),
+        ([{"message": "bad"}], ["bad"]), ({"data": "bad"}, ["bad"]), ({"data": {}}, []), ([], []),
+    ],
+)  # fmt: skip
+def test_errors_of_other_shapes(
+    errors: Any, words: list[str], provider: Any, web: Any, reply: Any
+) -> None:
+    web.reply("GET /batches/batch_1", reply(200, batch(1, errors=errors, metadata="none")))
+    state = provider.retrieve("batch_1")
+    assert [error["message"] for error in state.errors] == words
+    assert state.metadata == {}
+
+
 # Lists
+
+
+def test_a_list_that_is_oldest_first_is_read_to_its_end(
+    provider: Any, web: Any, reply: Any
+) -> None:
+    """It was given up at its first batch, and so a batch that was there was made once more."""
+    web.reply(
+        "GET /batches",
+        reply(200, {"object": "list", "data": [batch(1), batch(2)], "has_more": True}),
+        reply(200, {"object": "list", "data": [batch(3), batch(4)], "has_more": False}),
+    )
+    found = [state.id for state in provider.list_since(1_700_000_003)]
+    assert found == ["batch_3", "batch_4"]
+
+
+def test_a_list_without_times(provider: Any, web: Any, reply: Any) -> None:
+    shown = [batch(2, created_at=None), batch(1, created_at=0)]
+    web.reply("GET /batches", reply(200, {"object": "list", "data": shown, "has_more": False}))
+    assert [state.id for state in provider.list_since(1_700_000_003)] == ["batch_2", "batch_1"]
+
+
+@pytest.mark.parametrize("odd", [{"object": "batch"}, None, "batch_1"])
+def test_a_list_with_something_that_is_no_batch(
+    odd: Any, provider: Any, web: Any, reply: Any
+) -> None:
+    web.reply("GET /batches", reply(200, {"object": "list", "data": [batch(2), odd]}))
+    with pytest.raises(errors.Garbled):
+        list(provider.list_since(0))
 
 
 def test_a_list_is_read_page_by_page_until_the_time(provider: Any, web: Any, reply: Any) -> None:

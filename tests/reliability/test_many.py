@@ -269,6 +269,24 @@ def test_a_batch_that_is_listed_too_late_is_stopped(
     check_all_answered(db, rows=4)
 
 
+def test_a_clock_that_was_fast_when_the_job_was_made(
+    zygote: Zygote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By it the batch is older than its job: it wasn't looked for, and the part was sent again."""
+    monkeypatch.setattr(waits, "GRACE_SECONDS", 0)
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with LocalServer(answerer=SimulatedAnswerer(echo=True), faults=["lost-create-reply"]) as server:
+        prepare(zygote, db, server, KEY)
+        with closing(connect(db)) as conn, Provider(server.base_url, KEY) as provider:
+            store.update_job(conn, 1, created_at=clock.now(6 * 3600))
+            job = sync.approve(conn, store.get_job(conn, 1))
+            for _ in range(3):
+                sync.one_pass(conn, [job], lambda _: provider)
+        finish(zygote, db, KEY)
+        assert Paid(server, KEY).twice == {}
+    check_all_answered(db, rows=4)
+
+
 def test_rotated_key_is_the_same_account(
     zygote: Zygote, server: LocalServer, tmp_path: Path
 ) -> None:

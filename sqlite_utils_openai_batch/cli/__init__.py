@@ -8,6 +8,7 @@ from sqlite_utils.cli import cli
 from .ask import prepare_command, preview_command, run_command
 from .batch_files import extract_command, split_command, validate_command
 from .bring_in import import_responses_command
+from .compare import compare_command
 from .demo import demo_command
 from .files import export_requests_command
 from .follow import submit_command, sync_command, watch_command
@@ -26,7 +27,7 @@ class OpenAIBatchGroup(Group):
     sections = (
         ("Ask", ("run", "preview", "try", "prepare", "submit")),
         ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
-        ("Take away", ("results", "report")),
+        ("Take away", ("results", "report", "compare")),
         ("Mend", ("retry", "apply", "revert", "delete")),
         ("Files", ("export-requests", "import-responses", "split", "extract", "validate")),
         ("Local", ("serve", "demo")),
@@ -62,6 +63,7 @@ for command in (
     cancel_command,
     results_command,
     report_command,
+    compare_command,
     retry_command,
     apply_command,
     revert_command,

@@ -1,0 +1,211 @@
+"""How far two readings of the same rows agree (pure): labels, numbers, lists, text.
+
+Sources: κ by Cohen, "A coefficient of agreement for nominal scales" (1960); its standard error by
+Fleiss, Cohen and Everitt, "Large sample standard errors of kappa and weighted kappa" (1969), as in
+Fleiss, Levin and Paik, "Statistical Methods for Rates and Proportions" (2003), section 18.1. The
+concordance of numbers is Lin's (1989); it equals κ weighted by squared differences.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeGuard
+
+#: More different labels than this are no labels any more, and make a table nobody reads.
+MOST_LABELS = 200
+# The normal distribution's 97.5 % quantile: for an interval that holds in 95 of 100 cases.
+Z = 1.959964
+
+Label = Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Kappa:
+    """Agreement beyond chance, and the interval of 95 % that it lies in."""
+
+    value: float
+    low: float
+    high: float
+
+
+def kappa(counts: Mapping[tuple[Label, Label], int]) -> Kappa | None:
+    """Cohen's κ of a table of counts by (first label, second label).
+
+    None where it isn't defined: for no rows, and where both gave one and the same label always.
+    """
+    n = sum(counts.values())
+    if not n:
+        return None
+    shares = {pair: count / n for pair, count in counts.items()}
+    rows, columns = margins(shares)
+    observed = sum(share for (a, b), share in shares.items() if a == b)
+    expected = sum(share * columns.get(label, 0.0) for label, share in rows.items())
+    if 1 - expected < 1e-12:
+        return None
+    value = (observed - expected) / (1 - expected)
+    spread = deviation(shares, rows, columns, value, expected) / math.sqrt(n)
+    return Kappa(value, max(value - Z * spread, -1.0), min(value + Z * spread, 1.0))
+
+
+def deviation(
+    shares: Mapping[tuple[Label, Label], float],
+    rows: Mapping[Label, float],
+    columns: Mapping[Label, float],
+    value: float,
+    expected: float,
+) -> float:
+    """The standard error of κ times the square root of the number of rows."""
+    lost = 1 - value
+    total = -((value - expected * lost) ** 2)
+    for (a, b), share in shares.items():
+        if a == b:
+            total += share * (1 - (rows[a] + columns[a]) * lost) ** 2
+        else:
+            total += share * lost**2 * (columns.get(a, 0.0) + rows.get(b, 0.0)) ** 2
+    return math.sqrt(max(total, 0.0)) / (1 - expected)
+
+
+def margins(
+    counts: Mapping[tuple[Label, Label], float],
+) -> tuple[dict[Label, float], dict[Label, float]]:
+    """The sums of a table's rows and of its columns, by label."""
+    rows: dict[Label, float] = {}
+    columns: dict[Label, float] = {}
+    for (a, b), count in counts.items():
+        rows[a] = rows.get(a, 0) + count
+        columns[b] = columns.get(b, 0) + count
+    return rows, columns
+
+
+def macro_f1(counts: Mapping[tuple[Label, Label], int]) -> float | None:
+    """The mean over the second's labels of how well the first finds them (F1)."""
+    rows, columns = margins(counts)
+    scores = [
+        2 * counts.get((label, label), 0) / (found + rows.get(label, 0))
+        for label, found in columns.items()
+    ]
+    return sum(scores) / len(scores) if scores else None
+
+
+@dataclass
+class Moments:
+    """Sums over pairs of numbers, kept in a way that loses no precision (Welford)."""
+
+    n: int = 0
+    mean_a: float = 0.0
+    mean_b: float = 0.0
+    squares_a: float = 0.0
+    squares_b: float = 0.0
+    products: float = 0.0
+    difference: float = 0.0
+    """The sum of the absolute differences."""
+
+    def add(self, a: float, b: float) -> None:
+        """Take one more pair."""
+        self.n += 1
+        from_a, from_b = a - self.mean_a, b - self.mean_b
+        self.mean_a += from_a / self.n
+        self.mean_b += from_b / self.n
+        self.squares_a += from_a * (a - self.mean_a)
+        self.squares_b += from_b * (b - self.mean_b)
+        self.products += from_a * (b - self.mean_b)
+        self.difference += abs(a - b)
+
+    @property
+    def mean_difference(self) -> float | None:
+        """How far two numbers are apart on the mean."""
+        return self.difference / self.n if self.n else None
+
+    @property
+    def correlation(self) -> float | None:
+        """Pearson's r; None where one of both never changes."""
+        spread = math.sqrt(self.squares_a) * math.sqrt(self.squares_b)
+        return max(-1.0, min(1.0, self.products / spread)) if spread else None
+
+    @property
+    def concordance(self) -> float | None:
+        """Lin's concordance: 1 only where the numbers are the same. None where all are one."""
+        if not self.n:
+            return None
+        apart = self.n * (self.mean_a - self.mean_b) ** 2
+        spread = self.squares_a + self.squares_b + apart
+        return 2 * self.products / spread if spread else None
+
+
+@dataclass
+class Agreement:
+    """How two readings of one column agree; `kind` is `label`, `number` or `list`."""
+
+    kind: str
+    pairs: Counter[tuple[Label, Label]] | None = field(default_factory=Counter)
+    """How often each pair of labels came; None where there are too many labels."""
+    n: int = 0
+    same: int = 0
+    alike: int = 0
+    """Texts that differ only in capitals and white space."""
+    moments: Moments = field(default_factory=Moments)
+    overlap: float = 0.0
+    """The sum, over pairs of lists, of the share of their elements that both have (Jaccard)."""
+    _labels: set[Label] = field(default_factory=set)
+
+    def add(self, a: Label, b: Label) -> bool:
+        """Take one more pair; say whether both are the same."""
+        self.n += 1
+        same = a == b
+        self.same += same
+        if self.kind == "number" and is_number(a) and is_number(b):
+            self.moments.add(a, b)
+        elif isinstance(a, frozenset) and isinstance(b, frozenset):
+            self.overlap += len(a & b) / len(a | b) if a | b else 1.0
+            return same
+        elif not same and isinstance(a, str) and isinstance(b, str):
+            self.alike += folded(a) == folded(b)
+        if self.pairs is not None:
+            self.pairs[a, b] += 1
+            self._labels |= {a, b}
+            if len(self._labels) > MOST_LABELS:
+                self.pairs = None
+        return same
+
+    @property
+    def share(self) -> float | None:
+        """The share of rows on which both are the same."""
+        return self.same / self.n if self.n else None
+
+    @property
+    def labels(self) -> list[Label]:
+        """All labels, the most frequent first; none where there are too many."""
+        if self.pairs is None:
+            return []
+        rows, columns = margins(self.pairs)
+        sums = Counter(rows)
+        sums.update(columns)
+        return sorted(sums, key=lambda label: (-sums[label], str(label)))
+
+    @property
+    def kappa(self) -> Kappa | None:
+        """Cohen's κ; None where it isn't defined, or these are no labels."""
+        return kappa(self.pairs) if self.pairs and self.kind != "list" else None
+
+
+def table_of(pairs: Mapping[tuple[Label, Label], int], labels: Sequence[Label]) -> list[list[int]]:
+    """Counts by (first label, second label) as rows of a square; the last of each is all others."""
+    place = {label: n for n, label in enumerate(labels)}
+    width = len(labels) + 1
+    cells = [[0] * width for _ in range(width)]
+    for (a, b), count in pairs.items():
+        cells[place.get(a, width - 1)][place.get(b, width - 1)] += count
+    return cells
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def folded(text: str) -> str:
+    """A text without regard to capitals and white space."""
+    return " ".join(text.casefold().split())

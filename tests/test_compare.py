@@ -251,10 +251,10 @@ def test_a_column_of_the_same_name_or_the_only_answer(
 ) -> None:
     with closing(connect(tmp_path / "data.db")) as conn:
         answered(conn, tmp_path, "t", {1: "good", 2: "good"}, output="plain")
-    assert (
-        "answer / Stars: 50.0 % the same (1 of 2)"
-        in run("compare", reviews, "3", "--gold", "Stars").out
-    )
+    same = run("compare", reviews, "2", "--gold", "mood").out
+    assert "mood: 80.0 % the same (4 of 5) · κ 0.00 · macro F1 0.44" in same
+    only = run("compare", reviews, "3", "--gold", "human").out
+    assert "answer / human: 50.0 % the same (1 of 2)" in only
 
 
 def test_jobs_that_share_no_rows_or_one_answer(run: Any, tmp_path: Path, reviews: Path) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from . import store
 from .api import OPENAI_URL, Provider, host_of
+from .azure import AZURE, ENDPOINT, TOKEN, Azure, azure_address, azure_key, azure_version
 from .errors import ConfigurationError, NotFound, Unreadable, UsageError
 
 # For servers that want no key: the client insists on sending one.
@@ -26,6 +27,7 @@ class Destination:
     base_url: str
     key: str
     key_from: str
+    azure: Azure | None = None
 
     @property
     def host(self) -> str:
@@ -39,12 +41,14 @@ class Destination:
         return f"{self.host}:{digest.hexdigest()[:10]}"
 
 
-def destination(base_url: str | None, key: str | None) -> Destination:
-    """Settle the server and its key.
+def destination(base_url: str | None, key: str | None, provider: str = "openai") -> Destination:
+    """Settle the server and its key. They are read afresh each time: a token may be renewed.
 
     `OPENAI_API_KEY` goes to api.openai.com, or to the `OPENAI_BASE_URL` that is set with it,
     and to no other host. Raises ConfigurationError where OpenAI would get no key.
     """
+    if provider == AZURE:
+        return azure_destination(base_url, key)
     own_url = (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
     url = (base_url or own_url).rstrip("/")
     refuse_password(url, "--base-url" if base_url else "OPENAI_BASE_URL")
@@ -60,6 +64,19 @@ def destination(base_url: str | None, key: str | None) -> Destination:
             "or ask the small model on this machine with --local."
         )
     return Destination(url, NO_KEY, "no key")
+
+
+def azure_destination(base_url: str | None, key: str | None) -> Destination:
+    """Settle an Azure resource and its key. Raises ConfigurationError."""
+    url = azure_address(base_url)
+    refuse_password(url, "--base-url" if base_url else ENDPOINT)
+    version = azure_version(url)
+    if key:
+        stored = stored_key(key)
+        key_from = f"llm's key '{key}'" if stored else "--key"
+        return Destination(url, stored or key, key_from, Azure(version, token=False))
+    found, name = azure_key(url)
+    return Destination(url, found, name, Azure(version, token=name == TOKEN))
 
 
 def origin(url: str) -> tuple[str, str]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from . import clock
+from .azure import Azure
 from .batches import BatchState, UploadedFile, normalised, read_batch
 from .errors import (
     Garbled,
@@ -33,6 +35,10 @@ __all__ = ["OPENAI_URL", "BatchState", "Provider", "UploadedFile", "host_of", "n
 OPENAI_URL = "https://api.openai.com/v1"
 DOWNLOAD_TRIES = 4
 CHUNK = 1 << 18
+#: States of a file that no batch can be made over yet; OpenAI has none of them.
+NOT_YET = ("pending", "running")
+#: Seconds until such a file is looked at again, and given up for this pass.
+LOOK_AGAIN, USABLE_AFTER = 0.5, 600.0
 Alive = Callable[[], None]
 
 
@@ -62,25 +68,31 @@ class Provider:
         key: str,
         *,
         account: str | None = None,
+        azure: Azure | None = None,
         max_retries: int = 3,
         timeout: float = 120,
     ):
         """`base_url` ends where `/files` and `/batches` begin; `timeout` in seconds.
 
-        `account` tells whose key it is, without giving it away.
+        `account` tells whose key it is, without giving it away; `azure` what Azure needs beside.
         """
         import openai
 
         self.account = account
         self.lists = True
         self.base_url = base_url.rstrip("/")
-        self._client = openai.OpenAI(
-            base_url=self.base_url,
-            api_key=key,
-            max_retries=max_retries,
-            timeout=timeout,
-            default_headers=None if self.is_openai else own_headers(key),
-        )
+        options: dict[str, Any] = {
+            "base_url": self.base_url,
+            "max_retries": max_retries,
+            "timeout": timeout,
+            "default_headers": None if self.is_openai else own_headers(key),
+        }
+        if azure is not None and azure.version is not None:
+            credential = {"azure_ad_token": key} if azure.token else {"api_key": key}
+            options |= {"api_version": azure.version, **credential}
+            self._client: openai.OpenAI = openai.AzureOpenAI(**options)
+        else:
+            self._client = openai.OpenAI(api_key=key, **options)
         self._once = self._client.with_options(max_retries=0)
 
     @property
@@ -178,9 +190,24 @@ class Provider:
                 )
                 if not made.id:
                     raise ValueError("a file without an id")
-                return made.id
+            self._wait_for(made, alive)
+            return made.id
         except NotFound as error:
             raise NoBatchAPI(no_batch_api(self.base_url)) from error
+
+    def _wait_for(self, made: Any, alive: Alive) -> None:
+        """Wait until an uploaded file can be used: Azure's older versions look it through first.
+
+        Raises Transient where that takes too long.
+        """
+        began = time.monotonic()
+        while made.status in NOT_YET:
+            if time.monotonic() - began > USABLE_AFTER:
+                raise Transient(f"{self.host} is still looking through the file {made.id}.")
+            alive()
+            time.sleep(LOOK_AGAIN)
+            with explained(self.base_url):
+                made = self._client.files.retrieve(made.id)
 
     def create(self, file_id: str, endpoint: str, metadata: dict[str, str]) -> BatchState:
         """Create a batch over an uploaded file. Never repeated."""

@@ -19,10 +19,12 @@ class Cap:
     part_bytes: int
     """Bytes of a part unless asked otherwise: rows may grow between planning and sending."""
     embedding_inputs: int
+    without: tuple[str, ...] = ()
+    """Endpoints that it has no batches for, though others have."""
 
 
 #: Sources: OpenAI's batch guide (50,000 requests; 200 MB; 50,000 embedding inputs over all
-#: lines) and Azure's batch documentation (100,000 requests; 200 MB).
+#: lines) and Azure's batch documentation (100,000 requests; 200 MB; no embeddings).
 CAPS = {
     "openai": Cap(
         requests=50_000,
@@ -35,6 +37,7 @@ CAPS = {
         bytes=200_000_000,
         part_bytes=190_000_000,
         embedding_inputs=50_000,
+        without=(EMBEDDINGS,),
     ),
 }
 
@@ -74,10 +77,13 @@ def limits_for(
 
     `requests`, `bytes` and `tokens` lower it (--part-requests, --part-bytes, --part-tokens).
     A provider that isn't in the table is held to OpenAI's limits, which its API imitates.
-    Raises UsageError for a value below 1 or above the provider's cap.
+    Raises UsageError for a value below 1 or above the provider's cap, and for an endpoint that
+    the provider has no batches for.
     """
     known = known_provider(provider)
     cap = CAPS[known]
+    if endpoint in cap.without:
+        raise UsageError(f"{known.title()} has no batches for {endpoint}.")
     _check("--part-tokens", tokens, None, known)
     return Limits(
         requests=_check("--part-requests", requests, cap.requests, known) or cap.requests,

@@ -28,6 +28,8 @@ class Places:
     key: str | None = None
     providers: dict[str, Provider] = field(default_factory=dict)
     servers: dict[str, LocalServer] = field(default_factory=dict)
+    known: dict[str, Destination] = field(default_factory=dict)
+    """With which key each provider was opened."""
 
     def __enter__(self) -> Places:
         return self
@@ -43,18 +45,23 @@ class Places:
             server.stop()
         self.providers.clear()
         self.servers.clear()
+        self.known.clear()
 
     def of_job(self, job: Job) -> Provider:
         """The provider that a job's batches are with."""
         if job.provider == LOCAL:
             return self.local(job.uid, job.base_url, job.settings)
-        return self.remote(destination(job.base_url, self.key))
+        return self.remote(destination(job.base_url, self.key, job.provider))
 
     def remote(self, where: Destination) -> Provider:
         """A client for a server elsewhere."""
-        if where.base_url not in self.providers:
+        if self.known.get(where.base_url) != where:
+            # the first time, or a token was renewed
+            if where.base_url in self.providers:
+                self.providers.pop(where.base_url).close()
+            self.known[where.base_url] = where
             self.providers[where.base_url] = Provider(
-                where.base_url, where.key, account=where.account
+                where.base_url, where.key, account=where.account, azure=where.azure
             )
         return self.providers[where.base_url]
 

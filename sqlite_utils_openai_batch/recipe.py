@@ -52,6 +52,7 @@ OPTIONS = {
     "part_tokens": "--part-tokens",
     "enqueued_tokens": "--enqueued-tokens",
     "attempts": "--attempts",
+    "provider": "--provider",
     "base_url": "--base-url",
     "local": "--local",
     "upstream": "--upstream",
@@ -60,7 +61,13 @@ OPTIONS = {
 #: Parameters that cap an answer's tokens, as the endpoints name them.
 CAPS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 #: What a job keeps although nobody typed it.
-DEFAULTS = {"blanks": "skip", "endpoint": CHAT, "prefix": "", "responses": "all"}
+DEFAULTS = {
+    "blanks": "skip",
+    "endpoint": CHAT,
+    "prefix": "",
+    "responses": "all",
+    "provider": "openai",
+}
 
 
 def command_line(job: Job, file: str) -> str | None:

@@ -15,6 +15,8 @@ from .writeback import Written
 
 REMOTE_POLL = 30.0
 LOCAL_POLL = 0.5
+#: Azure's documentation asks for a minute between two looks.
+AZURE_POLL = 60.0
 
 Told = Callable[[list[store.Job], Report], None]
 
@@ -24,7 +26,9 @@ def poll_seconds(job: store.Job, asked: float | None) -> float:
     if asked is not None:
         return asked
     loopback = any(host in (job.base_url or "") for host in ("127.0.0.1", "localhost", "[::1]"))
-    return LOCAL_POLL if loopback or job.provider == "local" else REMOTE_POLL
+    if loopback or job.provider == "local":
+        return LOCAL_POLL
+    return AZURE_POLL if job.provider == "azure" else REMOTE_POLL
 
 
 def watch(

@@ -109,7 +109,9 @@ def place_without_key(options: dict[str, Any]) -> Place:
         return read_place(options)
     except ConfigurationError:
         options.pop("key", None)
-        return Place("openai", asked.get("base_url"), "", "api.openai.com", "no key yet", "", {})
+        provider = asked["provider"]
+        host = "Azure" if provider == "azure" else "api.openai.com"
+        return Place(provider, asked.get("base_url"), "", host, "no key yet", "", {})
 
 
 def model_default(place: Place) -> dict[str, str]:

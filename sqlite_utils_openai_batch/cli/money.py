@@ -123,7 +123,7 @@ def check_model(place: Place, places: Places, plan: Plan) -> None:
 
     if place.provider != "openai" or "{{" in plan.model:
         return
-    provider = places.remote(destination(place.base_url, places.key))
+    provider = places.remote(destination(place.base_url, places.key, place.provider))
     known = provider.models()
     if not known or plan.model in known:
         return

@@ -135,6 +135,8 @@ limit_options = together(
 )  # fmt: skip
 
 place_options = together(
+    option("--provider", type=click.Choice(["openai", "azure"]), default="openai",
+           show_default=True, section=WHERE, help="Whose batches: Azure has limits of its own"),
     option("--base-url", metavar="URL", section=WHERE,
            help="A server with OpenAI's Files and Batches API"),
     key_option,
@@ -179,6 +181,7 @@ def read_place(options: dict[str, Any]) -> Place:
     from ..places import LOCAL
 
     base_url, upstream = options.pop("base_url"), options.pop("upstream")
+    provider = options.pop("provider")
     local, concurrency = options.pop("local"), options.pop("concurrency")
     key = options.get("key")
     if base_url and (local or upstream):
@@ -187,6 +190,8 @@ def read_place(options: dict[str, Any]) -> Place:
             "give only one of them."
         )
     if local or upstream:
+        if provider != "openai":
+            raise UsageError(f"--provider {provider} and a server on this machine: give only one.")
         if upstream:
             refuse_password(upstream, "--upstream")
         if upstream and not options.get("model"):
@@ -197,8 +202,8 @@ def read_place(options: dict[str, Any]) -> Place:
         return Place(LOCAL, upstream, "local", host, "no key", model, settings)
     if concurrency:
         raise UsageError("--concurrency is for --upstream only.")
-    where = destination(base_url, key)
-    return Place("openai", where.base_url, where.account, where.host, where.key_from, "", {})
+    where = destination(base_url, key, provider)
+    return Place(provider, where.base_url, where.account, where.host, where.key_from, "", {})
 
 
 def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
@@ -298,7 +303,7 @@ def check_place(place: Place, places: Places, uid: str) -> list[str]:
             upstream_models(place.base_url, places.upstream_key())
         places.local(uid, place.base_url, place.settings).check()
         return []
-    provider = places.remote(destination(place.base_url, places.key))
+    provider = places.remote(destination(place.base_url, places.key, place.provider))
     provider.check()
     if provider.lists:
         return []

@@ -171,7 +171,7 @@ def open_place(place: Place, places: Places, uid: str) -> Provider:
 
     if place.provider == LOCAL:
         return places.local(uid, place.base_url, place.settings)
-    return places.remote(destination(place.base_url, places.key))
+    return places.remote(destination(place.base_url, places.key, place.provider))
 
 
 def ask_and_show(provider: Provider, plan: Plan, rows: Sequence[Any]) -> tuple[list[Tried], bool]:

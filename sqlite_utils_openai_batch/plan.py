@@ -132,7 +132,7 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
             *rival_warnings(conn, source, output),
         ],
         chosen=choose(conn, ask, source, by),
-        earlier=earlier_jobs(conn, ask, template, renderer, hashed),
+        earlier=earlier_jobs(conn, ask, template, renderer, hashed, schema),
     )
 
 
@@ -142,6 +142,7 @@ def earlier_jobs(
     template: Template,
     renderer: Renderer,
     hashed: Sequence[int],
+    schema: AnswerSchema | None,
 ) -> tuple[int, ...]:
     """The jobs that asked the same of the same model, in case their answers are to be reused.
 
@@ -155,11 +156,14 @@ def earlier_jobs(
     if ask.image_dir is not None:
         # What a file held when it was asked about isn't known.
         return ()
+    checked = schema.to_json() if schema else None
     image_size = ask.image_settings.get("image_size")
     return tuple(
         job.id
         for job in store.list_jobs(conn)
         if job.template_hash == template.hash
+        # `apply` may have checked its answers by another schema since
+        and job.answer_schema == checked
         and job.base_url == ask.money.base_url
         and job.settings.get("reads") == reads
         and job.settings.get("image_size") == image_size

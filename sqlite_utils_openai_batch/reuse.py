@@ -23,11 +23,13 @@ def share(conn: sqlite3.Connection, job: store.Job) -> None:
     """
     if not job.settings.get("reuse"):
         return
-    after = 0
-    while page := asking.shareable(conn, job.id, after):
-        after = page[-1].id
-        ready = [one for one in page if one.same_question]
+    after: int | None = 0
+    while after is not None:
+        # Looked at in the transaction: another process may have them asked, and sent, meanwhile.
         with transaction(conn):
+            page = asking.shareable(conn, job.id, after)
+            after = page[-1].id if page else None
+            ready = [one for one in page if one.same_question]
             asking.copy_outcomes(conn, [(one.same_as, one.id) for one in ready])
             for part_id in {one.part_id for one in ready}:
                 store.count_outcomes(conn, part_id)

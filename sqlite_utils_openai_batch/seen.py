@@ -18,12 +18,9 @@ class Seen:
             "CREATE TABLE seen (digest PRIMARY KEY, request_id, answered) WITHOUT ROWID"
         )
         if earlier:
-            for page in asking.asked_before(conn, earlier):
+            for page in asking.answered_before(conn, earlier):
                 self.own.execute("BEGIN")
-                self.own.executemany(
-                    "INSERT OR IGNORE INTO seen VALUES (?, ?, 1)",
-                    [(one.source_hash, one.id) for one in page if one.status == "ok"],
-                )
+                self.own.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, 1)", page)
                 self.own.execute("COMMIT")
         self.own.execute("BEGIN")
 

@@ -36,6 +36,26 @@ def asked_before(conn: sqlite3.Connection, job_ids: Sequence[int]) -> Iterator[l
         after = page[-1][0]
 
 
+def answered_before(
+    conn: sqlite3.Connection, job_ids: Sequence[int]
+) -> Iterator[list[tuple[bytes, int]]]:
+    """Pages of (hash, request) that some jobs have an answer to; no cursor is open between them.
+
+    Without what a retry asked with other parameters: that was another question.
+    """
+    after = 0
+    marks = ", ".join("?" * len(job_ids))
+    sql = (
+        "SELECT source_hash, id FROM openai_batch_requests "
+        f"WHERE +job_id IN ({marks}) AND id > ? AND status = 'ok' AND part_id NOT IN "
+        f"(SELECT id FROM openai_batch_parts WHERE job_id IN ({marks}) AND overrides IS NOT NULL) "
+        "ORDER BY id LIMIT ?"
+    )
+    while page := conn.execute(sql, [*job_ids, after, *job_ids, PAGE]).fetchall():
+        yield page
+        after = page[-1][1]
+
+
 def last_written(
     conn: sqlite3.Connection, job_ids: Sequence[int], row_keys: Sequence[Any]
 ) -> dict[Any, str]:

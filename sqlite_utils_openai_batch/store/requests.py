@@ -165,10 +165,15 @@ def still_failed(conn: sqlite3.Connection, part_id: int, ids: Sequence[int]) -> 
 
 
 def move_requests(conn: sqlite3.Connection, ids: Sequence[int], part_id: int) -> None:
-    """Put requests into another part, to be asked again."""
+    """Put requests into another part, to be asked again.
+
+    One that shared the answer of an earlier job is asked itself: no other comes from there.
+    """
     conn.executemany(
-        "UPDATE openai_batch_requests SET part_id = ?, status = 'pending', error_code = NULL, "
-        "error_message = NULL, finish_reason = NULL, write_status = NULL WHERE id = ?",
+        "UPDATE openai_batch_requests AS own SET part_id = ?, status = 'pending', "
+        "error_code = NULL, error_message = NULL, finish_reason = NULL, write_status = NULL, "
+        "same_as = (SELECT id FROM openai_batch_requests AS lead "
+        "WHERE lead.id = own.same_as AND lead.job_id = own.job_id) WHERE id = ?",
         ((part_id, request_id) for request_id in ids),
     )
 

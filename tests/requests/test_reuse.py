@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.database import connect
+from sqlite_utils_openai_batch.reuse import share
+
 ASK = ("--prompt", "Say: {{ text }}", "--reuse")
 SAME = (
     "CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT);"
@@ -170,3 +174,90 @@ def test_it_works_with_a_schema(run: Any, database: Any, rows: Any) -> None:
     assert all(mood in ("good", "bad") for _, mood, _ in found)
     (options,) = rows(db, "SELECT options FROM openai_batch_jobs")
     assert json.loads(options[0])["reads"] == ["text"]
+
+
+def test_answers_to_other_parameters_are_not_taken(
+    run: Any, database: Any, rows: Any, server: Any
+) -> None:
+    """A retry asked with another parameter: what answered that is an answer to something else."""
+    db = database(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT); INSERT INTO t VALUES (1, 'a');"
+    )
+    run("run", db, "t", *ASK, *run.there)
+    change(db, "UPDATE openai_batch_requests SET status = 'truncated', answer = NULL")
+    run("retry", db, "1", "-y", "--poll", "0.05", "--set", "max_tokens=50")
+    assert rows(db, "SELECT status FROM openai_batch_requests") == [("ok",)]
+
+    before = len(server.journal())
+    run("run", db, "t", *ASK, "--output", "second", *run.there)
+
+    assert len(sent(server, before)) == 2
+    assert rows(db, "SELECT same_as FROM openai_batch_requests WHERE job_id = 2") == [(None,)]
+
+
+def test_answers_by_another_schema_are_not_taken(run: Any, database: Any, rows: Any) -> None:
+    """`apply` may have made an answer ok that the schema of the question refuses."""
+    db = database(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT); INSERT INTO t VALUES (1, 'a');"
+    )
+    ask = ("--prompt", "{{ text }}", "--reuse", "--schema", "mood good|bad")
+    run("run", db, "t", *ask, *run.there)
+    change(
+        db,
+        """UPDATE openai_batch_requests SET status = 'schema_violation',
+           answer = '{"mood": "odd"}', write_status = NULL""",
+    )
+    change(db, """UPDATE openai_batch_parts SET outcomes = '{"schema_violation": 1}'""")
+    run("apply", db, "1", "--schema", "mood", "--prefix", "first_")
+    assert rows(db, "SELECT status FROM openai_batch_requests") == [("ok",)]
+
+    run("run", db, "t", *ask, "--prefix", "second_", *run.there)
+
+    ((mood, same_as),) = rows(db, "SELECT second_mood, same_as FROM t JOIN openai_batch_requests "
+                                  "ON job_id = 2")  # fmt: skip
+    assert mood in ("good", "bad")
+    assert same_as is None
+
+
+def test_an_answer_that_was_taken_can_be_asked_for_again(
+    run: Any, database: Any, rows: Any, server: Any
+) -> None:
+    """By another schema it is none: `retry` asks for it, though it was an earlier job's."""
+    db = database(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT); INSERT INTO t VALUES (1, 'a');"
+    )
+    run("run", db, "t", *ASK, *run.there)
+    run("run", db, "t", *ASK, "--output", "second", *run.there)
+    change(db, "UPDATE openai_batch_requests SET status = 'schema_violation' WHERE job_id = 2")
+    change(
+        db,
+        """UPDATE openai_batch_parts SET outcomes = '{"schema_violation": 1}', written_at = NULL
+           WHERE job_id = 2""",
+    )
+
+    before = len(server.journal())
+    run("retry", db, "2", "-y", "--poll", "0.05")
+
+    assert len(sent(server, before)) == 2
+    assert rows(db, "SELECT status FROM openai_batch_requests") == [("ok",), ("ok",)]
+
+
+def test_two_processes_share_once(run: Any, database: Any) -> None:
+    """Between one's look and its turn to write, the other has done it, and its part is sent."""
+    db = database(SAME)
+    run("prepare", db, "t", *ASK, *run.there[:2])
+    change(db, "UPDATE openai_batch_requests SET status = 'ok', source_hash = x'00' WHERE id = 1")
+    change(db, "UPDATE openai_batch_jobs SET status = 'running', approved_at = created_at")
+    with closing(connect(db)) as one, closing(connect(db)) as other:
+        job = store.get_job(one, 1)
+
+        def first(statement: str) -> None:
+            if statement == "BEGIN IMMEDIATE":
+                one.set_trace_callback(None)
+                share(other, job)
+
+        one.set_trace_callback(first)
+        share(one, job)
+        parts = [part.counts for part in store.list_parts(one, 1)]
+    # Rows 3 and 6 shared with row 1, and are asked together.
+    assert parts[1:] == [{"pending": 2}]

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import shutil
 import sqlite3
+import tempfile
 import zlib
 from array import array
 from collections.abc import Callable, Sequence
@@ -233,22 +234,27 @@ def copied(opened: IO[bytes] | gzip.GzipFile, to: Path) -> Path:
     return to
 
 
-def of_place(file: AnswerFile, place: Place, folder: Path) -> Path:
-    """A file with only the lines of one place, under the numbers that they have in `file`.
+def by_place(file: AnswerFile, folder: Path) -> dict[Place, Path]:
+    """For each place a file with only its lines, under the numbers that they have in `file`.
 
-    Lines of nobody go with the first place. Where nothing else is in it, it is `file` itself.
+    Lines of nobody go with the first place. Where there is no other, it is `file` itself.
     """
     if len(file.places) == 1:
-        return file.path
-    own = list(file.places).index(place)
-    wanted = {own, NOBODY} if own == 0 else {own}
-    path = folder / f"{file.file_id}-{own}.jsonl"
-    written = 0
-    with file.path.open("rb") as source, path.open("wb") as target:
+        return dict.fromkeys(file.places, file.path)
+    own = Path(tempfile.mkdtemp(dir=folder))
+    paths = [own / f"{n}.jsonl" for n in range(len(file.places))]
+    written = [0] * len(paths)
+    with file.path.open("rb") as source:
         for numbers, lines in iter_lines(source):
+            blocks: dict[int, list[bytes]] = {}
             for number, line in zip(numbers, lines, strict=True):
-                if file.whose[number - 1] in wanted:
-                    # Blank lines are counted and skipped: so each line keeps its number.
-                    target.write(b"\n" * (number - 1 - written) + line + b"\r\n")
-                    written = number
-    return path
+                n = max(file.whose[number - 1], 0)
+                # Blank lines are counted and skipped: so each line keeps its number.
+                gap = b"\n" * (number - 1 - written[n])
+                blocks.setdefault(n, []).append(gap + line + b"\r\n")
+                written[n] = number
+            for n, block in blocks.items():
+                # Opened for each block: there may be more places than files can be open.
+                with paths[n].open("ab") as target:
+                    target.writelines(block)
+    return dict(zip(file.places, paths, strict=True))

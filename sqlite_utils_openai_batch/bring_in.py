@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from . import clock, store
-from .answer_files import AnswerFile, Place, of_place
+from .answer_files import AnswerFile, Place, by_place
 from .collect import count_parts
 from .database import transaction
 from .errors import JobError, OutputError
@@ -77,6 +77,7 @@ def bring_in(
     """
     by_job: dict[int, dict[int, list[AnswerFile]]] = {}
     done = BroughtIn()
+    pieces: dict[str, dict[Place, Path]] = {}
     for file in files:
         done.lines += file.lines
         done.broken += file.broken
@@ -85,12 +86,14 @@ def bring_in(
             by_job.setdefault(job_id, {}).setdefault(part_id, []).append(file)
     for job_id, by_part in by_job.items():
         check_open(store.get_job(conn, job_id), [store.get_part(conn, one) for one in by_part])
+    for file in files:
+        pieces[file.file_id] = by_place(file, folder)
     for job_id, by_part in sorted(by_job.items()):
         with job_leased(conn, job_id) as mine:
             if not mine:
                 raise busy(store.get_job(conn, job_id))
             before = cost_so_far(conn, job_id)
-            Bringing(conn, store.get_job(conn, job_id), done, folder, free).take(by_part)
+            Bringing(conn, store.get_job(conn, job_id), done, pieces, free).take(by_part)
             after = cost_so_far(conn, job_id)
             if before is None or after is None or done.cost is None:
                 done.cost = None
@@ -140,13 +143,13 @@ class Bringing:
         conn: sqlite3.Connection,
         job: store.Job,
         done: BroughtIn,
-        folder: Path,
+        pieces: Mapping[str, Mapping[Place, Path]],
         free: bool,
     ) -> None:
         self.conn = conn
         self.job = job
         self.done = done
-        self.folder = folder
+        self.pieces = pieces
         self.free = free
         self.seen: set[str] = set()
         """Ids of files that were taken in for this job before."""
@@ -185,12 +188,10 @@ class Bringing:
         place: Place = (self.job.id, part.id)
         taker = Importer(self, part, writer, [file.file_id in self.seen for file in files])
         taker.take(
-            [
-                ResultFile("import", file.file_id, of_place(file, place, self.folder))
-                for file in files
-            ]
+            [ResultFile("import", file.file_id, self.pieces[file.file_id][place]) for file in files]
         )
         self.done.outcomes.update(taker.settled.values())
+        taker.settled.clear()
         self.done.counted = self.done.counted or taker.counted
         self.done.surplus += taker.collected.surplus
         return taker

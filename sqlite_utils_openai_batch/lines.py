@@ -10,7 +10,7 @@ from . import store
 from .outcome import Outcome, check_answer, read_response
 from .schema import AnswerSchema
 from .template import Template
-from .usual import Check, quick_check, read_usual, unsure
+from .usual import Check, Values, quick_check, read_usual, unsure
 
 _ID_DIGITS = 18  # more than any request id has; SQLite's integers end at 19 digits
 
@@ -43,15 +43,23 @@ class Reader:
 
     def check(self, outcomes: Iterable[Outcome]) -> None:
         """Check the answers that aren't checked yet."""
-        schema, quick = self.schema, self.quick
+        schema = self.schema
         if schema is None:
             return
-        for outcome in outcomes:
-            if outcome.values is None and outcome.status == "ok":
-                try:
-                    outcome.values = quick(outcome.answer)
-                except (ValueError, RecursionError):  # what msgspec raises is a ValueError
-                    check_answer(outcome, schema)
+        found = [one for one in outcomes if one.status == "ok" and one.values is None]
+        answers = iter([one.answer for one in found])
+        values: list[Values | None] = []
+        while len(values) < len(found):
+            try:
+                values.extend(map(self.quick, answers))
+            except (ValueError, RecursionError):  # what msgspec raises is a ValueError
+                # Those before it are in the list, and the iterator stands behind it.
+                values.append(None)
+        for outcome, cells in zip(found, values, strict=True):
+            if cells is None:
+                check_answer(outcome, schema)
+            else:
+                outcome.values = cells
 
 
 def own_id(prefix: str, custom_id: str | None) -> int | None:

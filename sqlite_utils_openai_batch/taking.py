@@ -8,7 +8,7 @@ the middle costs nothing, and taking in the same file again changes nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -120,7 +120,6 @@ class Taker:
                 outcomes = self.reader.read(lines)
                 collected.spent.add(outcomes)
                 owners = [own_id(prefix, outcome.custom_id) for outcome in outcomes]
-                slim(outcomes)
                 staged: list[Staged] = [
                     (owner, n, number, outcome)
                     for owner, number, outcome in zip(owners, numbers, outcomes, strict=True)
@@ -258,17 +257,6 @@ class Taker:
                 ],
             )
             commits.wrote(len(lines))
-
-
-def slim(outcomes: Iterable[Outcome]) -> None:
-    """Drop what outcomes needn't hold while they wait: their ids, all but one copy of a model."""
-    model: str | None = None
-    for outcome in outcomes:
-        outcome.custom_id = None
-        if outcome.model == model:
-            outcome.model = model
-        else:
-            model = outcome.model
 
 
 def prices_of(job: store.Job, part: store.Part) -> Prices | None:

@@ -95,6 +95,16 @@ def begin(path: str, job_id: int, do: Do | None) -> Future[Said]:
         return _running[key]
 
 
+def again(path: str, job_id: int) -> None:
+    """Start a pass over a job; where one runs already, another one after it."""
+    with _starting:
+        running = _running.get((path, job_id))
+    if running is None:
+        begin(path, job_id, None)
+    else:
+        running.add_done_callback(lambda _: begin(path, job_id, None))
+
+
 def _run(key: Key, future: Future[Said], do: Do | None) -> None:
     path, job_id = key
     try:
@@ -104,6 +114,8 @@ def _run(key: Key, future: Future[Said], do: Do | None) -> None:
     except Exception:  # whatever it is, nobody would see it in a thread
         logger.exception("The pass over job %s of %s stopped.", job_id, path)
         said = Said(["It stopped with an error: the server's log has it."], failed=True)
+    if said.failed:
+        logger.warning("Job %s of %s: %s", job_id, path, " ".join(said.sentences))
     with _starting:
         del _running[key]
     future.set_result(said)

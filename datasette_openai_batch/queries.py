@@ -194,6 +194,23 @@ def written_jobs(ids: Iterable[int]) -> Callable[[sqlite3.Connection], list[Job]
     return read_jobs
 
 
+def jobs_with_batch(batch_id: str) -> Callable[[sqlite3.Connection], list[int]]:
+    """What finds the ids of the jobs that a batch of the provider's belongs to."""
+
+    def find(conn: sqlite3.Connection) -> list[int]:
+        if trouble(conn) or not store.exists(conn):
+            return []
+        found = conn.execute(
+            "SELECT DISTINCT parts.job_id FROM openai_batch_batches AS batches "
+            "JOIN openai_batch_parts AS parts ON parts.id = batches.part_id "
+            "WHERE batches.batch_id = ?",
+            [batch_id],
+        )
+        return [row[0] for row in found]
+
+    return find
+
+
 @dataclass(frozen=True, slots=True)
 class PartHead:
     """The few columns of a part that a page needs of all of them: there may be thousands."""

@@ -8,12 +8,14 @@ from typing import Any
 from .acting import job_action
 from .files import job_csv, job_jsonl, job_report, job_xlsx
 from .views import all_jobs_page, job_image, job_json, job_page, jobs_page
+from .webhook import PATH, webhook
 
 DATABASE = r"(?P<database>[^/]+)"
 JOB = rf"^/{DATABASE}/-/openai-batch/(?P<job>[0-9]{{1,18}})"
 
 ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (r"^/-/openai-batch$", all_jobs_page),
+    (rf"^{PATH}$", webhook),
     (rf"^/{DATABASE}/-/openai-batch$", jobs_page),
     (rf"{JOB}$", job_page),
     (rf"{JOB}\.json$", job_json),

@@ -11,7 +11,18 @@ from urllib.parse import urlencode
 from sqlite_utils_openai_batch import figures, words
 from sqlite_utils_openai_batch.prices import usd
 
-from . import answers, asked, charts, distribution, exact, failures, history, samples, urls
+from . import (
+    agreements,
+    answers,
+    asked,
+    charts,
+    distribution,
+    exact,
+    failures,
+    history,
+    samples,
+    urls,
+)
 from .headline import Headline, headline
 from .jobs import Opened
 from .samples import Mark
@@ -65,6 +76,7 @@ def sections(opened: Opened, choice: Choice) -> Callable[[sqlite3.Connection], d
             "caution": answers.caution(models),
             "exact": exact.exact(conn, opened, choice.request, choice.row),
             "failed": failures.failures(conn, opened) if opened.failures else None,
+            "agreements": agreements.agreements(conn, opened),
             "costs": costs(opened),
             "distributions": distribution.distributions(opened, sampled),
             "sampled": len(sampled),

@@ -26,6 +26,9 @@ def poll(pass_: Pass, part: store.Part) -> None:
     state = batch_of(pass_, part)
     if state is None:
         return
+    stopped = state.status in ("cancelling", "cancelled")
+    if stopped and outgoing.adopt_other(pass_, part):
+        return
     seen(pass_, part, state)
     if not state.ended and part.expires_at and part.expires_at < clock.now(-waits.STUCK_SECONDS):
         pass_.say(

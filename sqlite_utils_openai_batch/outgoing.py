@@ -13,6 +13,7 @@ from .errors import NeedsAttention, NoList, ProviderError, QueueFull, Transient,
 from .figures import counted
 from .look import look
 from .nearest import listed
+from .states import ENDED
 
 if TYPE_CHECKING:
     from .api import BatchState
@@ -62,19 +63,53 @@ def stop_surplus(pass_: Pass, part: store.Part, surplus: BatchState) -> None:
 
 
 def find_surplus(pass_: Pass) -> None:
-    """Stop batches that came to be listed only after their part had been sent again.
+    """Keep one of two batches that were made for one part, and stop the other.
 
-    Where nothing else asked for the list, it is asked for as long as that may be.
+    One came to be listed only after its part had been sent again, or a copy of this database sent
+    the same at the same time: so the list is asked for once more after something was sent.
     """
-    if pass_.found is None and not store.sent_again(pass_.conn, pass_.job.id):
+    if pass_.sent:
+        pass_.found = None
+    elif pass_.found is None and not store.sent_again(pass_.conn, pass_.job.id):
         return
     left = listing(pass_)
     for part in store.list_parts(pass_.conn, pass_.job.id):
-        if part.batch_id is None:
-            continue
-        for state in left.get(part.number, []):
-            if not store.is_recorded(pass_.conn, state.id):
-                stop_surplus(pass_, part, state)
+        for state in left.get(part.number, []) if part.batch_id else ():
+            with store.leased(pass_.conn, part) as mine:
+                if mine and not store.is_recorded(pass_.conn, state.id):
+                    keep_one(pass_, store.get_part(pass_.conn, part.id), state)
+
+
+def keep_one(pass_: Pass, part: store.Part, other: BatchState) -> None:
+    """Stop the younger of two batches: whoever else has the part comes to the same."""
+    own = part.batch_id
+    if own is None or part.status in ENDED or not is_older(other, part):
+        stop_surplus(pass_, part, other)
+        return
+    pass_.sender.adopt(part, other, "older found")
+    if store.get_part(pass_.conn, part.id).batch_id == other.id:
+        pass_.provider.cancel(own)
+
+
+def adopt_other(pass_: Pass, part: store.Part) -> bool:
+    """Go by another batch of a part where its own was stopped by somebody else.
+
+    A copy of this database stops the younger of two batches, and this one may have made it.
+    """
+    if pass_.job.status == "cancelling":
+        return False
+    for state in listing(pass_).get(part.number, []):
+        stopped = state.status in ("cancelling", "cancelled")
+        if not stopped and not store.is_recorded(pass_.conn, state.id):
+            pass_.sender.adopt(part, state, "found")
+            return True
+    return False
+
+
+def is_older(other: BatchState, part: store.Part) -> bool:
+    """Whether a batch was made before the one that its part goes by; ids decide a tie."""
+    own = (part.submitted_at or "", str(part.batch_id))
+    return (clock.from_unix(other.created_at) or own[0], other.id) < own
 
 
 def adopt_restored(pass_: Pass, part: store.Part) -> None:
@@ -101,7 +136,7 @@ def reconcile(pass_: Pass, part: store.Part) -> None:
         and pass_.job.status == "running"
     ):
         with refusals(pass_, part):
-            pass_.report.sent += pass_.sender.create(part) is not None
+            count_sent(pass_, pass_.sender.create(part))
     elif store.move_part(pass_.conn, part, "prepared") and pass_.job.status == "running":
         send(pass_, store.get_part(pass_.conn, part.id))
 
@@ -119,7 +154,14 @@ def send(pass_: Pass, part: store.Part) -> None:
         pass_.say(part, reason)
         return
     with refusals(pass_, part):
-        pass_.report.sent += pass_.sender.send(part) is not None
+        count_sent(pass_, pass_.sender.send(part))
+
+
+def count_sent(pass_: Pass, made: BatchState | None) -> None:
+    """Count a batch, where one was made."""
+    if made is not None:
+        pass_.sent += 1
+        pass_.report.sent += 1
 
 
 @contextmanager

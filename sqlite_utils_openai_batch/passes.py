@@ -44,6 +44,8 @@ class Pass:
         self.found: dict[int, list[BatchState]] | None = None
         self.blind = False
         """Whether the provider has no list to look for batches in."""
+        self.sent = 0
+        """Batches that it made."""
         self.told: set[str] = set()
         self.failed: list[ProviderError] = []
         """What stopped single parts."""

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -251,11 +251,11 @@ def test_a_batch_that_is_listed_too_late_is_stopped(
             job = sync.approve(conn, store.list_jobs(conn)[0])
             for _ in range(2):
                 sync.one_pass(conn, [job], lambda _: provider)
-            kept = store.list_parts(conn, 1)[0].batch_id
             provider.shows = True
             made = {state.id for state in provider.list_since(0)}
             assert len(made) == 2
             sync.one_pass(conn, [job], lambda _: provider)
+            kept = store.list_parts(conn, 1)[0].batch_id
             stopped = {one for one in made if provider.retrieve(one).status != "in_progress"}
             assert stopped == made - {kept}
         server.faults.clear()
@@ -267,6 +267,56 @@ def test_a_batch_that_is_listed_too_late_is_stopped(
                                "WHERE line LIKE '%\"status_code\":200%'").fetchone()  # fmt: skip
     assert kept == answered
     check_all_answered(db, rows=4)
+
+
+class Meanwhile(Provider):
+    """A provider that does something else, once, right before it makes a batch."""
+
+    def __init__(self, server: LocalServer, key: str, do: Callable[[], None]):
+        super().__init__(server.base_url, key)
+        self.do: Callable[[], None] | None = do
+
+    def create(self, *args, **options):  # type: ignore[no-untyped-def]
+        do, self.do = self.do, None
+        if do is not None:
+            do()
+        return super().create(*args, **options)
+
+
+def test_two_copies_that_send_at_the_same_time(
+    zygote: Zygote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither had the other's batch in its list: both keep the older one, and stop the younger."""
+    monkeypatch.setattr(waits, "LATE_FILES_SECONDS", 0.0)
+    db, copy = make_table(tmp_path / "notes.db", rows=4), tmp_path / "copy.db"
+    answerer = SimulatedAnswerer(echo=True)
+    with LocalServer(answerer=answerer, faults=["stuck:in_progress"]) as server:
+        prepare(zygote, db, server, KEY)
+        with (
+            closing(connect(db)) as conn,
+            Provider(server.base_url, KEY) as theirs,
+        ):
+            job = sync.approve(conn, store.get_job(conn, 1))
+            copy.write_bytes(db.read_bytes())
+            with closing(connect(copy)) as other:
+
+                def pass_of(one: sqlite3.Connection, provider: Provider) -> None:
+                    sync.one_pass(one, [store.get_job(one, job.id)], lambda _: provider)
+
+                with Meanwhile(server, KEY, lambda: pass_of(other, theirs)) as ours:
+                    pass_of(conn, ours)
+                    for _ in range(2):
+                        pass_of(other, theirs)
+                        pass_of(conn, ours)
+                    made = sorted(ours.list_since(0), key=lambda one: (one.created_at, one.id))
+                    kept = [store.list_parts(one, 1)[0].batch_id for one in (conn, other)]
+                    assert kept == [made[0].id] * 2
+                    assert made[0].status == "in_progress"
+                    assert made[1].status in ("cancelling", "cancelled")
+        server.faults.clear()
+        for path in (db, copy):
+            finish(zygote, path, KEY)
+            check_all_answered(path, rows=4)
 
 
 def test_a_clock_that_was_fast_when_the_job_was_made(

@@ -72,7 +72,7 @@ class Asked:
 def asked(opened: Opened) -> Asked:
     """What the job asked, for its page."""
     job = opened.job
-    body: dict[str, Any] = json.loads(job.template)
+    body = job.body
     return Asked(
         said=[Said(role, marked(text)) for role, text in texts(body)],
         parameters=[(name, shown(value)) for name, value in parameters(body)],

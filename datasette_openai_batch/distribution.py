@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -56,8 +55,8 @@ def facet(opened: Opened, column: str) -> str | None:
 
 def is_enumeration(opened: Opened, name: str | None) -> bool:
     """Whether the schema names the labels of this property."""
-    schema = json.loads(opened.job.answer_schema or "{}")
-    node = schema.get("properties", {}).get(name, {})
+    nodes = (opened.job.schema or {}).get("properties", {})
+    node = nodes.get(name, {}) if isinstance(nodes, dict) else {}
     return isinstance(node, dict) and ("enum" in node or node.get("type") == "boolean")
 
 

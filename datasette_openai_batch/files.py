@@ -110,10 +110,13 @@ async def job_csv(datasette: Any, request: Any, send: Any) -> None:
     asked = wanted(request)
     check_settings(datasette, opened)
     with compat.own_connection(datasette, opened.db) as conn:
-        reader = await in_thread(
-            datasette,
-            lambda: Reader(conn, opened.job, asked.statuses, blob_link(request, opened)),
-        )
+        try:
+            reader = await in_thread(
+                datasette,
+                lambda: Reader(conn, opened.job, asked.statuses, blob_link(request, opened)),
+            )
+        except OpenAIBatchError as error:
+            raise BadRequest(str(error)) from error
         try:
             step = csv_step(reader, asked.escape)
             shown = headers(opened, "text/csv; charset=utf-8", ".csv")

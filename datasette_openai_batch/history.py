@@ -167,7 +167,6 @@ def detail(text: str | None) -> str:
 def facts(opened: Opened) -> list[tuple[str, str]]:
     """Where the job ran, and with what."""
     job = opened.job
-    versions = json.loads(job.versions or "{}")
     found = [
         ("Job", f"{job.id}, uid {job.uid}"),
         ("Provider", job.provider),
@@ -179,6 +178,6 @@ def facts(opened: Opened) -> list[tuple[str, str]]:
         ("Submitted", times.moment(job.submitted_at)),
         ("Last checked", times.moment(job.checked_at)),
         ("Finished", times.moment(job.finished_at)),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in job.made_with.items())),
     ]
     return [(name, value) for name, value in found if value]

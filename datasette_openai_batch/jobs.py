@@ -13,7 +13,9 @@ from datasette import Forbidden, NotFound
 from datasette.utils.asgi import Base400
 
 from sqlite_utils_openai_batch import words
+from sqlite_utils_openai_batch.errors import DatabaseError
 from sqlite_utils_openai_batch.output import Output
+from sqlite_utils_openai_batch.prices import stored_prices
 from sqlite_utils_openai_batch.store import Job
 
 from . import queries
@@ -76,6 +78,23 @@ class Opened:
         return words.status_words(self.job, self.outcomes, {part.status for part in self.parts})
 
 
+def check(job: Job) -> None:
+    """Raise DatabaseError where somebody changed what a job's pages are made of."""
+    Output.from_json(job.output)
+    stored_prices(job.settings)
+    # Reading them raises.
+    _ = job.keys, job.params, job.body, job.schema
+
+
+def is_readable(job: Job) -> bool:
+    """Whether nobody changed what is said of a job on pages that aren't its own."""
+    try:
+        check(job)
+    except DatabaseError:
+        return False
+    return True
+
+
 class Unavailable(Base400):  # type: ignore[misc]
     """The database can't be read as it is now; the message says why."""
 
@@ -86,7 +105,7 @@ async def open_job(datasette: Any, db: Any, actor: Any, job_id: int) -> Opened:
     """The job of that id.
 
     Raises NotFound where there is none, Forbidden where the actor may not see a table that it
-    reads or writes, Unavailable where the database can't be read as it is.
+    reads or writes, Unavailable where the database, or the job, can't be read as it is.
     """
     if trouble := await db.execute_fn(queries.trouble):
         raise Unavailable(trouble.sentence)
@@ -101,6 +120,10 @@ async def open_job(datasette: Any, db: Any, actor: Any, job_id: int) -> Opened:
         found = queries.jobs(conn, [job_id])
         if not found:
             raise NotFound(f"No job {job_id} in {db.name}.")
+        try:
+            check(found[0])
+        except DatabaseError as error:
+            raise Unavailable(f"Job {job_id} of {db.name}: {error}") from error
         return Opened(
             datasette,
             db,

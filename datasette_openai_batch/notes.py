@@ -16,6 +16,7 @@ from sqlite_utils_openai_batch.output import Output
 from sqlite_utils_openai_batch.store import Job
 
 from . import compat, queries, samples, times, urls
+from .jobs import is_readable
 from .permissions import access
 from .queries import Head
 from .stored import answer_reader
@@ -53,7 +54,7 @@ async def table_note(datasette: Any, request: Any, database: str, table: str) ->
     jobs = await db.execute_fn(queries.written_jobs(written[: 4 * JOBS]))
     told: set[str] = set()
     lines: list[Markup] = []
-    for job in jobs:
+    for job in filter(is_readable, jobs):
         output = Output.from_json(job.output)
         if (output.table or job.source) != table or not output.write:
             continue
@@ -142,7 +143,7 @@ def _asked(
         if row_key is None:
             return []
         found = []
-        for job in queries.jobs(conn, ids):
+        for job in filter(is_readable, queries.jobs(conn, ids)):
             same = [key.lower() for key in job.keys] == [key.lower() for key in keys]
             row = samples.by_key(conn, job.id, row_key) if same else None
             if row is not None:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from datasette.utils import detect_primary_keys
 
-from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch import clock, store
 from sqlite_utils_openai_batch.errors import DatabaseError
+from sqlite_utils_openai_batch.kept import kept_counts, kept_json
 from sqlite_utils_openai_batch.store.records import Job, Part, read
 
 
@@ -25,6 +26,8 @@ class Place(NamedTuple):
     source_sql: str | None
     source_params: str | None
     output_table: str | None
+    known: bool = True
+    """Whether where it writes can be read: somebody may have changed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,12 @@ def _trouble_of_file(error: sqlite3.OperationalError) -> Trouble:
     raise error
 
 
+_KNOWN = (
+    "CASE WHEN typeof(output) = 'text' AND json_valid(output) THEN json_type(output) = 'object' "
+    "AND coalesce(json_type(output, '$.table'), 'null') IN ('text', 'null') ELSE 0 END"
+)
+
+
 def heads(conn: sqlite3.Connection) -> list[Head]:
     """All jobs, newest first; none where the tables aren't there."""
     if not store.exists(conn):
@@ -105,8 +114,8 @@ def heads(conn: sqlite3.Connection) -> list[Head]:
     found = store.rows(
         conn,
         "SELECT id, name, status, model, created_at, source, source_sql, source_params, "
-        "json_extract(output, '$.table') AS output_table "
-        "FROM openai_batch_jobs ORDER BY id DESC",
+        f"CASE WHEN {_KNOWN} THEN json_extract(output, '$.table') END AS output_table, "
+        f"{_KNOWN} AS known FROM openai_batch_jobs ORDER BY id DESC",
     )
     return [
         Head(
@@ -115,7 +124,13 @@ def heads(conn: sqlite3.Connection) -> list[Head]:
             row["status"],
             row["model"],
             row["created_at"],
-            Place(row["source"], row["source_sql"], row["source_params"], row["output_table"]),
+            Place(
+                row["source"],
+                row["source_sql"],
+                row["source_params"],
+                row["output_table"],
+                bool(row["known"]),
+            ),
         )
         for row in found
     ]
@@ -127,6 +142,8 @@ def places(conn: sqlite3.Connection) -> dict[Place, frozenset[str] | None]:
 
 
 def _tables(conn: sqlite3.Connection, place: Place) -> frozenset[str] | None:
+    if not place.known:
+        return None
     found = {table for table in (place.source, place.output_table) if table}
     if place.source_sql:
         read = _tables_of_query(conn, place.source_sql, place.source_params)
@@ -139,8 +156,9 @@ def _tables(conn: sqlite3.Connection, place: Place) -> frozenset[str] | None:
 def _tables_of_query(conn: sqlite3.Connection, sql: str, params: str | None) -> set[str] | None:
     """The tables that a query opens, by the program that SQLite compiles it to."""
     try:
-        program = store.rows(conn, f"EXPLAIN {sql}", json.loads(params or "{}"))
-    except sqlite3.Error:
+        named = kept_json(params or "{}", dict, "openai_batch_jobs.source_params")
+        program = store.rows(conn, f"EXPLAIN {sql}", named)
+    except (sqlite3.Error, DatabaseError):
         return None
     roots = {row["p2"] for row in program if row["opcode"] == "OpenRead" and row["p3"] == 0}
     virtual = any(row["opcode"] == "VOpen" for row in program)
@@ -236,9 +254,9 @@ def part_heads(conn: sqlite3.Connection, job_id: int) -> list[PartHead]:
             row["id"],
             row["number"],
             row["status"],
-            json.loads(row["outcomes"]),
-            row["expires_at"],
-            row["ended_at"],
+            kept_counts(row["outcomes"]),
+            clock.kept(row["expires_at"]),
+            clock.kept(row["ended_at"]),
         )
         for row in found
     ]
@@ -250,6 +268,13 @@ class Standing:
 
     parts: Mapping[str, int]
     outcomes: Mapping[str, int]
+
+
+# Whoever changed them by hand: the other parts are counted all the same.
+_COUNTS = (
+    "CASE WHEN typeof(parts.outcomes) = 'text' AND json_valid(parts.outcomes) "
+    "THEN parts.outcomes ELSE '{}' END"
+)
 
 
 def standings(conn: sqlite3.Connection, ids: Iterable[int]) -> Callable[[int], Standing]:
@@ -264,8 +289,9 @@ def standings(conn: sqlite3.Connection, ids: Iterable[int]) -> Callable[[int], S
     outcomes = _grouped(
         conn,
         "SELECT job_id, counts.key, sum(counts.value) "
-        "FROM openai_batch_parts AS parts, json_each(parts.outcomes) AS counts "
-        "WHERE job_id IN (SELECT value FROM json_each(?)) GROUP BY 1, 2 HAVING sum(counts.value)",
+        f"FROM openai_batch_parts AS parts, json_each({_COUNTS}) AS counts "
+        "WHERE job_id IN (SELECT value FROM json_each(?)) AND counts.type = 'integer' "
+        "AND typeof(counts.key) = 'text' GROUP BY 1, 2 HAVING sum(counts.value)",
         wanted,
     )
     return lambda job_id: Standing(parts.get(job_id, {}), outcomes.get(job_id, {}))

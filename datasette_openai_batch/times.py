@@ -20,26 +20,33 @@ _TIME = Markup('<time datetime="{}"{}>{}</time>')
 
 def plain(text: str, *, now: datetime | None = None) -> str:
     """`20 Nov, 15:41`, with the year where it isn't this one, in UTC."""
-    at = clock.parse(text)
+    at = clock.parse(clock.kept(text) or clock.UNKNOWN)
     today = now or datetime.now(timezone.utc)
     year = "" if at.year == today.year else f" {at.year}"
     return f"{at.day} {at:%b}{year}, {at:%H:%M}"
 
 
 def moment(text: str | None, *, zone: bool = False, now: datetime | None = None) -> Markup:
-    """A moment as HTML; empty for no time. `zone` says UTC beside it, where no heading does."""
-    if not text:
+    """A moment as HTML; empty for no time, and for none of ours.
+
+    `zone` says UTC beside it, where no heading does.
+    """
+    if not clock.told(clock.kept(text)):
         return Markup("")
-    return _TIME.format(text, "", plain(text, now=now) + (" UTC" if zone else ""))
+    return _TIME.format(text, "", plain(str(text), now=now) + (" UTC" if zone else ""))
 
 
 def day(text: str, *, now: datetime | None = None) -> str:
     """`20 Nov`, with the year where it isn't this one."""
+    if clock.told(clock.kept(text)) is None:
+        return "on an unknown day"
     return plain(text, now=now).split(",")[0]
 
 
 def ago(text: str, *, now: datetime | None = None) -> Markup:
     """How long ago a moment was, as HTML."""
+    if clock.told(clock.kept(text)) is None:
+        return Markup("at an unknown time")
     return _TIME.format(text, Markup(" data-ago"), since(text, now=now))
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-import orjson
-
-from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch import clock, store
+from sqlite_utils_openai_batch.kept import kept_counts
 
 from .jobs import Opened
 
@@ -65,12 +64,19 @@ def twin(opened: Opened, parts: list[dict[str, Any]]) -> dict[str, Any]:
         "upper_cost_usd": usd(job.upper_cost_nanousd),
         "max_cost_usd": usd(job.max_cost_nanousd),
         "tokens": opened.tokens,
-        "created_at": job.created_at,
-        "approved_at": job.approved_at,
-        "submitted_at": job.submitted_at,
-        "checked_at": job.checked_at,
-        "finished_at": job.finished_at,
+        "created_at": clock.told(job.created_at),
+        "approved_at": clock.told(job.approved_at),
+        "submitted_at": clock.told(job.submitted_at),
+        "checked_at": clock.told(job.checked_at),
+        "finished_at": clock.told(job.finished_at),
     }
+
+
+def plain(name: str, value: Any) -> Any:
+    """A column of a part for JSON: a time that isn't known is null, bytes are text."""
+    if name.endswith("_at"):
+        return clock.told(clock.kept(value))
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def parts(conn: sqlite3.Connection, job_id: int) -> list[dict[str, Any]]:
@@ -84,8 +90,8 @@ def parts(conn: sqlite3.Connection, job_id: int) -> list[dict[str, Any]]:
     )
     return [
         {
-            **{name: row[name] for name in PART_FIELDS},
-            "outcomes": orjson.loads(row["outcomes"]),
+            **{name: plain(name, row[name]) for name in PART_FIELDS},
+            "outcomes": kept_counts(row["outcomes"]),
             "cost_usd": usd(row["cost_nanousd"]),
         }
         for row in found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .images import SIZE, Images
+from .kept import kept_json
 from .output import Output
 from .template import Renderer, Template
 
@@ -35,5 +35,8 @@ def bind_job(job: Job, source: Source, overrides: str | None = None) -> Renderer
     """Bind a stored job's template; `overrides` are a retry's changes to the body, as JSON."""
     template = Template.from_json(job.template, job.endpoint)
     if overrides:
-        template = Template({**template.body, **json.loads(overrides)}, job.endpoint)
+        template = Template(
+            {**template.body, **kept_json(overrides, dict, "openai_batch_parts.overrides")},
+            job.endpoint,
+        )
     return bind(template, source, Output.from_json(job.output), job.settings)

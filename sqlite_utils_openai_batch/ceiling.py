@@ -118,7 +118,7 @@ class PartBound:
         prices = part_prices(job.model, job.base_url, job.settings, part.overrides)
         if job.max_cost_nanousd is None or prices is None:
             return None
-        models = models_of(job, prices, json.loads(part.overrides or "{}"))
+        models = models_of(job, prices, part.changes)
         window = job.settings.get("context_window")
         return cls(prices, counter_for(*models).apart(), job.endpoint, models, window)
 
@@ -168,7 +168,7 @@ def again_most(job: Job, part: Part, requests: int, overrides: Mapping[str, Any]
     prices = part_prices(job.model, job.base_url, job.settings, json.dumps(dict(overrides)))
     if prices is None or part.estimated_tokens is None:
         return None
-    body = {**json.loads(job.template), **overrides}
+    body = {**job.body, **overrides}
     models = models_of(job, prices, overrides)
     cap = cap_of(body, job.endpoint, models, job.settings.get("context_window")).tokens
     tokens = -(-part.estimated_tokens * requests // max(part.requests, 1))

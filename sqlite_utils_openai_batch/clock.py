@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+#: What stands for a time that somebody else wrote, and not as `timestamp` does: it lies long ago.
+UNKNOWN = "1970-01-01T00:00:00.000Z"
+
 
 def timestamp(at: datetime) -> str:
     """`at` as UTC `YYYY-MM-DDTHH:MM:SS.mmmZ`: 24 characters, so that times compare as text."""
@@ -48,11 +51,30 @@ def _unix_of_iso(text: str) -> float | None:
 
 def parse(text: str) -> datetime:
     """The moment that `timestamp` wrote."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    return datetime.fromisoformat(text[:-1]).replace(tzinfo=timezone.utc)
+
+
+def kept(value: object) -> str | None:
+    """A time as a column holds it: UNKNOWN for what `timestamp` never wrote, None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, str) and len(value) == len(UNKNOWN) and value[10] + value[-1] == "TZ":
+        try:
+            parse(value)
+        except ValueError:
+            return UNKNOWN
+        return value
+    return UNKNOWN
+
+
+def told(text: str | None) -> str | None:
+    """A time for people and programs; None where it isn't known."""
+    return None if text == UNKNOWN else text
 
 
 def seconds_between(start: str | None, end: str | None) -> float | None:
     """Seconds from `start` to `end`, or None where one of them is unknown."""
+    start, end = told(kept(start)), told(kept(end))
     if not start or not end:
         return None
     return (parse(end) - parse(start)).total_seconds()

@@ -98,7 +98,7 @@ def retry_held(
         keep_prices(conn, job, model)
     for part_id, ids in plan.by_part.items():
         old = store.get_part(conn, part_id)
-        overrides = {**json.loads(old.overrides or "{}"), **body}
+        overrides = {**old.changes, **body}
         for start in range(0, len(ids), most):
             with transaction(conn):
                 some = store.still_failed(conn, part_id, ids[start : start + most])
@@ -129,7 +129,7 @@ def retry_most(
     total = 0
     for part_id, ids in plan.by_part.items():
         old = store.get_part(conn, part_id)
-        overrides = {**json.loads(old.overrides or "{}"), **body}
+        overrides = {**old.changes, **body}
         most = again_most(job, old, len(ids), overrides)
         if most is None:
             return None

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING
 
 from . import capacity, clock, store, waits
 from .database import transaction
-from .errors import NeedsAttention, NoList, ProviderError, QueueFull, Transient, Unreachable
+from .errors import (
+    DatabaseError,
+    NeedsAttention,
+    NoList,
+    ProviderError,
+    QueueFull,
+    Transient,
+    Unreachable,
+)
 from .figures import counted
+from .kept import kept_json
 from .look import look
 from .nearest import listed
 from .states import ENDED
@@ -249,4 +258,8 @@ def due(part: store.Part) -> bool:
 
 def words_of(part: store.Part) -> str:
     """What the provider last said against a part."""
-    return "; ".join(str(error.get("message")) for error in json.loads(part.errors or "[]"))
+    try:
+        errors = kept_json(part.errors or "[]", list, "openai_batch_parts.errors")
+    except DatabaseError as error:
+        return str(error)
+    return "; ".join(str(one.get("message")) for one in errors if isinstance(one, dict))

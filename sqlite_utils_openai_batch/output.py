@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .conflicts import check_output
 from .errors import OutputError
+from .kept import kept_json, unreadable
 from .making import fold, output_keys, table_columns
 
 __all__ = [
@@ -57,10 +58,17 @@ class Output:
 
     @classmethod
     def from_json(cls, text: str) -> Output:
-        """From `openai_batch_jobs.output`."""
-        data: dict[str, Any] = json.loads(text)
-        data["columns"] = tuple(OutputColumn(**column) for column in data["columns"])
-        return cls(**data)
+        """From `openai_batch_jobs.output`. Raises DatabaseError."""
+        column = "openai_batch_jobs.output"
+        data: dict[str, Any] = kept_json(text, dict, column)
+        try:
+            data["columns"] = tuple(OutputColumn(**column) for column in data["columns"])
+            found = cls(**data)
+        except (TypeError, KeyError) as error:
+            raise unreadable(text, column) from error
+        if not all(isinstance(name, str) for name in (found.table or "", *found.names)):
+            raise unreadable(text, column)
+        return found
 
 
 def plan_output(

@@ -11,7 +11,6 @@ nano-dollars per token.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
@@ -25,6 +24,7 @@ import msgspec
 
 from .api import OPENAI_URL
 from .errors import UsageError
+from .kept import kept_json, unreadable
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice, PriceCalculation, PriceVariant
@@ -99,8 +99,11 @@ class Prices:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Prices:
-        """From a job's options."""
-        return msgspec.convert(data, cls)
+        """From a job's options. Raises DatabaseError."""
+        try:
+            return msgspec.convert(data, cls)
+        except msgspec.ValidationError as error:
+            raise unreadable(data, "openai_batch_jobs.options") from error
 
 
 @dataclass(slots=True)
@@ -311,7 +314,8 @@ def part_prices(
     `options` and `overrides` are the job's and the part's columns, the latter JSON text.
     """
     stored = stored_prices(options)
-    asked = json.loads(overrides).get("model") if overrides else None
+    changes = kept_json(overrides or "{}", dict, "openai_batch_parts.overrides")
+    asked = changes.get("model")
     if stored is None or asked is None or asked == model or not stored.model:
         return stored
     return find_prices(str(asked), base_url or OPENAI_URL) or find_prices(str(asked), OPENAI_URL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -109,7 +108,7 @@ def options(typed: Mapping[str, Any]) -> Iterator[list[str]]:
 
 def more_room(job: Job) -> tuple[str, int] | None:
     """The parameter that caps a job's answers, and twice its value; None where it has no cap."""
-    body = json.loads(job.template)
+    body = job.body
     cap = output_cap(body)
     if cap is None:
         return None

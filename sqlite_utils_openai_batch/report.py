@@ -98,10 +98,11 @@ def place(job: store.Job) -> str:
 
 def period(job: store.Job) -> str:
     """From when to when."""
-    if job.submitted_at is None:
+    submitted, finished = clock.told(job.submitted_at), clock.told(job.finished_at)
+    if submitted is None:
         return ""
-    first = clock.parse(job.submitted_at)
-    last = clock.parse(job.finished_at) if job.finished_at else None
+    first = clock.parse(submitted)
+    last = clock.parse(finished) if finished else None
     if last is None:
         return f", since {day(first)}"
     return f" on {day(first)}" if first.date() == last.date() else f", {day(first)} to {day(last)}"
@@ -114,7 +115,8 @@ def day(at: datetime) -> str:
 
 def utc(text: str | None) -> str:
     """A moment to the minute."""
-    return f"{clock.parse(text):%Y-%m-%d %H:%M} UTC" if text else "-"
+    at = clock.told(clock.kept(text))
+    return f"{clock.parse(at):%Y-%m-%d %H:%M} UTC" if at else "-"
 
 
 def data(job: store.Job, facts: Facts) -> Iterator[str]:
@@ -152,7 +154,7 @@ def data(job: store.Job, facts: Facts) -> Iterator[str]:
 
 def asked(job: store.Job) -> Iterator[str]:
     """The request, with its placeholders, and the schema."""
-    body = json.loads(job.template)
+    body = job.body
     yield "## Request"
     yield ""
     yield (
@@ -175,9 +177,7 @@ def asked(job: store.Job) -> Iterator[str]:
         yield ""
         yield "Answers had to match this JSON schema, and were checked by it:"
         yield ""
-        yield fenced(
-            json.dumps(json.loads(job.answer_schema), ensure_ascii=False, indent=2), "json"
-        )
+        yield fenced(json.dumps(job.schema, ensure_ascii=False, indent=2), "json")
     elif wanted := body.get("response_format") or body.get("text"):
         yield ""
         yield f"Response format: {code(json.dumps(wanted, ensure_ascii=False))}"
@@ -270,7 +270,7 @@ def cost_words(job: store.Job) -> str:
 
 def versions(job: store.Job) -> Iterator[str]:
     """What made the job."""
-    found = json.loads(job.versions or "{}")
+    found = job.made_with
     if found:
         yield "## Software"
         yield ""

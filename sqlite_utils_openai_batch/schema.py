@@ -16,6 +16,7 @@ import msgspec
 
 from .errors import SchemaError
 from .jsontext import loads
+from .kept import kept_json
 from .schema_columns import AnswerColumn, SQLiteValue, columns_of, reader, summary
 from .shortform import parse_short_form
 from .strict import make_strict
@@ -94,8 +95,8 @@ class AnswerSchema:
 
     @classmethod
     def from_json(cls, text: str) -> AnswerSchema:
-        """Read back what `to_json` wrote."""
-        return cls(json.loads(text))
+        """Read back what `to_json` wrote. Raises DatabaseError, SchemaError."""
+        return cls(kept_json(text, dict, "openai_batch_jobs.answer_schema"))
 
     def to_json(self) -> str:
         """Return the schema as sent, as JSON text."""
@@ -158,7 +159,7 @@ class AnswerSchema:
         raise AssertionError("every value fits")
 
 
-def read_json(text: str) -> tuple[Any, str | None]:
+def read_json(text: object) -> tuple[Any, str | None]:
     """Read an answer that should be JSON, also out of a code fence with nothing around it.
 
     Returns:
@@ -168,6 +169,8 @@ def read_json(text: str) -> tuple[Any, str | None]:
         ValueError: it is not JSON, or nested more than 200 deep.
     """
     note = None
+    if not isinstance(text, str):
+        raise ValueError("it is no text")
     try:
         value = _decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -15,6 +15,7 @@ from .account import check_account
 from .api import Provider
 from .database import transaction
 from .errors import (
+    DatabaseError,
     OpenAIBatchError,
     OutputError,
     ProviderError,
@@ -86,7 +87,7 @@ def sync_job(
         report.unreachable.append(f"Job {job.id}: {error}")
     except (Transient, QueueFull) as error:
         report.waiting.append(f"Job {job.id}: {error}")
-    except (ProviderError, OutputError, SourceError, TemplateError) as error:
+    except (ProviderError, OutputError, SourceError, TemplateError, DatabaseError) as error:
         if isinstance(error, Unreadable):
             report.unreadable.add(job.id)
         pause(conn, job, str(error))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from . import store
 from .database import explain, transaction
 from .errors import OutputError
+from .kept import kept_json
 from .making import (
     fold,
     insert_sql,
@@ -56,7 +57,7 @@ class Target:
 
 def created(job: store.Job) -> list[str]:
     """Columns that a job made, its key's too where it made the whole output table."""
-    return list(json.loads(job.created_columns or "[]"))
+    return kept_json(job.created_columns or "[]", list, "openai_batch_jobs.created_columns")
 
 
 def made_table(job: store.Job, output: Output) -> bool:

@@ -46,10 +46,17 @@ def failures(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def own_server(job: Job) -> bool:
-    """Whether a job runs on this machine, and so costs nothing."""
+    """Whether a job runs on this machine, and so costs nothing.
+
+    No where its options can't be read: the other jobs of a list are shown all the same.
+    """
+    from .errors import DatabaseError
     from .prices import job_is_own
 
-    return job_is_own(job.provider, job.base_url, job.settings)
+    try:
+        return job_is_own(job.provider, job.base_url, job.settings)
+    except DatabaseError:
+        return False
 
 
 def host_words(job: Job) -> str:

@@ -63,6 +63,7 @@ def jobs_command(db: str, totals: bool, **formats: Any) -> None:
 
 def job_record(job: Any, counts: dict[str, int]) -> list[Any]:
     """A job as a row of data."""
+    from .. import clock
     from ..words import failures
 
     return [
@@ -75,8 +76,8 @@ def job_record(job: Any, counts: dict[str, int]) -> list[Any]:
         (job.requests or 0) - counts.get("pending", 0),
         sum(failures(counts).values()),
         None if job.cost_nanousd is None else job.cost_nanousd / 1e9,
-        job.created_at,
-        job.finished_at,
+        clock.told(job.created_at),
+        clock.told(job.finished_at),
         job.message,
     ]
 

@@ -52,7 +52,7 @@ def row(label: str, text: str) -> str:
 
 def when(at: str | None) -> str:
     """A stored time in the reader's time zone: `today 03:00`, `20 Nov 14:02`, `-`."""
-    if not at:
+    if not at or clock.told(at) is None:
         return "-"
     local = clock.parse(at).astimezone()
     today = datetime.now(timezone.utc).astimezone()
@@ -65,7 +65,7 @@ def when(at: str | None) -> str:
 
 def when_later(at: str | None, first: str | None) -> str:
     """A time that stands after another: without the day where that is the same."""
-    if not at or not first:
+    if not (at and first and clock.told(at) and clock.told(first)):
         return when(at)
     local = clock.parse(at).astimezone()
     same_day = local.date() == clock.parse(first).astimezone().date()

@@ -197,7 +197,7 @@ class Month:
 
 def months(conn: sqlite3.Connection) -> list[Month]:
     """Totals by month, newest first. A job on an own server costs nothing, which is known."""
-    from ..prices import job_is_own
+    from ..words import own_server
 
     found = rows(
         conn,
@@ -210,8 +210,7 @@ def months(conn: sqlite3.Connection) -> list[Month]:
         if job.requests is None:
             continue
         prompt, completion = sums.get(job.id, (None, None))
-        own = job_is_own(job.provider, job.base_url, job.settings)
-        unknown = job.cost_nanousd is None and prompt is not None and not own
+        unknown = job.cost_nanousd is None and prompt is not None and not own_server(job)
         figures = (1, job.requests, prompt or 0, completion or 0, job.cost_nanousd or 0, unknown)
         total = totals.setdefault(job.created_at[:7], [0] * len(figures))
         for n, figure in enumerate(figures):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+from .. import clock
+from ..kept import kept_counts, kept_json, kept_words, unreadable
+
 T = TypeVar("T")
+HASHES = ("template_hash", "sha256")
 # In a class with a column of that name the builtin is hidden.
 Bytes = bytes
 
@@ -55,22 +58,43 @@ class Job:
     @property
     def keys(self) -> tuple[str, ...]:
         """Names of the columns that make a row key."""
-        return tuple(json.loads(self.key_columns))
+        column = "openai_batch_jobs.key_columns"
+        found = kept_json(self.key_columns, list, column)
+        if not found or not all(isinstance(name, str) for name in found):
+            raise unreadable(self.key_columns, column)
+        return tuple(found)
 
     @property
     def params(self) -> dict[str, str]:
         """Values of the named parameters of `--where` and `--sql`."""
-        return dict(json.loads(self.source_params or "{}"))
+        return kept_json(self.source_params or "{}", dict, "openai_batch_jobs.source_params")
 
     @property
     def writes(self) -> dict[str, Any]:
         """Where the answers go: `table`, `columns`, `replace`, `write`."""
-        return dict(json.loads(self.output))
+        return kept_json(self.output, dict, "openai_batch_jobs.output")
 
     @property
     def settings(self) -> dict[str, Any]:
         """What else was asked for: rows chosen, limits of a part, how the local server answers."""
-        return dict(json.loads(self.options))
+        return kept_json(self.options, dict, "openai_batch_jobs.options")
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The body that every request was made of, with its placeholders."""
+        return kept_json(self.template, dict, "openai_batch_jobs.template")
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON schema that answers must fit; None for answers that are text."""
+        if self.answer_schema is None:
+            return None
+        return kept_json(self.answer_schema, dict, "openai_batch_jobs.answer_schema")
+
+    @property
+    def made_with(self) -> dict[str, str]:
+        """The versions of what made the job, by name."""
+        return kept_words(self.versions)
 
     @property
     def unfinished(self) -> bool:
@@ -128,9 +152,28 @@ class Part:
     @property
     def counts(self) -> dict[str, int]:
         """Requests of this part by outcome."""
-        return dict(json.loads(self.outcomes))
+        return kept_counts(self.outcomes)
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What a retry changed of the body."""
+        return kept_json(self.overrides or "{}", dict, "openai_batch_parts.overrides")
+
+
+COLUMNS: dict[type, tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(kind)) for kind in (Job, Part)
+}
 
 
 def read(kind: type[T], row: sqlite3.Row) -> T:
-    """A record from a row that holds at least its columns, whatever their order."""
-    return kind(**{field.name: row[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+    """A record from a row that holds at least its columns, whatever their order.
+
+    Other programs may write to these tables too: a time is one of ours or UNKNOWN, text is text.
+    """
+    values = {name: row[name] for name in COLUMNS[kind]}
+    for name, value in values.items():
+        if name.endswith(("_at", "_until")):
+            values[name] = clock.kept(value)
+        elif isinstance(value, bytes) and name not in HASHES:
+            values[name] = value.decode(errors="replace")
+    return kind(**values)

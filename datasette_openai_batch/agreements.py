@@ -154,7 +154,10 @@ def left_out(column: Mapping[str, Any], names: tuple[str, str]) -> str:
     first, second = names
     kinds = (
         ("no_first", f"without an answer in {first}"),
-        ("no_second", f"without one in {second}"),
+        (
+            "no_second",
+            f"without a value in {second}" if second == "gold" else f"without one in {second}",
+        ),
         ("neither", "without either"),
         ("only_first", f"asked by {first} only"),
         ("only_second", f"asked by {second} only"),

@@ -16,6 +16,8 @@ from typing import TypeGuard
 
 #: More different labels than this are no labels any more, and make a table nobody reads.
 MOST_LABELS = 200
+#: Numbers with more different values than this are no scale, and have no table.
+MOST_STEPS = 20
 # The normal distribution's 97.5 % quantile: for an interval that holds in 95 of 100 cases.
 Z = 1.959964
 
@@ -188,7 +190,14 @@ class Agreement:
     @property
     def kappa(self) -> Kappa | None:
         """Cohen's κ; None where it isn't defined, or these are no labels."""
-        return kappa(self.pairs) if self.pairs and self.kind != "list" else None
+        return kappa(self.pairs) if self.pairs and self.has_labels else None
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether these are few enough different values to be labels, or steps of a scale."""
+        if self.kind == "list" or self.pairs is None:
+            return False
+        return self.kind != "number" or len(self._labels) <= MOST_STEPS
 
 
 def table_of(pairs: Mapping[tuple[Label, Label], int], labels: Sequence[Label]) -> list[list[int]]:

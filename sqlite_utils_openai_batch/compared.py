@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .agreement import folded, table_of
@@ -41,12 +42,23 @@ def for_the_log(comparison: Comparison) -> dict[str, Any]:
 
 def named_table(comparison: Comparison, column: Compared) -> dict[str, Any]:
     """The labels that the schema names, and how often each came with each, all others last."""
+    pairs, labels = column.agreement.pairs, named_labels(comparison, column)
+    if not pairs or not labels or len(labels) > MOST_LABELS:
+        return {}
+    counted_as = [
+        folded(label) if comparison.fold_case and isinstance(label, str) else label
+        for label in labels
+    ]
+    return {"labels": list(labels), "table": table_of(pairs, counted_as)}
+
+
+def named_labels(comparison: Comparison, column: Compared) -> Sequence[str | int]:
+    """The labels of an enumeration, or the steps of a range of integers; else none."""
     schema = comparison.first.schema
-    if schema is None or not column.agreement.pairs:
-        return {}
-    node = schema.json["properties"][column.name]
-    labels = [label for label in node.get("enum") or () if isinstance(label, str)]
-    if not labels or len(labels) > MOST_LABELS:
-        return {}
-    counted_as = [folded(label) for label in labels] if comparison.fold_case else labels
-    return {"labels": labels, "table": table_of(column.agreement.pairs, counted_as)}
+    node = schema.json["properties"][column.name] if schema else {}
+    if "enum" in node:
+        return [label for label in node["enum"] if isinstance(label, str | int)]
+    first, last = node.get("minimum"), node.get("maximum")
+    if node.get("type") != "integer" or not isinstance(first, int) or not isinstance(last, int):
+        return ()
+    return range(first, last + 1) if column.kind == "number" else ()

@@ -143,6 +143,13 @@ def test_too_many_labels_are_text() -> None:
     assert (found.n, found.same, found.alike) == (201, 101, 100)
 
 
+def test_numbers_with_many_values_are_no_scale() -> None:
+    found = Agreement("number")
+    for n in range(21):
+        found.add(n / 20, n / 20)
+    assert (found.kappa, found.moments.concordance) == (None, pytest.approx(1.0))
+
+
 def test_labels_that_arent_shown_are_put_together() -> None:
     counts = {("a", "a"): 5, ("a", "b"): 2, ("c", "a"): 1, ("b", "c"): 4}
     assert table_of(counts, ["a"]) == [[5, 2], [1, 4]]
@@ -310,7 +317,7 @@ def test_what_is_kept_holds_no_answers(run: Any, reviews: Path, rows: Any) -> No
     assert mood["labels"] == ["good", "bad", "mixed"]
     assert mood["table"] == [[4, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert (mood["compared"], mood["no_first"], mood["no_second"]) == (5, 1, 2)
-    assert "labels" not in stars
+    assert (stars["labels"], stars["table"][2]) == ([1, 2, 3, 4, 5], [0, 0, 1, 0, 0, 0])
     assert json.loads(gold)["columns"][0]["table"][0] == [3, 0, 1, 1]
     assert "Good " not in gold
 

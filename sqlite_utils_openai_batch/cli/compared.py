@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 #: Labels in a table for people; the others are put together.
 SHOWN = 10
-#: A column of numbers with more different values than this is no scale of labels.
-SCALE = 20
+#: Of more labels than this a table is shown only where each came twice on the mean.
+FEW = 20
 #: An interval that is narrower has no width but that of rounding.
 TINY = 1e-4
 
@@ -93,14 +93,14 @@ def column_lines(column: Compared, names: tuple[str, str], *, gold: bool) -> lis
     pieces += scale_words(found) if found.kind == "number" else []
     if found.kind == "list":
         pieces.append(f"{100 * found.overlap / found.n:.1f} % of their elements in common")
-    labels = found.labels if found.kind != "list" else []
-    shows = len(labels) > 1 and (found.kind != "number" or len(labels) <= SCALE)
+    labels = found.labels if found.has_labels else []
+    shows = len(labels) > 1
     if shows:
         pieces += kappa_words(found, gold=gold)
     lines = [f"{name}: {' · '.join(pieces)}"]
     if found.alike:
         lines.append(f"  {counted(found.alike, 'row')} differ only in capitals or white space (-i)")
-    if shows and len(labels) * 2 <= max(found.n, 2 * SCALE):
+    if shows and len(labels) <= max(found.n // 2, FEW):
         lines += ["", *confusion_lines(found, names)]
     elif not shows and found.kind == "label" and found.pairs is None:
         lines.append("  Too many different answers for κ or a table.")

@@ -13,11 +13,12 @@ from . import store
 from .ask import DEFAULT_MODEL, Ask, default_for, whole_body
 from .binding import bind
 from .choose import Choosing, Chosen, check_choice, choose, chooses
-from .errors import UsageError
+from .errors import OutputError, UsageError
 from .firing import trigger_warnings
 from .keys import SQLiteValue
 from .limits import Limits, limits_for
 from .making import fold
+from .nearest import listed
 from .output import Output, plan_output
 from .reading import Row
 from .rivals import rival_warnings
@@ -107,6 +108,7 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     check_choice(ask, output)
     renderer = bind(template, source, output, ask.image_settings)
     hashed = hashed_columns(renderer, output)
+    check_told_apart(source, renderer, output)
     limits = limits_for(
         ask.provider,
         ask.endpoint,
@@ -168,6 +170,24 @@ def earlier_jobs(
         and job.settings.get("reads") == reads
         and job.settings.get("image_size") == image_size
         and "image_dir" not in job.settings
+    )
+
+
+def check_told_apart(source: Source, renderer: Renderer, output: Output) -> None:
+    """Raise OutputError where answers take the place of what tells rows without a key apart.
+
+    A row number may name another row once rows were deleted and the file was vacuumed. The hash of
+    what was asked shows that, and it can't cover the cells that the answers replace.
+    """
+    hashed = hashed_columns(renderer, output)
+    if not source.uses_rowid or not output.write or len(hashed) == len(renderer.columns):
+        return
+    replaced = [name for n, name in enumerate(renderer.columns) if n not in hashed]
+    raise OutputError(
+        f"{source.name} has no primary key, and the prompt reads {listed(replaced)}, which the "
+        "answers replace: if VACUUM renumbers its rows, they can't be told apart any more. Write "
+        "the answers elsewhere with --output, --prefix or --output-table, or give it a key with "
+        "sqlite-utils transform and --pk."
     )
 
 

@@ -174,3 +174,29 @@ def test_two_jobs_fill_one_output_table(run: Any, database: Any, rows: Any) -> N
     assert rows(db, "SELECT id, other, a IS NULL, b IS NULL FROM answers") == [
         (1, None, 0, 0), (2, None, 0, 0), (3, None, 1, 0),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("prompt", ["{{ text }}", "{{ lang }}: {{ text }}"])
+def test_rows_without_a_key_keep_what_tells_them_apart(
+    prompt: str, run: Any, database: Any, rows: Any
+) -> None:
+    """VACUUM moved rows to other numbers, and each got the answer of another."""
+    db = database(
+        "CREATE TABLE t (text TEXT, lang TEXT); INSERT INTO t VALUES ('one', 'en'), ('two', 'en');"
+        "CREATE TABLE keyed (id INTEGER PRIMARY KEY, text TEXT, lang TEXT);"
+        "INSERT INTO keyed SELECT rowid, * FROM t;"
+    )
+    for command in ("preview", "prepare"):
+        said = run(command, db, "t", "--prompt", prompt, "--output", "Text", "--replace",
+                   *run.there[:2], code=1)  # fmt: skip
+        assert said.err.endswith(
+            "t has no primary key, and the prompt reads text, which the answers replace: if VACUUM "
+            "renumbers its rows, they can't be told apart any more. Write the answers elsewhere "
+            "with --output, --prefix or --output-table, or give it a key with sqlite-utils "
+            "transform and --pk.\n"
+        )
+    run("run", db, "t", "--prompt", prompt, *run.there)
+    assert all(answer.endswith(text) for text, answer in rows(db, "SELECT text, answer FROM t"))
+    run("run", db, "keyed", "--prompt", prompt, "--output", "text", "--replace", *run.there)
+    found = rows(db, "SELECT text FROM keyed ORDER BY id")
+    assert [text.rpartition(" ")[2] for (text,) in found] == ["one", "two"]

@@ -507,6 +507,24 @@ def test_totals_by_month(run: Any, notes: Any, tmp_path: Path) -> None:
     )
 
 
+def test_totals_of_jobs_that_cost_nothing(run: Any, notes: Any, tmp_path: Path) -> None:
+    """As `jobs` and `show` say it; and what nobody knows is no zero, for programs neither."""
+    run("run", notes, "notes", *ASK, *run.there)
+    assert run("jobs", notes).out.splitlines()[1].split()[-3:-2] == ["none"]
+    assert lines_of(run("show", notes).out)["Cost"] == "none (own server)"
+    assert run("jobs", notes, "--totals").out.split()[-1] == "none"
+    for base_url, said, cost in (
+        ("http://localhost/v1", "none", 0.0),
+        ("https://x.org", "-", None),
+    ):
+        with closing(sqlite3.connect(tmp_path / notes)) as conn:
+            conn.execute("UPDATE openai_batch_jobs SET base_url = ?", [base_url])
+            conn.commit()
+        assert run("jobs", notes, "--totals").out.splitlines()[1].split()[5] == said
+        (month,) = json.loads(run("jobs", notes, "--totals", "--nl").out.join("[]"))
+        assert month["cost_usd"] == cost
+
+
 def test_totals_of_no_jobs(run: Any, notes: Any) -> None:
     assert json.loads(run("jobs", notes, "--totals").out) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .. import clock
 from ..figures import counted
 
 if TYPE_CHECKING:
@@ -96,32 +97,40 @@ def month_record(month: Month) -> list[Any]:
         month.requests,
         month.prompt_tokens,
         month.completion_tokens,
-        month.cost_nanousd / 1e9,
+        None if month.cost_nanousd is None else month.cost_nanousd / 1e9,
         month.unknown,
     ]
 
 
 def months_screen(months: Sequence[Month]) -> str:
     """The table of `jobs --totals`."""
-    from ..prices import usd
     from .text import table
 
     return table(
         ["month", "jobs", "requests", "tokens in", "tokens out", "cost", ""],
         (
             [
-                month.month,
+                month.month if clock.told(f"{month.month}{clock.UNKNOWN[7:]}") else "-",
                 f"{month.jobs:,}",
                 f"{month.requests:,}",
                 f"{month.prompt_tokens:,}",
                 f"{month.completion_tokens:,}",
-                usd(month.cost_nanousd) if month.cost_nanousd or not month.unknown else "-",
+                month_cost(month),
                 f"and {counted(month.unknown, 'job')} of unknown cost" if month.unknown else "",
             ]
             for month in months
         ),
         right=(1, 2, 3, 4, 5),
     )
+
+
+def month_cost(month: Month) -> str:
+    """What a month cost, in the words of the list of jobs: `none` on own servers only."""
+    from ..prices import usd
+
+    if month.cost_nanousd is None:
+        return "-"
+    return usd(month.cost_nanousd) if month.paid else "none"
 
 
 def month_sentence(month: Month) -> str:

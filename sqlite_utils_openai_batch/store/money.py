@@ -190,9 +190,12 @@ class Month:
     requests: int
     prompt_tokens: int
     completion_tokens: int
-    cost_nanousd: int
+    cost_nanousd: int | None
+    """None where it isn't known of any job; 0 where all that was answered was on own servers."""
     unknown: int
     """Jobs with answers whose cost isn't known."""
+    paid: int
+    """Jobs whose cost is known, but for those on own servers."""
 
 
 def months(conn: sqlite3.Connection) -> list[Month]:
@@ -210,9 +213,17 @@ def months(conn: sqlite3.Connection) -> list[Month]:
         if job.requests is None:
             continue
         prompt, completion = sums.get(job.id, (None, None))
-        unknown = job.cost_nanousd is None and prompt is not None and not own_server(job)
-        figures = (1, job.requests, prompt or 0, completion or 0, job.cost_nanousd or 0, unknown)
+        paid = job.cost_nanousd is not None
+        free = not paid and own_server(job)
+        unknown = prompt is not None and not (paid or free)
+        figures = (1, job.requests, prompt or 0, completion or 0, job.cost_nanousd or 0,
+                   unknown, paid, free)  # fmt: skip
         total = totals.setdefault(job.created_at[:7], [0] * len(figures))
         for n, figure in enumerate(figures):
             total[n] += figure
-    return [Month(month, *totals[month]) for month in sorted(totals, reverse=True)]
+    return [
+        Month(month, jobs, asked, prompt, completion, cost if paid or free else None, unknown, paid)
+        for month, (jobs, asked, prompt, completion, cost, unknown, paid, free) in sorted(
+            totals.items(), reverse=True
+        )
+    ]

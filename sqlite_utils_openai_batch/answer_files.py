@@ -36,7 +36,8 @@ NOBODY = -2
 
 # A job's id, and one of its parts: whose requests lines answer.
 Place = tuple[int, int]
-Told = Callable[[str, int], None]
+# Hears how far it is, in words.
+Told = Callable[[str], None]
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -154,7 +155,7 @@ class Surveyor:
                         file.whose.append(numbers.setdefault(place, len(numbers)))
                         file.places[place] = file.places.get(place, 0) + 1
                 file.lines += len(lines)
-                self.told(file.name, file.lines)
+                self.told(f"{file.name}: {file.lines:,} lines read")
         file.file_id = f"import-{hashed.hash.hexdigest()[:32]}"
         if not file.places:
             raise FileError(self.why_nothing(file))

@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from . import clock, store
-from .answer_files import AnswerFile, Place, by_place
+from .answer_files import AnswerFile, Place, Told, by_place
 from .collect import count_parts
 from .database import transaction
 from .errors import JobError, OutputError
@@ -69,6 +69,7 @@ def bring_in(
     folder: Path,
     *,
     free: bool = False,
+    told: Told = lambda words: None,
 ) -> BroughtIn:
     """Take in the lines of files that were surveyed; `folder` is for temporary copies.
 
@@ -93,7 +94,7 @@ def bring_in(
             if not mine:
                 raise busy(store.get_job(conn, job_id))
             before = cost_so_far(conn, job_id)
-            Bringing(conn, store.get_job(conn, job_id), done, pieces, free).take(by_part)
+            Bringing(conn, store.get_job(conn, job_id), done, pieces, free, told).take(by_part)
             after = cost_so_far(conn, job_id)
             if before is None or after is None or done.cost is None:
                 done.cost = None
@@ -145,12 +146,15 @@ class Bringing:
         done: BroughtIn,
         pieces: Mapping[str, Mapping[Place, Path]],
         free: bool,
+        told: Told,
     ) -> None:
         self.conn = conn
         self.job = job
         self.done = done
         self.pieces = pieces
         self.free = free
+        self.told = told
+        self.judged = 0
         self.seen: set[str] = set()
         """Ids of files that were taken in for this job before."""
 
@@ -174,6 +178,11 @@ class Bringing:
             share(self.conn, self.job)
             self.write_rest(writer)
             self.done.written[self.job.id] = writer.written
+
+    def tell(self, lines: int) -> None:
+        """Say how far it is."""
+        self.judged += lines
+        self.told(f"{self.judged:,} answers of job {self.job.id} taken in")
 
     def hold(self, leases: ExitStack, part_id: int) -> store.Part:
         """Take the lease of a part. Raises JobError where that can't be."""
@@ -261,6 +270,7 @@ class Importer(Taker):
         What failed in a file that was here before is nothing new, also where the request waits
         again since.
         """
+        self.bringing.tell(len(chunk))
         fresh = [line for line in chunk if line[3].status == "ok" or not self.seen[line[1]]]
         answered, failed = super().judge(fresh, known)
         changed = [*answered.items(), *failed.items()]

@@ -172,6 +172,9 @@ def split(conn: sqlite3.Connection, job: store.Job, part: store.Part, pieces: in
     if part.status != "prepared" or pieces < 2:
         return
     ids = store.pending_ids(conn, part.id)
+    if not ids:
+        # All of it was answered meanwhile: there is nothing to spread.
+        return
     each = -(-len(ids) // pieces)
     chunks = [ids[start : start + each] for start in range(0, len(ids), each)]
     share = {

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
 
-from sqlite_utils_openai_batch import clock, store
+from sqlite_utils_openai_batch import capacity, clock, store
 from sqlite_utils_openai_batch.account import NO_KEY
 from sqlite_utils_openai_batch.answer_files import Surveyor
 from sqlite_utils_openai_batch.bring_in import bring_in
@@ -229,6 +229,20 @@ def test_what_never_ran_waits_in_a_new_part(run: Any, prepared: Path, rows: Any)
     run("export-requests", prepared, "1", "again")
     asked = [json.loads(line)["custom_id"] for line in lines_of("again/part-3.jsonl")]
     assert asked == [f"{uid}-6", f"{uid}-7"]
+
+
+def test_what_is_left_of_a_part_is_cut_to_fit_the_queue(run: Any, prepared: Path) -> None:
+    run("import-responses", prepared, made("some", answers(prepared, range(1, 6))))
+    with closing(connect(prepared)) as conn:
+        job = store.get_job(conn, 1)
+        capacity.split(conn, job, store.get_part(conn, 1), 7)
+        assert [part.counts for part in store.list_parts(conn, 1)] == [
+            {"ok": 5, "pending": 1}, {"pending": 5}, {"pending": 1},
+        ]  # fmt: skip
+        conn.execute("UPDATE openai_batch_requests SET status = 'ok' WHERE part_id = 1")
+        store.count_outcomes(conn, 1)
+        capacity.split(conn, job, store.get_part(conn, 1), 2)
+        assert store.get_part(conn, 1).counts == {"ok": 6}
 
 
 # Once, and no more
@@ -555,7 +569,7 @@ def test_cut_at_any_point_and_brought_again(run: Any, prepared: Path, tmp_path: 
     whole.write_bytes(prepared.read_bytes())
     steps = brought(whole, path, None)
     expected = state(whole)
-    for stop in range(1, steps, max(steps // 60, 1)):
+    for stop in range(1, steps, max(steps // 40, 1)):
         cut = tmp_path / "cut.db"
         cut.write_bytes(prepared.read_bytes())
         with pytest.raises(sqlite3.OperationalError, match="interrupted"):
@@ -575,7 +589,7 @@ def brought(db: Path, path: Path, stop: int | None) -> int:
         return int(stop is not None and steps >= stop)
 
     with closing(connect(db)) as conn:
-        files = Surveyor(conn, str(db), db.parent, lambda *_: None).survey([str(path)])
+        files = Surveyor(conn, str(db), db.parent, print).survey([str(path)])
         conn.set_progress_handler(step, 20)
         try:
             bring_in(conn, files, db.parent)
@@ -617,7 +631,7 @@ def some_lines(draw: st.DrawFn) -> bytes:
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(files=st.lists(st.lists(some_lines(), max_size=10), min_size=1, max_size=3))
 def test_any_lines_reach_no_wrong_row_and_sums_hold(
@@ -645,7 +659,7 @@ def test_any_lines_reach_no_wrong_row_and_sums_hold(
                          if line.strip())  # fmt: skip
         try:
             names = [str(tmp_path / str(number)) for number in range(len(files))]
-            found = Surveyor(conn, str(db), tmp_path, lambda *_: None).survey(names)
+            found = Surveyor(conn, str(db), tmp_path, print).survey(names)
         except FileError:
             return
         done = bring_in(conn, found, tmp_path)
@@ -671,3 +685,11 @@ def test_any_lines_reach_no_wrong_row_and_sums_hold(
 def table_has(conn: sqlite3.Connection) -> bool:
     names = {name for _, name, *_ in conn.execute("PRAGMA table_info(t)").fetchall()}
     return {"a", "b"} <= names
+
+
+def test_progress_on_a_terminal(run: Any, prepared: Path, terminal: Any) -> None:
+    made("a", answers(prepared, range(1, 13)))
+    screen = terminal("import-responses", prepared, "a").end(0)
+    assert "\ra: 12 lines read" in screen
+    assert "\r12 answers of job 1 taken in" in screen
+    assert " \rRead 12 lines of a.\n" in screen

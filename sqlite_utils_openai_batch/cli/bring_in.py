@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..figures import cut
 from .framework import FAILED_REQUESTS, Command, option, talk
 from .options import db_argument
 
@@ -56,7 +58,7 @@ def import_responses_command(db: str, files: Sequence[str], free: bool) -> None:
         store.check_version(conn)
         try:
             surveyed = Surveyor(conn, db, Path(folder), reading.told).survey(files)
-            done = bring_in(conn, surveyed, Path(folder), free=free)
+            done = bring_in(conn, surveyed, Path(folder), free=free, told=reading.told)
         finally:
             reading.end()
         talk(lines_screen(surveyed, done, db))
@@ -73,15 +75,16 @@ def import_responses_command(db: str, files: Sequence[str], free: bool) -> None:
 
 
 class Reading:
-    """Says how much of a file is read, over one line of a terminal; elsewhere nothing."""
+    """Says how far it is, over one line of a terminal; elsewhere nothing."""
 
     def __init__(self) -> None:
         self.width = 0
 
-    def told(self, name: str, lines: int) -> None:
-        """Hear of more lines."""
+    def told(self, words: str) -> None:
+        """Hear how far it is."""
         if sys.stderr.isatty():
-            line = f"{name}: {lines:,} lines read"
+            # A line that wraps couldn't be written over.
+            line = cut(words, shutil.get_terminal_size().columns - 1)
             talk("\r" + line.ljust(self.width), nl=False)
             self.width = len(line)
 

@@ -17,10 +17,11 @@ from typing import Any
 import msgspec
 import orjson
 
-from .errors import FileError
+from .errors import FileError, UsageError
 from .figures import counted
 from .jsonl import iter_lines
 from .lines import Reader
+from .nearest import listed, meant
 from .outcome import Outcome
 from .request_file import check_readable
 from .schema import AnswerSchema
@@ -71,10 +72,13 @@ class Extractor:
         schema: AnswerSchema | None = None,
         endpoint: str | None = None,
         requests: Path | None = None,
+        columns: Sequence[str] = (),
     ) -> None:
         self.paths = paths
         self.schema = schema
         self.endpoints = {path: endpoint or endpoint_of(path) for path in paths}
+        self.with_prompts = requests is not None
+        self.chosen = self.choose(columns)
         self.asked = Asked(requests) if requests else None
         self.counts: Counter[str] = Counter()
         self.extra = 0
@@ -82,9 +86,24 @@ class Extractor:
 
     @property
     def headers(self) -> list[str]:
-        """The names of the columns."""
+        """The names of the columns that are wanted."""
+        return [self.every[n] for n in self.chosen]
+
+    def choose(self, columns: Sequence[str]) -> list[int]:
+        """Places of the columns wanted, in that order. Raises UsageError for one that isn't."""
+        every = self.every
+        for name in columns:
+            if name not in every:
+                raise UsageError(
+                    f"No column '{name}'. {meant(name, every)}Columns: {listed(every)}"
+                )
+        return [every.index(name) for name in columns] or list(range(len(every)))
+
+    @property
+    def every(self) -> list[str]:
+        """The names of all columns."""
         answers = [column.name for column in self.schema.columns] if self.schema else ["answer"]
-        prompt = ["prompt"] if self.asked else []
+        prompt = ["prompt"] if self.with_prompts else []
         return ["custom_id", *prompt, *answers, "status", "error", *AFTER]
 
     def close(self) -> None:
@@ -94,6 +113,11 @@ class Extractor:
 
     def rows(self) -> Iterator[Row]:
         """A row for each line; with requests a row for each of these, in their order."""
+        for row in self.whole_rows():
+            yield tuple(row[n] for n in self.chosen)
+
+    def whole_rows(self) -> Iterator[Row]:
+        """The rows with all columns."""
         if self.asked is None:
             for outcome in self.outcomes():
                 self.counts[outcome.status] += 1

@@ -314,6 +314,14 @@ def test_rows_in_the_order_of_the_requests(run: Any) -> None:
     assert said.err.startswith("3 rows: 1 schema_violation, 1 missing, 1 ok. 3 lines left out:")
 
 
+def test_only_some_columns(run: Any) -> None:
+    path = written("a.jsonl", [chat_line("a", "eins"), error_line("b")])
+    said = run("extract", path, "-c", "answer", "-c", "custom_id", "--csv")
+    assert said.out == "answer,custom_id\neins,a\n,b\n"
+    wrong = run("extract", path, "--requests", path, "-c", "custom", code=2)
+    assert "No column 'custom'. Did you mean custom_id?" in wrong.err
+
+
 def test_a_custom_id_that_was_asked_twice(run: Any) -> None:
     asked = written("asked.jsonl", [line("a"), line("a")])
     said = run("extract", written("a.jsonl", [chat_line("a", "x")]), "--requests", asked, code=1)

@@ -173,12 +173,14 @@ def checked_screen(checked: RequestFile, counts: dict[str, int], limit: int) -> 
 @option("--schema", metavar="SPEC|FILE",
         help="Check the answers by this schema, and take its columns")  # fmt: skip
 @option("--endpoint", metavar="PATH", help="Endpoint of the API, where a file doesn't show it")
+@option("-c", "--column", "columns", multiple=True, help="Only this column, repeatable")
 @output_options  # type: ignore[untyped-decorator]
 def extract_command(
     files: Sequence[Path],
     requests: Path | None,
     schema: str | None,
     endpoint: str | None,
+    columns: Sequence[str],
     **formats: Any,
 ) -> None:
     """Print what the lines of output and error files answer, as a table. No database, no network.
@@ -188,6 +190,7 @@ def extract_command(
     \b
     Examples:
       sqlite-utils openai-batch extract output.jsonl error.jsonl --csv
+      sqlite-utils openai-batch extract output.jsonl -c custom_id -c answer --csv
       sqlite-utils openai-batch extract output.jsonl --requests requests.jsonl \\
         --schema 'mood good|bad' --nl | sqlite-utils insert a.db answers - --nl
     """
@@ -197,7 +200,9 @@ def extract_command(
     from ..schema import AnswerSchema
 
     shape = AnswerSchema.load(schema) if schema else None
-    with closing(Extractor(files, schema=shape, endpoint=endpoint, requests=requests)) as extractor:
+    with closing(
+        Extractor(files, schema=shape, endpoint=endpoint, requests=requests, columns=columns)
+    ) as extractor:
         write_rows(extractor.headers, extractor.rows(), formats)
         talk(extracted_screen(extractor))
 

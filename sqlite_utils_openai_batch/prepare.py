@@ -97,7 +97,10 @@ def prepare(
         fill(conn, plan, job_id, uid, first_id, total, tally, progress)
     except BaseException:
         with transaction(conn):
-            store.drop_job(conn, job_id)
+            # Where it was swept away, its id may be another job's by now.
+            for job in store.list_jobs(conn):
+                if job.uid == uid:
+                    store.drop_job(conn, job.id)
         raise
     job = store.get_job(conn, job_id)
     fit_queue(conn, job, plan.ask.enqueued_tokens)
@@ -140,6 +143,7 @@ def fill(
     found = estimated(conn, plan, tally)
     check_ceiling(found, plan.model)
     with transaction(conn):
+        writer.renew()
         store.drop_placeholder(conn, job_id)
         if tally.reused:
             asking.take_answers(conn, job_id)
@@ -200,8 +204,15 @@ def finish_empty_parts(conn: sqlite3.Connection, job_id: int) -> None:
 
 def sweep(conn: sqlite3.Connection) -> None:
     """Remove what a killed `prepare` left behind: a job that never got its `requests`."""
-    for job in store.list_jobs(conn):
-        abandoned = store.may_take(job.lease_owner, job.lease_until)
-        if job.requests is None and job.lease_owner != store.me() and abandoned:
-            with transaction(conn):
-                store.drop_job(conn, job.id)
+    if not any(map(is_abandoned, store.list_jobs(conn))):
+        return
+    with transaction(conn):
+        # Looked at again: it may have gone on meanwhile.
+        for job in filter(is_abandoned, store.list_jobs(conn)):
+            store.drop_job(conn, job.id)
+
+
+def is_abandoned(job: store.Job) -> bool:
+    """Whether a job was begun by a process that is gone, or that hasn't gone on for long."""
+    free = store.may_take(job.lease_owner, job.lease_until)
+    return job.requests is None and job.lease_owner != store.me() and free

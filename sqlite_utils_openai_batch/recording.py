@@ -11,8 +11,10 @@ from typing import Any
 from . import store
 from .chunks import shifted
 from .database import transaction
+from .errors import JobError
 from .rendering import Rendered, Run
 from .store import asking
+from .store.leases import renew_job
 
 # Rule 10 of DESIGN section 7: short locks.
 COMMIT_ROWS = 10_000
@@ -94,6 +96,7 @@ class Recorder:
         self.commit()
         number = self.part.number + 1 if self.part else 1
         with transaction(self.conn):
+            self.renew()
             part_id = store.insert_part(
                 self.conn, job_id=self.job_id, number=number, status="prepared", requests=0, bytes=0
             )
@@ -105,6 +108,7 @@ class Recorder:
         if self.part is None:
             return
         with transaction(self.conn):
+            self.renew()
             store.insert_requests(self.conn, self.waiting)
             store.insert_pending(self.conn, self.job_id, self.part.id, self.pending)
             asking.link(self.conn, self.links)
@@ -119,3 +123,15 @@ class Recorder:
         self.pending.clear()
         self.links.clear()
         self.last_commit = time.monotonic()
+
+    def renew(self) -> None:
+        """Keep the job for this process, in the caller's transaction.
+
+        Raises JobError where another one took it for abandoned: the ids that were reserved for its
+        requests may be others' by now.
+        """
+        if not renew_job(self.conn, self.job_id):
+            raise JobError(
+                "This took a long break, and another process has swept away what was prepared. "
+                "Nothing was sent: run it again."
+            )

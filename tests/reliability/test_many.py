@@ -14,9 +14,13 @@ import pytest
 
 from sqlite_utils_openai_batch import clock, store, sync, waits
 from sqlite_utils_openai_batch.api import BatchState, Provider
+from sqlite_utils_openai_batch.ask import Ask
 from sqlite_utils_openai_batch.database import connect, transaction
+from sqlite_utils_openai_batch.errors import JobError
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.store import leases
+from sqlite_utils_openai_batch.plan import settle
+from sqlite_utils_openai_batch.prepare import prepare as prepare_job
+from sqlite_utils_openai_batch.store import leases, owner
 
 from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table
 
@@ -317,6 +321,35 @@ def test_two_copies_that_send_at_the_same_time(
         for path in (db, copy):
             finish(zygote, path, KEY)
             check_all_answered(path, rows=4)
+
+
+def test_a_laptop_that_slept_while_it_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process swept its job away and got the same ids: their rows were overwritten."""
+    db = make_table(tmp_path / "notes.db", rows=10_001)
+    with closing(connect(db)) as conn, closing(connect(db)) as other:
+
+        def begin(one: sqlite3.Connection, progress: Callable[[int], None] | None) -> int:
+            with closing(settle(one, Ask(table="notes", prompt="{{ body }}"))) as plan:
+                job, _ = prepare_job(
+                    one, plan, uid=store.new_uid(), provider="openai", base_url=None,
+                    account=None, settings={}, progress=progress,
+                )  # fmt: skip
+            return job.id
+
+        def sleep(_: int) -> None:
+            store.update_job(conn, 1, lease_until=clock.now(-1))
+            monkeypatch.setattr(owner, "SECRET", "another")
+            begin(other, None)
+            monkeypatch.undo()
+
+        with pytest.raises(JobError, match="another process has swept away what was prepared"):
+            begin(conn, sleep)
+        (job,) = store.list_jobs(conn)
+        kept = conn.execute("SELECT count(*), count(DISTINCT row_key), min(job_id), max(job_id) "
+                            "FROM openai_batch_requests").fetchone()  # fmt: skip
+        assert kept == (10_001, 10_001, job.id, job.id)
 
 
 def test_a_clock_that_was_fast_when_the_job_was_made(

@@ -122,7 +122,7 @@ def is_older(other: BatchState, part: store.Part) -> bool:
 
 
 def adopt_restored(pass_: Pass, part: store.Part) -> None:
-    """In a restored backup a part may look unsent, and its batch be paid for."""
+    """Where a part looks unsent, or half sent, its batch may be there, and be paid for."""
     adopt_known(pass_, part)
 
 

@@ -117,6 +117,9 @@ def run(pass_: Pass) -> None:
         pass_.raise_failed()
         if job.status == "cancelling":
             pass_.step("send", outgoing.adopt_restored)
+        if job.status == "paused":
+            # A send that was cut may have made its batch: that one is collected all the same.
+            pass_.step("reconcile", outgoing.adopt_restored)
         if job.status in ("running", "cancelling"):
             pass_.step("reconcile", outgoing.reconcile)
         if job.status == "running":

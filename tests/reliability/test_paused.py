@@ -15,7 +15,7 @@ from sqlite_utils_openai_batch.errors import ProviderError
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
 from sqlite_utils_openai_batch.watch import watch
 
-from .conftest import KEY, Zygote, asking, make_table
+from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table
 
 
 class Choosy(Provider):
@@ -76,3 +76,22 @@ def test_batches_that_cant_be_read_end_the_watch(zygote: Zygote, tmp_path: Path)
         assert zygote.run(*asking(db, server, "--no-wait"))["code"] == 0
         lost = zygote.run("watch", str(db), "--key", "another-key", "--poll", "0.05")
         assert lost["code"] == 4, lost["output"]
+
+
+def test_a_batch_whose_creation_was_never_answered_is_collected(
+    zygote: Zygote, tmp_path: Path
+) -> None:
+    """The job was paused before anybody looked for it."""
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with LocalServer(answerer=SimulatedAnswerer(echo=True), faults=["lost-create-reply"]) as server:
+        prepare(zygote, db, server)
+        zygote.run("submit", str(db), "-y", "--key", KEY)
+        with closing(connect(db)) as conn:
+            (part,) = store.list_parts(conn, 1)
+            assert (part.status, part.batch_id) == ("creating", None)
+        assert zygote.run("pause", str(db), "1")["code"] == 0
+        zygote.run("sync", str(db), "--key", KEY)
+        done = zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")
+        assert done["code"] == 0, done["output"]
+        assert Paid(server, KEY).twice == {}
+    check_all_answered(db, rows=4)

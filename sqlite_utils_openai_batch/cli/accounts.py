@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import clock
 from ..figures import counted
 
 if TYPE_CHECKING:
@@ -104,6 +103,7 @@ def month_record(month: Month) -> list[Any]:
 
 def months_screen(months: Sequence[Month]) -> str:
     """The table of `jobs --totals`."""
+    from .. import clock
     from .text import table
 
     return table(

@@ -142,7 +142,9 @@ def tell_job(conn: sqlite3.Connection, job: Job, done: BroughtIn, db: str) -> No
     from .. import store
     from ..figures import counted
     from ..words import COMMAND, status_words
-    from .text import ended_screen, mend, progress
+    from .end_screen import ended_screen
+    from .job_screen import mend
+    from .text import progress
 
     counts = store.outcomes(store.list_parts(conn, job.id))
     name = f"{shlex.quote(db)} {job.id}"

@@ -10,7 +10,7 @@ from ..figures import counted, duration
 if TYPE_CHECKING:
     from ..estimate import Estimate
     from ..plan import Plan
-    from .options import Place
+    from .place import Place
 
 DAY = 86_400
 

@@ -37,7 +37,7 @@ def demo_command(rows: int) -> None:
     from ..demodata import copy_to
     from ..places import Places
     from .ask import run, run_command
-    from .options import fetch_weights
+    from .place import fetch_weights
 
     fetch_weights()
     began = time.monotonic()

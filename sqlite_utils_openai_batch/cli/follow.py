@@ -1,26 +1,22 @@
-"""`submit`, `sync` and `watch`."""
+"""`sync` and `watch`, and what is said when a job needs somebody or has ended."""
 
 from __future__ import annotations
 
 import shlex
-import shutil
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from .accounts import job_expects
 from .framework import (
     FAILED_REQUESTS,
     INTERRUPTED,
     NEEDS_YOU,
     Command,
-    confirm,
     option,
     talk,
 )
-from .money import check_may_send, job_ceiling, max_cost_option, raise_ceiling
-from .options import db_argument, job_argument, key_option, poll_option, yes_option
+from .options import db_argument, job_argument, key_option, poll_option
+from .progress import Teller
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,108 +24,7 @@ if TYPE_CHECKING:
 
     from ..passes import Report
     from ..places import Places
-    from ..store import Job, Part
-
-
-@click.command("submit", cls=Command)
-@db_argument
-@job_argument
-@option("--accept-account", is_flag=True, section="Where it runs",
-        help="Go on with this key's account where the job began with another")  # fmt: skip
-@max_cost_option
-@key_option
-@yes_option
-def submit_command(
-    db: str,
-    job: str | None,
-    accept_account: bool,
-    max_cost: str | None,
-    key: str | None,
-    yes: bool,
-) -> None:
-    """Send a prepared job, or go on with a paused one.
-
-    \b
-    Example:
-      sqlite-utils openai-batch submit movies.db 3
-    """
-    from contextlib import closing
-
-    from .. import store
-    from ..database import connect
-    from ..errors import UsageError
-    from ..figures import counted
-    from ..manage import doubtful, send_again
-    from ..outgoing import in_doubt
-    from ..places import Places
-    from ..sync import approve
-    from .text import title
-
-    with closing(connect(db)) as conn, Places(key=key) as places:
-        store.check_version(conn)
-        found = job_to_submit(conn, db, job)
-        can_ask = sys.stdin.isatty() and sys.stderr.isatty()
-        check_may_send(yes, max_cost, can_ask)
-        ceiling = job_ceiling(conn, found, max_cost) if max_cost else None
-        provider = places.of_job(found)
-        unseen = doubtful(conn, provider, found)
-        if unseen and not yes and not can_ask:
-            raise UsageError(f"{in_doubt(provider.host, unseen)} Without a terminal it needs -y.")
-        if not yes and can_ask:
-            from ..output import Output
-
-            talk(f"Job {found.id}: {title(found, Output.from_json(found.output))}")
-            asked = counted(rows_to_send(store.list_parts(conn, found.id)), "row")
-            talk(f"Ask {found.model} about {asked}? {job_expects(found, ceiling)}")
-            if unseen:
-                talk(in_doubt(provider.host, unseen))
-            if not confirm("Send?"):
-                talk("Nothing was sent.")
-                return
-        send_again(conn, unseen)
-        if accept_account:
-            store.update_job(conn, found.id, account=places.of_job(found).account)
-            found = store.get_job(conn, found.id)
-        if ceiling is not None:
-            found = raise_ceiling(conn, found, ceiling)
-        follow(conn, db, [approve(conn, found)], places, poll=None, once=True)
-
-
-def rows_to_send(parts: Sequence[Part]) -> int:
-    """How many rows wait to be sent: those that were answered by hand don't."""
-    from ..states import CUT
-
-    return sum(part.counts.get("pending", 0) for part in parts if part.status in ("prepared", *CUT))
-
-
-def job_to_submit(conn: sqlite3.Connection, db: str, job: str | None) -> Job:
-    """The job that `submit` means. Raises JobError."""
-    from .. import store
-    from ..errors import JobError
-
-    if job is not None:
-        found = store.find_job(conn, job, db)
-        if found.status not in ("prepared", "paused") or found.requests is None:
-            raise JobError(
-                f"Job {found.id} is {found.status}: only a prepared or paused job can be "
-                "submitted. Look at it with: "
-                f"sqlite-utils openai-batch show {shlex.quote(db)} {found.id}"
-            )
-        return found
-    waiting = [
-        found
-        for found in store.list_jobs(conn)
-        if found.status == "prepared" and found.requests is not None
-    ]
-    if len(waiting) == 1:
-        return waiting[0]
-    if not waiting:
-        raise JobError(
-            f"No job in '{db}' waits to be submitted. "
-            f"Prepare one with: sqlite-utils openai-batch prepare {shlex.quote(db)} TABLE …"
-        )
-    names = ", ".join(str(found.id) for found in waiting)
-    raise JobError(f"Several jobs wait to be submitted: {names}. Name one of them.")
+    from ..store import Job
 
 
 @click.command("sync", cls=Command)
@@ -205,7 +100,7 @@ def follow(
     from ..settle import has_failures
     from ..sync import one_pass
     from ..watch import watch
-    from .text import stopped_sentence
+    from .end_screen import stopped_sentence
 
     teller = Teller(conn, silent=silent)
     ids = [job.id for job in jobs]
@@ -248,7 +143,9 @@ def tell_result(
 
     from .. import store
     from ..words import COMMAND, DEMO_MODEL, status_words
-    from .text import ended_screen, mend, progress
+    from .end_screen import ended_screen
+    from .job_screen import mend
+    from .text import progress
 
     ended = {job.id for job in report.ended}
     for job_id in ids:
@@ -278,71 +175,3 @@ def tell_result(
             talk(sentence)
         for sentence in report.unreachable:
             talk(sentence)
-
-
-def done_of(part: Part) -> int:
-    """How many of a part's requests are through, here or at the provider.
-
-    Requests that are asked again have left it, though its batch counted them.
-    """
-    whole = sum(part.counts.values())
-    settled = whole - part.counts.get("pending", 0)
-    if part.collected_at:
-        return settled
-    return min(max(settled, (part.completed or 0) + (part.failed or 0)), whole)
-
-
-class Teller:
-    """Says how a watched job goes: over one line on a terminal, else a line for each change."""
-
-    def __init__(self, conn: sqlite3.Connection, *, silent: bool):
-        self.conn = conn
-        self.silent = silent
-        self.terminal = sys.stderr.isatty()
-        self.last = ""
-        self.width = 0
-
-    def told(self, jobs: list[Job], report: Report) -> None:
-        """Hear of a pass."""
-        if self.silent:
-            return
-        from ..watch import goes_on
-
-        line = " | ".join(self.line(job) for job in jobs if goes_on(self.conn, job, report))
-        if line and report.waiting:
-            line = f"{line} · {report.waiting[0]}"
-        if line and line != self.last:
-            # Noted first: Ctrl-C may come while the line is written, and it must be ended then.
-            self.last = line
-            self.say(line)
-
-    def line(self, job: Job) -> str:
-        """How far one job is."""
-        from .. import store
-        from ..words import host_words
-
-        parts = store.list_parts(self.conn, job.id)
-        done, whole = sum(map(done_of, parts)), sum(sum(part.counts.values()) for part in parts)
-        ended = sum(1 for part in parts if part.collected_at)
-        return (
-            f"Job {job.id}: {done:,}/{whole:,} done · {ended}/{len(parts)} parts · "
-            f"waiting for {host_words(job)}"
-        )
-
-    def say(self, line: str) -> None:
-        """Print a line, over the last one on a terminal."""
-        from ..figures import cut
-
-        if not self.terminal:
-            talk(line)
-            return
-        # A line that wraps couldn't be written over.
-        line = cut(line, shutil.get_terminal_size().columns - 1)
-        talk("\r" + line.ljust(self.width), nl=False)
-        self.width = len(line)
-
-    def end(self) -> None:
-        """Leave the line that was written over."""
-        if self.terminal and self.last:
-            talk()
-            self.last = ""

@@ -32,7 +32,7 @@ def jobs_command(db: str, totals: bool, **formats: Any) -> None:
     from ..database import connect
     from ..words import COMMAND
     from .accounts import month_record, month_sentence, months_of, months_screen
-    from .text import jobs_screen
+    from .job_screen import jobs_screen
 
     with closing(connect(db)) as conn:
         store.check_version(conn)
@@ -99,7 +99,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
     from ..capacity import queue_words
     from ..database import connect
     from ..output import Output
-    from .text import show_screen
+    from .job_screen import show_screen
 
     with closing(connect(db)) as conn:
         store.check_version(conn)

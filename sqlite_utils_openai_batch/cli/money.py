@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..places import Places
     from ..plan import Plan
     from ..store import Job
-    from .options import Place
+    from .place import Place
 
 MONEY = "Money"
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .framework import option, talk
+from .framework import option
 from .money import money_options, read_money
+from .place import Place
 
 if TYPE_CHECKING:
     from ..ask import Ask
-    from ..places import Places
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +26,7 @@ WHERE = "Where it runs"
 
 # Not for Click to judge whether it can be read: that is no mistake in the command.
 db_argument = click.argument("db", type=click.Path(readable=False), metavar="DB")
+table_argument = click.argument("table", required=False, metavar="[TABLE]")
 job_argument = click.argument("job", required=False, metavar="[JOB]")
 
 
@@ -161,51 +161,6 @@ ask_options = together(
 )
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where somebody wants a job to run."""
-
-    provider: str
-    base_url: str | None
-    account: str
-    host: str
-    key_from: str
-    default_model: str
-    settings: dict[str, Any]
-
-
-def read_place(options: dict[str, Any]) -> Place:
-    """Take the options under 'Where it runs' out of `options`. Raises OpenAIBatchError."""
-    from ..account import destination, refuse_password
-    from ..errors import UsageError
-    from ..places import LOCAL
-
-    base_url, upstream = options.pop("base_url"), options.pop("upstream")
-    provider = options.pop("provider")
-    local, concurrency = options.pop("local"), options.pop("concurrency")
-    key = options.get("key")
-    if base_url and (local or upstream):
-        raise UsageError(
-            "--base-url is a server with batches, --local and --upstream make one: "
-            "give only one of them."
-        )
-    if local or upstream:
-        if provider != "openai":
-            raise UsageError(f"--provider {provider} and a server on this machine: give only one.")
-        if upstream:
-            refuse_password(upstream, "--upstream")
-        if upstream and not options.get("model"):
-            raise UsageError(f"Which model of {upstream} is to answer? Name it with -m.")
-        settings = {"concurrency": concurrency} if concurrency else {}
-        host = f"{upstream}, through this machine" if upstream else "this machine"
-        model = "" if upstream else "SmolLM2-135M-Instruct"
-        return Place(LOCAL, upstream, "local", host, "no key", model, settings)
-    if concurrency:
-        raise UsageError("--concurrency is for --upstream only.")
-    where = destination(base_url, key, provider)
-    return Place(provider, where.base_url, where.account, where.host, where.key_from, "", {})
-
-
 def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     """Turn the command line into an `Ask`."""
     from ..ask import DEFAULT_MODEL, Ask, default_for
@@ -260,55 +215,3 @@ def image_folder(name: str | None) -> str | None:
     if not Path(name).is_dir():
         raise UsageError(f"--image-dir '{name}' is no folder.")
     return str(Path(name).resolve())
-
-
-def fetch_weights() -> None:
-    """Have the small model's weights, with progress where they must be fetched first."""
-    from ..local import ensure_weights, weights_path
-
-    if not weights_path().exists():
-        talk("Fetching the small model's weights (98 MB, kept for next time) …")
-    ensure_weights(Progress().told)
-
-
-class Progress:
-    """Says how much of a download is here, at each tenth."""
-
-    def __init__(self) -> None:
-        self.said = 0
-
-    def told(self, done: int, total: int | None) -> None:
-        """Hear of more bytes."""
-        if not total:
-            return
-        tenth = min(done * 10 // total, 10)
-        if tenth > self.said:
-            self.said = tenth
-            talk(f"  {done / 1e6:.0f} of {total / 1e6:.0f} MB")
-
-
-def check_place(place: Place, places: Places, uid: str) -> list[str]:
-    """See that somebody answers there, before anything is written. Raises OpenAIBatchError.
-
-    Returns what to warn of.
-    """
-    from ..account import destination
-    from ..local import upstream_models
-    from ..places import LOCAL
-
-    if place.provider == LOCAL:
-        if place.base_url is None:
-            fetch_weights()
-        else:
-            upstream_models(place.base_url, places.upstream_key())
-        places.local(uid, place.base_url, place.settings).check()
-        return []
-    provider = places.remote(destination(place.base_url, places.key, place.provider))
-    provider.check()
-    if provider.lists:
-        return []
-    return [
-        f"{place.host} has no list of batches. Where the reply to a batch is lost, sending stops "
-        "and asks you whether to risk that batch twice; and nobody notices if a copy of this "
-        "database sends the job too."
-    ]

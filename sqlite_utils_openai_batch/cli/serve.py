@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .framework import INTERRUPTED, Command, option, talk
-from .options import fetch_weights, together
+from .options import together
+from .place import fetch_weights
 
 if TYPE_CHECKING:
     from ..local import Answerer, LocalServer

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from sqlite_utils_openai_batch import manage, store
-from sqlite_utils_openai_batch.cli.follow import Teller
+from sqlite_utils_openai_batch.cli.progress import Teller
 from sqlite_utils_openai_batch.database import connect
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
 

@@ -14,8 +14,8 @@ from datasette.utils.asgi import Base400
 
 from sqlite_utils_openai_batch import words
 from sqlite_utils_openai_batch.errors import DatabaseError
+from sqlite_utils_openai_batch.job_prices import stored_prices
 from sqlite_utils_openai_batch.output import Output
-from sqlite_utils_openai_batch.prices import stored_prices
 from sqlite_utils_openai_batch.store import Job
 
 from . import queries

@@ -19,7 +19,8 @@ import orjson
 
 from .errors import NeedsAttention, UsageError
 from .estimate import Estimate, cap_of, most_cost
-from .prices import CENT, PER_TOKEN, Prices, job_is_own, parse_usd, part_prices, rounded, usd
+from .job_prices import job_is_own, part_prices
+from .prices import CENT, PER_TOKEN, Prices, parse_usd, rounded, usd
 from .store import Job, Part, update_part
 from .store.money import Committed, committed
 from .tokens import Counter, answers_asked, count_requests, counter_for

@@ -14,11 +14,11 @@ from .api import Provider
 from .ceiling import again_most
 from .database import transaction
 from .errors import JobError, NoList, NotFound
+from .job_prices import part_prices
 from .limits import limits_for
 from .look import look, since
 from .outcome import STATUSES
 from .parameters import adapt
-from .prices import part_prices
 from .revert import busy
 from .settle import new_part
 from .states import CUT

@@ -11,9 +11,9 @@ from typing import Any
 
 from . import clock, store
 from .api import host_of
+from .job_prices import job_is_own, stored_prices
 from .markdown import code, fenced, plain
 from .output import Output
-from .prices import job_is_own, stored_prices
 from .store import imported, settling
 
 # Words of a body that are told elsewhere in the report.

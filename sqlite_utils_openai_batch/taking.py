@@ -16,12 +16,13 @@ from typing import NamedTuple
 from . import store
 from .commits import Commits, cached
 from .errors import OutputError
+from .job_prices import part_prices
 from .jsonl import iter_lines
 from .judging import Answer
 from .lines import Reader, as_stored, own_id
 from .outcome import Outcome
 from .output import Output
-from .prices import Prices, Spent, part_prices
+from .prices import Prices, Spent
 from .staging import Staged, Staging
 from .store import settling
 from .writeback import Fate, Writer

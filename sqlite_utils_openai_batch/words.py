@@ -51,7 +51,7 @@ def own_server(job: Job) -> bool:
     No where its options can't be read: the other jobs of a list are shown all the same.
     """
     from .errors import DatabaseError
-    from .prices import job_is_own
+    from .job_prices import job_is_own
 
     try:
         return job_is_own(job.provider, job.base_url, job.settings)

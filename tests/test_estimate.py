@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from sqlite_utils_openai_batch import store, tokenizer
 from sqlite_utils_openai_batch.api import Provider
 from sqlite_utils_openai_batch.estimate import Cap, Distinct, cap_of
-from sqlite_utils_openai_batch.prices import Prices, find_prices, stated_prices
+from sqlite_utils_openai_batch.price_list import find_prices
+from sqlite_utils_openai_batch.prices import Prices, stated_prices
 
 ASK = ("--prompt", "Say: {{ text }}")
 PRICED = ("--price-as", "gpt-4o-mini")

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def job_cost_line(job: Job) -> str:
     """What a job cost, beside what was expected of it: `$1.07 (estimate $1.09, ceiling $10.00)`."""
-    from ..prices import job_is_own, usd
+    from ..job_prices import job_is_own
+    from ..prices import usd
 
     if job_is_own(job.provider, job.base_url, job.settings):
         return "none (own server)"
@@ -34,7 +35,8 @@ def job_cost_line(job: Job) -> str:
 
 def job_expects(job: Job, ceiling: int | None) -> str:
     """What a stored job is expected to cost, for the question before sending."""
-    from ..prices import about_usd, job_is_own, usd
+    from ..job_prices import job_is_own
+    from ..prices import about_usd, usd
 
     if job_is_own(job.provider, job.base_url, job.settings):
         return "It costs nothing (own server)."
@@ -51,7 +53,8 @@ def job_expects(job: Job, ceiling: int | None) -> str:
 
 def retry_words(job: Job, most: int | None) -> str:
     """What a retry may cost, after its question; nothing where nothing is paid."""
-    from ..prices import job_is_own, usd
+    from ..job_prices import job_is_own
+    from ..prices import usd
 
     if job_is_own(job.provider, job.base_url, job.settings):
         return ""

@@ -46,7 +46,8 @@ def read_money(options: dict[str, Any], place: Place, model: str, endpoint: str)
     from ..ceiling import parse_ceiling
     from ..errors import UsageError
     from ..estimate import Money
-    from ..prices import context_window, is_own
+    from ..job_prices import is_own
+    from ..price_list import context_window
 
     asked = options.pop("max_cost", None)
     ceiling = None if asked is None else parse_ceiling(asked)
@@ -75,7 +76,8 @@ def read_prices(options: dict[str, Any], model: str, base_url: str, endpoint: st
     """The prices that somebody stated, else those that are published; None where unknown."""
     from ..api import OPENAI_URL
     from ..errors import UsageError
-    from ..prices import find_prices, parse_usd, prices_version, stated_prices
+    from ..price_list import find_prices, prices_version
+    from ..prices import parse_usd, stated_prices
 
     price_as = options.pop("price_as", None)
     input_, output = options.pop("price_input", None), options.pop("price_output", None)
@@ -151,7 +153,8 @@ def job_ceiling(conn: sqlite3.Connection, job: Job, text: str) -> int:
     """A new ceiling in nano-dollars for a job that waits. Raises UsageError where it can't hold."""
     from ..ceiling import parse_ceiling
     from ..errors import UsageError
-    from ..prices import job_is_own, stored_prices, usd
+    from ..job_prices import job_is_own, stored_prices
+    from ..prices import usd
     from ..store.money import committed
 
     ceiling = parse_ceiling(text)

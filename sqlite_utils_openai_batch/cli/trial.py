@@ -117,7 +117,7 @@ def try_rows(
 def prices_now(plan: Plan, place: Place) -> Prices | None:
     """What single requests cost; None where nothing is paid, or that isn't known."""
     from ..api import OPENAI_URL
-    from ..prices import full_prices
+    from ..price_list import full_prices
 
     money = plan.ask.money
     if money.own or money.prices is None or not money.prices.model:

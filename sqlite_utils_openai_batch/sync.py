@@ -2,7 +2,8 @@
 
 A pass may be cut anywhere and run again: each step looks at the database, does one thing, and
 commits. What a part needs in which state is the table in `states`; only a pass (`outgoing`,
-`incoming`, and `send`, their hands) changes the state of a part.
+`incoming`, and `send`, their hands) changes the state of a part, and `bring_in` where its last
+answer comes by hand.
 """
 
 from __future__ import annotations

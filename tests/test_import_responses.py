@@ -31,6 +31,10 @@ PRICES = ("--price-input", "1", "--price-output", "2")
 STATUSES = "SELECT status, count(*) FROM openai_batch_requests GROUP BY 1 ORDER BY 1"
 
 
+# What is said needs no second journal mode.
+one_journal = pytest.mark.parametrize("journal", ["wal"], indirect=True)
+
+
 def uid_of(path: Path, job: int = 1) -> str:
     with closing(sqlite3.connect(path)) as conn:
         (uid,) = conn.execute("SELECT uid FROM openai_batch_jobs WHERE id = ?", [job]).fetchone()
@@ -135,6 +139,7 @@ def test_the_whole_round_trip_by_another_client(
     assert report.count("- Brought in by hand: ") == 3
 
 
+@one_journal
 def test_what_export_prints_is_what_to_type(run: Any, prepared: Path) -> None:
     said = run("export-requests", prepared, "1", "my files")
     vllm, then = (line.strip() for line in said.err.splitlines()[2:4])
@@ -148,6 +153,7 @@ def test_what_export_prints_is_what_to_type(run: Any, prepared: Path) -> None:
     assert "Done. 12 of 12 rows answered." in done.err
 
 
+@one_journal
 def test_one_file_is_named_by_its_part(run: Any, prepared: Path) -> None:
     made("first", answers(prepared, range(1, 8)))
     run("import-responses", prepared, "first")
@@ -207,6 +213,7 @@ def test_a_paused_job_ends_by_hand_and_sends_nothing(
     assert sent_ids(server, uid_of(prepared)) == []
 
 
+@one_journal
 def test_how_many_rows_submit_asks_about(run: Any, prepared: Path, terminal: Any) -> None:
     run("import-responses", prepared, made("some", answers(prepared, range(3, 13))))
     screen = terminal("submit", prepared, "1")
@@ -459,6 +466,7 @@ def test_files_that_mix_jobs_and_parts(run: Any, prepared: Path, rows: Any) -> N
     }  # fmt: skip
 
 
+@one_journal
 def test_a_pipe_and_line_ends_of_windows(run: Any, prepared: Path, rows: Any) -> None:
     data = b"\xef\xbb\xbf" + b"\r\n".join(answers(prepared, range(1, 13), "a\u2028b"))
     os.mkfifo("pipe")
@@ -470,6 +478,7 @@ def test_a_pipe_and_line_ends_of_windows(run: Any, prepared: Path, rows: Any) ->
     assert rows(prepared, "SELECT answer FROM notes WHERE id = 12") == [("a\u2028b 12",)]
 
 
+@one_journal
 def test_what_vllm_writes(run: Any, prepared: Path, rows: Any) -> None:
     uid = uid_of(prepared)
     body = json.loads(chat_line("x", "from vLLM"))["response"]["body"]
@@ -515,6 +524,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@one_journal
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_isnt_a_file_of_answers(run: Any, prepared: Path, unchanged: Any, kind: str) -> None:
     make, sentence = WRONG[kind]
@@ -527,6 +537,7 @@ def test_what_isnt_a_file_of_answers(run: Any, prepared: Path, unchanged: Any, k
     check()
 
 
+@one_journal
 def test_a_database_without_jobs(run: Any, notes: Path, unchanged: Any) -> None:
     path = made("a", [chat_line("x-1", "x")])
     check = unchanged(notes)
@@ -535,6 +546,7 @@ def test_a_database_without_jobs(run: Any, notes: Path, unchanged: Any) -> None:
     check()
 
 
+@one_journal
 @pytest.mark.parametrize("status", ["uploading", "uploaded", "creating"])
 def test_a_part_that_may_be_on_its_way(
     run: Any, prepared: Path, unchanged: Any, status: str
@@ -547,6 +559,7 @@ def test_a_part_that_may_be_on_its_way(
     check()
 
 
+@one_journal
 @pytest.mark.parametrize("table", ["jobs", "parts"])
 def test_what_another_process_works_on(run: Any, prepared: Path, rows: Any, table: str) -> None:
     change(prepared, f"UPDATE openai_batch_{table} SET lease_owner = 'other-1-x', "
@@ -687,6 +700,7 @@ def table_has(conn: sqlite3.Connection) -> bool:
     return {"a", "b"} <= names
 
 
+@one_journal
 def test_progress_on_a_terminal(run: Any, prepared: Path, terminal: Any) -> None:
     made("a", answers(prepared, range(1, 13)))
     screen = terminal("import-responses", prepared, "a").end(0)

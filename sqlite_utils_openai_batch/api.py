@@ -39,11 +39,21 @@ CHUNK = 1 << 18
 NOT_YET = ("pending", "running")
 #: Seconds until such a file is looked at again, and given up for this pass.
 LOOK_AGAIN, USABLE_AFTER = 0.5, 600.0
+#: Seconds for a connection to be made, and for a file of 200 MB to be taken in: no word comes
+#: before that. Where the network has gone silent, a pass ends by these.
+CONNECT_SECONDS, UPLOAD_SECONDS = 10.0, 600.0
 Alive = Callable[[], None]
 
 
 def idle() -> None:
     """Do nothing."""
+
+
+def patience(seconds: float) -> Any:
+    """How long the client waits: for each piece that goes out or comes in, and to connect."""
+    import httpx2
+
+    return httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
 
 
 class Watched(io.FileIO):
@@ -84,7 +94,7 @@ class Provider:
         options: dict[str, Any] = {
             "base_url": self.base_url,
             "max_retries": max_retries,
-            "timeout": timeout,
+            "timeout": patience(timeout),
             "default_headers": None if self.is_openai else own_headers(key),
         }
         if azure is not None and azure.version is not None:
@@ -186,7 +196,9 @@ class Provider:
         try:
             with explained(self.base_url), Watched(path, alive) as file:
                 made = self._once.files.create(
-                    file=(name, file, "application/jsonl"), purpose="batch", timeout=3600
+                    file=(name, file, "application/jsonl"),
+                    purpose="batch",
+                    timeout=patience(UPLOAD_SECONDS),
                 )
                 if not made.id:
                     raise ValueError("a file without an id")

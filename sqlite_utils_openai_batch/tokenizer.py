@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +20,8 @@ import orjson
 
 #: Seconds after which the other process ends when nobody asks it anything.
 IDLE = 30
+#: Seconds after which an answer of it isn't waited for any more: it has a thousand texts at most.
+PATIENCE = 60.0
 
 # Nothing else is imported there, and -I keeps the current folder out of it.
 _PROGRAM = """
@@ -109,9 +112,15 @@ def apart(encoding: str) -> Apart:
 
 def _answer(process: subprocess.Popen[bytes], asked: bytes) -> list[int]:
     assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(asked)
-    process.stdin.flush()
-    counts: list[int] = orjson.loads(process.stdout.readline())
+    # Killed, it ends the pipe that is waited at: whatever holds it up, this goes on without it.
+    late = threading.Timer(PATIENCE, process.kill)
+    late.start()
+    try:
+        process.stdin.write(asked)
+        process.stdin.flush()
+        counts: list[int] = orjson.loads(process.stdout.readline())
+    finally:
+        late.cancel()
     return counts
 
 

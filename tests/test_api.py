@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sqlite_utils_openai_batch import errors
+from sqlite_utils_openai_batch import api, errors
 from sqlite_utils_openai_batch.api import OPENAI_URL, Provider, host_of, normalised
 
 KEY = "sk-test-1234567890"
@@ -249,6 +251,22 @@ def test_an_upload_as_it_goes_out(provider: Any, web: Any, reply: Any, tmp_path:
     assert file.read_bytes() in asked.body
     assert b'filename="abc-1-1.jsonl"' in asked.body
     assert b'name="purpose"\r\n\r\nbatch\r\n' in asked.body
+
+
+def test_a_server_that_falls_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection and the file, and says nothing: no pass waits for that for ever."""
+    monkeypatch.setattr(api, "UPLOAD_SECONDS", 0.2)
+    file = tmp_path / "part.jsonl"
+    file.write_bytes(b"{}\n")
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        with Provider(url, KEY, max_retries=0, timeout=0.2) as provider:
+            for call in (
+                lambda: provider.upload(file, "part.jsonl"),
+                lambda: provider.retrieve("batch_1"),
+            ):
+                with pytest.raises(errors.Unreachable, match="did not answer in time"):
+                    call()
 
 
 def test_a_create_as_it_goes_out(provider: Any, web: Any, reply: Any) -> None:

@@ -543,3 +543,10 @@ def test_a_process_that_nobody_asks_ends() -> None:
     assert apart._process is not None
     assert apart._process.wait(timeout=20) == 0
     assert apart.count(["hello world"]) == [2]
+
+
+@has_tokenizer
+def test_a_process_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer, "PATIENCE", 0.2)
+    monkeypatch.setattr(tokenizer, "_PROGRAM", "import time; time.sleep(600)")
+    assert tokenizer.Apart("o200k_base").count(["hello world"]) == [2]

@@ -11,7 +11,7 @@ COMMIT_ROWS = 10_000
 COMMIT_SECONDS = 0.25
 # Pages that are read to be judged are still there when they are written: SQLite's own 2 MB hold
 # too few rows of usual length.
-CACHE_KB = 4_000
+CACHE_KB = 8_000
 
 
 class Commits:

@@ -182,7 +182,7 @@ def take(cursor: sqlite3.Cursor, page_bytes: int, most: int | None = None) -> li
         rows += chunk
         size += weight(chunk)
         # a chunk may overshoot the page by itself, so it stays small beside the page
-        step = max(1, min(1000, page_bytes * len(rows) // (32 * size)))
+        step = max(1, min(1000, page_bytes * len(rows) // (16 * size)))
     return rows
 
 

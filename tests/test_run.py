@@ -567,7 +567,7 @@ def test_show(run: Any, finished: Any) -> None:
         "Tokens    47 in · 75 out\n"
         "Cost      none (own server)\n"
         "Time      today NOW → NOW, last checked NOW\n"
-        "Parts      1  batch_ID  completed  7 requests  TIME\n"
+        "Parts     1  batch_ID  completed  7  TIME\n"
         "Next      sqlite-utils openai-batch results data.db 1 --csv > answers.csv\n"
     )
 

@@ -159,13 +159,14 @@ def part_lines(parts: Sequence[Part]) -> list[str]:
         else [*parts[:5], *(p for p in parts[5:] if not p.collected_at)][:12]
     )
     lines: list[str] = []
+    width = max((len(str(part.number)) for part in shown), default=1)
     for part in shown:
         took = clock.seconds_between(part.submitted_at, part.ended_at)
         spent = f"  {duration(took)}" if took is not None else ""
         ran = f"  {part.completed:,} ok so far" if part.completed and not part.ended_at else ""
         text = (
-            f"{part.number:>2}  {part.batch_id or '-'}  {part.status}  "
-            f"{counted(part.requests, 'request')}{ran}{spent}{overdue(part)}"
+            f"{part.number:>{width}}  {part.batch_id or '-'}  {part.status}  "
+            f"{part.requests:,}{ran}{spent}{overdue(part)}"
         )
         lines.append(row("Parts" if not lines else "", text))
     if len(shown) < len(parts):

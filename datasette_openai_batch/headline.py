@@ -16,7 +16,7 @@ from sqlite_utils_openai_batch.store import Job
 from sqlite_utils_openai_batch.words import COMMAND
 
 from . import times
-from .queries import PartHead
+from .parts import PartHead
 
 # A command in a message runs to its end, or to the full stop or bracket after which text goes on.
 _COMMAND = re.compile(rf"({COMMAND}(?:[^.,;()]|[.,](?=\S))*[^\s.,;()])")

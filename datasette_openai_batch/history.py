@@ -13,8 +13,9 @@ from sqlite_utils_openai_batch import clock, figures, store
 from sqlite_utils_openai_batch.prices import usd
 from sqlite_utils_openai_batch.store import Part
 
-from . import charts, queries, times
+from . import charts, times
 from .jobs import Opened
+from .parts import some_parts
 
 # Parts, and sends and lines of the log, that a page shows; the JSON and the tables have the rest.
 PARTS = 40
@@ -43,7 +44,7 @@ class History:
 
 def history(conn: sqlite3.Connection, opened: Opened) -> History:
     """The history of a job, its newest log lines first."""
-    parts = queries.some_parts(conn, opened.job.id, PARTS)
+    parts = some_parts(conn, opened.job.id, PARTS)
     return History(
         drawing=charts.timeline(parts, clock.now()),
         parts=[PartShown(part_title(part), part_facts(part)) for part in parts],

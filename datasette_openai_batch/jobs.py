@@ -20,8 +20,8 @@ from sqlite_utils_openai_batch.store import Job
 
 from . import queries
 from .lists import file_name, ordered
+from .parts import PartHead, part_heads, tokens
 from .permissions import access
-from .queries import PartHead
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ async def open_job(datasette: Any, db: Any, actor: Any, job_id: int) -> Opened:
             datasette,
             db,
             found[0],
-            queries.part_heads(conn, job_id),
-            queries.tokens(conn, job_id),
+            part_heads(conn, job_id),
+            tokens(conn, job_id),
             queries.has_row_pages(conn, found[0]),
         )
 

@@ -15,8 +15,9 @@ from sqlite_utils_openai_batch import words
 from sqlite_utils_openai_batch.store import Job
 
 from . import charts, queries, times, urls
+from .parts import Standing, standings
 from .permissions import access
-from .queries import Head, Standing, Trouble
+from .queries import Head, Trouble
 
 PAGE = 50
 
@@ -135,7 +136,7 @@ def _next(href: str, status: str | None, table: str | None, last: int) -> str:
 
 def _load(ids: list[int]) -> Callable[[sqlite3.Connection], list[tuple[Job, Standing]]]:
     def load(conn: sqlite3.Connection) -> list[tuple[Job, Standing]]:
-        standing = queries.standings(conn, ids)
+        standing = standings(conn, ids)
         return [(job, standing(job.id)) for job in queries.jobs(conn, ids)]
 
     return load

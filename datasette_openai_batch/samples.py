@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlite_utils_openai_batch import store
 
-from .queries import PartHead
+from .parts import PartHead
 
 # Answers that distributions are counted in, where a job has more than that.
 SAMPLE = 2_000

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 
 from . import clock, store
@@ -20,16 +19,15 @@ from .answer_files import AnswerFile, Place, Told, by_place
 from .collect import count_parts
 from .database import transaction
 from .errors import JobError, OutputError
-from .prices import Spent, stated_prices
+from .importer import Importer
 from .reuse import share
 from .revert import busy
 from .settle import ask_again, settle_job
-from .staging import Staged
 from .states import CUT
 from .store import imported
-from .store.leases import job_leased
-from .store.money import add_cost, is_unpriced
-from .taking import Changed, Known, ResultFile, Taker
+from .store.leases import job_leased, renew_job
+from .store.money import is_unpriced
+from .taking import ResultFile
 from .writeback import Writer, Written
 
 
@@ -168,8 +166,12 @@ class Bringing:
         with closing(Writer(self.conn, self.job)) as writer:
             with ExitStack() as leases:
                 parts = [self.hold(leases, part_id) for part_id in sorted(by_part)]
-                taken = [self.take_part(part, by_part[part.id], writer) for part in parts]
+                taken = []
+                for part in parts:
+                    self.renew(parts)
+                    taken.append(self.take_part(part, by_part[part.id], writer))
                 with transaction(self.conn):
+                    self.renew(parts)
                     for taker in taken:
                         self.end_part(taker)
                     for file in files.values():
@@ -192,10 +194,24 @@ class Bringing:
         check_open(self.job, [part])
         return part
 
+    def renew(self, parts: Sequence[store.Part]) -> None:
+        """Prolong all leases. Raises JobError where one was lost: what is taken in stays so."""
+        held = [renew_job(self.conn, self.job.id), *(store.renew(self.conn, one) for one in parts)]
+        if not all(held):
+            raise busy(self.job)
+
     def take_part(self, part: store.Part, files: Sequence[AnswerFile], writer: Writer) -> Importer:
         """Take in the lines of one part that this process holds."""
         place: Place = (self.job.id, part.id)
-        taker = Importer(self, part, writer, [file.file_id in self.seen for file in files])
+        taker = Importer(
+            self.conn,
+            self.job,
+            part,
+            writer,
+            seen=[file.file_id in self.seen for file in files],
+            free=self.free,
+            tell=self.tell,
+        )
         taker.take(
             [ResultFile("import", file.file_id, self.pieces[file.file_id][place]) for file in files]
         )
@@ -213,7 +229,8 @@ class Bringing:
         count_parts(self.conn, part, collected)
         written = now if collected.written else None
         if part.collected_at:
-            store.update_part(self.conn, part.id, written_at=written and part.written_at)
+            if not collected.written:
+                store.update_part(self.conn, part.id, written_at=None)
         elif part.status == "prepared" and not store.pending_page(self.conn, part.id, 0, 1):
             imported.count_attempt(self.conn, part.id)
             store.move_part(
@@ -240,56 +257,3 @@ class Bringing:
                     except OutputError as error:
                         self.done.unwritten[self.job.id] = str(error)
                         return
-
-
-class Importer(Taker):
-    """Takes in the lines of files for one part.
-
-    Tokens and cost are added with the answers that they paid for, in the same transaction: so a
-    file that was cut, and comes again whole, is counted once. What answers a part that is at the
-    provider is counted when its batch is collected, which may be where these lines are from.
-    """
-
-    def __init__(
-        self, bringing: Bringing, part: store.Part, writer: Writer, seen: Sequence[bool]
-    ) -> None:
-        super().__init__(bringing.conn, bringing.job, part, writer)
-        self.bringing = bringing
-        self.seen = seen
-        self.settled: dict[int, str] = {}
-        """Requests, each once also where writing is given up and it is settled again."""
-        if bringing.free:
-            self.prices = stated_prices(Decimal(0), Decimal(0))
-        self.counted = part.status == "prepared" or part.collected_at is not None
-        self.extra = Spent(self.prices)
-        """Second answers, which were paid for too."""
-
-    def judge(self, chunk: Sequence[Staged], known: Known) -> tuple[Changed, Changed]:
-        """Which outcome settles each request; what that cost is added.
-
-        What failed in a file that was here before is nothing new, also where the request waits
-        again since.
-        """
-        self.bringing.tell(len(chunk))
-        fresh = [line for line in chunk if line[3].status == "ok" or not self.seen[line[1]]]
-        answered, failed = super().judge(fresh, known)
-        changed = [*answered.items(), *failed.items()]
-        self.settled.update({one: outcome.status for one, outcome in changed})
-        if changed and self.counted:
-            spent = Spent(self.prices)
-            spent.add([outcome for _, outcome in changed])
-            self.pay(spent)
-        return answered, failed
-
-    def surplus(self, line: Staged) -> None:
-        """Note a second answer, and what it cost where it is a new one."""
-        super().surplus(line)
-        _, file, _, outcome = line
-        if self.counted and not self.seen[file]:
-            self.extra.add([outcome])
-
-    def pay(self, spent: Spent) -> None:
-        """Add tokens and cost, in the transaction that the caller holds."""
-        if self.bringing.free:
-            spent.unpriced = 0
-        add_cost(self.conn, self.part.id, spent)

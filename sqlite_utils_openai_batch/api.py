@@ -7,17 +7,15 @@ sends no idempotency key and a repeated POST /batches is a second, paid batch.
 
 from __future__ import annotations
 
-import io
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import clock
+from . import client, clock
 from .azure import Azure
 from .batches import BatchState, UploadedFile, normalised, read_batch
+from .client import make_client, patience
 from .errors import (
     Garbled,
     NeedsAttention,
@@ -28,7 +26,9 @@ from .errors import (
     Transient,
     Unreachable,
 )
+from .paging import ends_before, pages
 from .refused import explained, has_no_such_call, host_of, no_batch_api
+from .transfer import Alive, Watched, idle
 
 __all__ = ["OPENAI_URL", "BatchState", "Provider", "UploadedFile", "host_of", "normalised"]
 
@@ -39,34 +39,6 @@ CHUNK = 1 << 18
 NOT_YET = ("pending", "running")
 #: Seconds until such a file is looked at again, and given up for this pass.
 LOOK_AGAIN, USABLE_AFTER = 0.5, 600.0
-#: Seconds for a connection to be made, and for a file of 200 MB to be taken in: no word comes
-#: before that. Where the network has gone silent, a pass ends by these.
-CONNECT_SECONDS, UPLOAD_SECONDS = 10.0, 600.0
-Alive = Callable[[], None]
-
-
-def idle() -> None:
-    """Do nothing."""
-
-
-def patience(seconds: float) -> Any:
-    """How long the client waits: for each piece that goes out or comes in, and to connect."""
-    import httpx2
-
-    return httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
-
-
-class Watched(io.FileIO):
-    """A file that tells whenever it is read from."""
-
-    def __init__(self, path: Path, alive: Alive) -> None:
-        super().__init__(path)
-        self.alive = alive
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read the next bytes."""
-        self.alive()
-        return super().read(size) or b""
 
 
 class Provider:
@@ -86,23 +58,12 @@ class Provider:
 
         `account` tells whose key it is, without giving it away; `azure` what Azure needs beside.
         """
-        import openai
-
         self.account = account
         self.lists = True
         self.base_url = base_url.rstrip("/")
-        options: dict[str, Any] = {
-            "base_url": self.base_url,
-            "max_retries": max_retries,
-            "timeout": patience(timeout),
-            "default_headers": None if self.is_openai else own_headers(key),
-        }
-        if azure is not None and azure.version is not None:
-            credential = {"azure_ad_token": key} if azure.token else {"api_key": key}
-            options |= {"api_version": azure.version, **credential}
-            self._client: openai.OpenAI = openai.AzureOpenAI(**options)
-        else:
-            self._client = openai.OpenAI(api_key=key, **options)
+        self._client = make_client(
+            self.base_url, key, self.is_openai, azure, max_retries=max_retries, timeout=timeout
+        )
         self._once = self._client.with_options(max_retries=0)
 
     @property
@@ -198,7 +159,7 @@ class Provider:
                 made = self._once.files.create(
                     file=(name, file, "application/jsonl"),
                     purpose="batch",
-                    timeout=patience(UPLOAD_SECONDS),
+                    timeout=patience(client.UPLOAD_SECONDS),
                 )
                 if not made.id:
                     raise ValueError("a file without an id")
@@ -243,7 +204,7 @@ class Provider:
         They come as the server lists them: OpenAI's newest first, not every other's.
         """
         try:
-            for page in self._pages(self._client.batches.list, limit=100):
+            for page in pages(self.base_url, self._client.batches.list, limit=100):
                 with explained(self.base_url):
                     states = [read_batch(batch) for batch in page]
                 yield from (state for state in states if not 0 < state.created_at < unix)
@@ -271,7 +232,7 @@ class Provider:
         """
         found = []
         try:
-            for page in self._pages(self._client.files.list, purpose="batch"):
+            for page in pages(self.base_url, self._client.files.list, purpose="batch"):
                 found += [
                     UploadedFile(file.id, str(file.filename), file.bytes)
                     for file in page
@@ -283,23 +244,6 @@ class Provider:
             if not has_no_such_call(error):
                 raise
         return found
-
-    def _pages(self, call: Callable[..., Any], **options: Any) -> Iterator[list[Any]]:
-        """The pages of a list, none of them empty.
-
-        Stops by itself where a server ignores `after` and sends the same page for ever.
-        """
-        seen: set[str] = set()
-        while True:
-            with explained(self.base_url):
-                page = call(**options)
-                fresh = [one for one in page.data or [] if one.id not in seen]
-            if fresh:
-                yield fresh
-            seen.update(one.id for one in fresh)
-            if not fresh or page.has_more is False:
-                return
-            options["after"] = fresh[-1].id
 
     def cancel(self, batch_id: str) -> BatchState | None:
         """Ask the provider to stop a batch. None where it had ended already."""
@@ -345,22 +289,3 @@ class Provider:
         """Delete a file at the provider."""
         with explained(self.base_url):
             self._client.files.delete(file_id)
-
-
-def ends_before(unix: float, times: Sequence[float]) -> bool:
-    """Whether a page of a list is newest first and ends before that time; 0 is a time not told."""
-    in_order = all(one >= other for one, other in pairwise(times))
-    return in_order and 0 < times[-1] < unix
-
-
-def own_headers(key: str) -> dict[str, Any]:
-    """Headers for a server that isn't OpenAI: they keep out what the client takes from the
-    environment, which is meant for OpenAI (organisation, project, OPENAI_CUSTOM_HEADERS).
-    """
-    import openai
-
-    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
-    names = [line.partition(":")[0].strip() for line in lines if ":" in line]
-    kept_out = dict.fromkeys(("OpenAI-Organization", "OpenAI-Project", *names), openai.Omit())
-    asked_for = {name: f"Bearer {key}" for name in names if name.lower() == "authorization"}
-    return kept_out | asked_for

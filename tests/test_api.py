@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sqlite_utils_openai_batch import api, errors
+from sqlite_utils_openai_batch import client, errors
 from sqlite_utils_openai_batch.api import OPENAI_URL, Provider, host_of, normalised
 
 KEY = "sk-test-1234567890"
@@ -255,7 +255,7 @@ def test_an_upload_as_it_goes_out(provider: Any, web: Any, reply: Any, tmp_path:
 
 def test_a_server_that_falls_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes the connection and the file, and says nothing: no pass waits for that for ever."""
-    monkeypatch.setattr(api, "UPLOAD_SECONDS", 0.2)
+    monkeypatch.setattr(client, "UPLOAD_SECONDS", 0.2)
     file = tmp_path / "part.jsonl"
     file.write_bytes(b"{}\n")
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:

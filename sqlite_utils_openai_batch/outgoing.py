@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from . import capacity, clock, store, waits
+from .adopted import compare
 from .database import transaction
 from .errors import (
     DatabaseError,
@@ -56,10 +57,16 @@ def adopt_known(pass_: Pass, part: store.Part) -> bool:
     states = known(pass_, part)
     if not states:
         return False
-    pass_.sender.adopt(part, states[0], "found")
+    adopt(pass_, part, states[0], "found")
     for surplus in states[1:]:
         stop_surplus(pass_, store.get_part(pass_.conn, part.id), surplus)
     return True
+
+
+def adopt(pass_: Pass, part: store.Part, state: BatchState, event: str) -> None:
+    """Have a part go by a batch that was found, whoever made it."""
+    compare(pass_.sender, part, state)
+    pass_.sender.adopt(part, state, event)
 
 
 def stop_surplus(pass_: Pass, part: store.Part, surplus: BatchState) -> None:
@@ -95,7 +102,7 @@ def keep_one(pass_: Pass, part: store.Part, other: BatchState) -> None:
     if own is None or part.status in ENDED or not is_older(other, part):
         stop_surplus(pass_, part, other)
         return
-    pass_.sender.adopt(part, other, "older found")
+    adopt(pass_, part, other, "older found")
     if store.get_part(pass_.conn, part.id).batch_id == other.id:
         pass_.provider.cancel(own)
 
@@ -110,7 +117,7 @@ def adopt_other(pass_: Pass, part: store.Part) -> bool:
     for state in listing(pass_).get(part.number, []):
         stopped = state.status in ("cancelling", "cancelled")
         if not stopped and not store.is_recorded(pass_.conn, state.id):
-            pass_.sender.adopt(part, state, "found")
+            adopt(pass_, part, state, "found")
             return True
     return False
 

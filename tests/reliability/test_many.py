@@ -105,6 +105,36 @@ def test_older_backup_of_an_approved_job(
     assert Paid(server, "copy-3").twice == {}
 
 
+@pytest.mark.parametrize("file", ["there", "gone"])
+def test_older_backup_in_which_rows_are_as_they_were(
+    zygote: Zygote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """An answer to what a row became isn't written to what it was: another question."""
+    db, backup = make_table(tmp_path / "notes.db", rows=4), tmp_path / "backup.db"
+    with LocalServer(answerer=SimulatedAnswerer(echo=True)) as server:
+        prepare(zygote, db, server, KEY)
+        with closing(connect(db)) as conn:
+            sync.approve(conn, store.get_job(conn, 1))
+            shutil.copy(db, backup)
+            conn.execute("UPDATE notes SET body = 'another note;' WHERE id = 2")
+            conn.execute("DELETE FROM notes WHERE id = 3")
+        zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")
+        with closing(connect(backup)) as conn, Provider(server.base_url, KEY) as provider:
+            conn.execute("UPDATE notes SET body = ' ' || body WHERE id = 4")
+            conn.execute("UPDATE notes SET body = trim(body) WHERE id = 4")
+            if file == "gone":
+                provider.delete_file(str(next(provider.list_since(0)).input_file_id))
+        finish(zygote, backup, KEY)
+        if file == "there":
+            assert Paid(server, KEY).twice == {}
+    written = {1: "written", 2: "stale", 3: "written", 4: "written"}
+    if file == "gone":
+        written = {1: "stale", 2: "stale", 3: "written", 4: "stale"}
+    with closing(connect(backup)) as conn:
+        found = dict(conn.execute("SELECT row_key, write_status FROM openai_batch_requests"))
+    assert found == written
+
+
 def test_prepared_but_not_approved_is_left_alone(
     zygote: Zygote, server: LocalServer, tmp_path: Path
 ) -> None:

@@ -214,6 +214,20 @@ def test_a_paused_job_ends_by_hand_and_sends_nothing(
 
 
 @one_journal
+def test_exporting_what_a_running_job_would_send(run: Any, prepared: Path) -> None:
+    change(prepared, "UPDATE openai_batch_jobs SET status = 'running', approved_at = created_at")
+    said = run("export-requests", prepared, "1", "out")
+    assert said.err.splitlines()[-1] == (
+        "Warning: job 1 is running, so sync sends these as well. Keep it from that: "
+        "sqlite-utils openai-batch pause data.db 1"
+    )
+    run("pause", prepared, "1")
+    assert "Warning" not in run("export-requests", prepared, "1", "again").err
+    made("all", answers(prepared, range(1, 13)))
+    assert "Done. 12 of 12 rows answered." in run("import-responses", prepared, "all").err
+
+
+@one_journal
 def test_how_many_rows_submit_asks_about(run: Any, prepared: Path, terminal: Any) -> None:
     run("import-responses", prepared, made("some", answers(prepared, range(3, 13))))
     screen = terminal("submit", prepared, "1")

@@ -73,6 +73,11 @@ def exported_screen(job: Job, done: list[Exported], db: str) -> str:
     ]
     if not own_server(job):
         lines.append("              (with --free where the answers cost nothing)")
+    if job.status == "running":
+        lines.append(
+            f"Warning: job {job.id} is running, so sync sends these as well. Keep it from that: "
+            f"sqlite-utils openai-batch pause {shlex.quote(db)} {job.id}"
+        )
     return "\n".join(lines)
 
 

@@ -21,7 +21,8 @@ from .keys import SQLiteValue
 from .making import fold, output_keys, table_columns
 from .output import Output
 from .reading import Row, weight
-from .source import PAGE_BYTES, Source, reopen
+from .rows import PAGE_BYTES, Source
+from .source import reopen
 
 if TYPE_CHECKING:
     from .ask import Ask

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from .keys import SQLiteValue
 from .reading import Row, weight
-from .source import PAGE_BYTES, Source
+from .rows import PAGE_BYTES, Source
 
 #: Keys that are fetched together at first, and at most.
 FEW, MANY = 16, 500

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from .choice import Choice
 from .errors import SourceError
+from .keys import quote
 from .reading import Params, one_value, select
 
 
@@ -52,6 +54,26 @@ def check_duplicates(
             f"{_counted(count)} of {title} have the key {named}; each row needs a key "
             "of its own. Name columns that are unique together by --pk."
         )
+
+
+def check_own_nulls(
+    conn: sqlite3.Connection, choice: Choice, title: str, params: Params = ()
+) -> None:
+    """Raise SourceError for a NULL in a key column of the chosen rows, read where they are."""
+    aliases = [f"c{n}" for n in range(len(choice.key_columns))]
+    named = zip(choice.key_columns, aliases, strict=True)
+    rows = choice.rows(", ".join(f"{quote(key)} AS {alias}" for key, alias in named))
+    check_nulls(conn, f"({rows})", aliases, choice.key_columns, title, params)
+
+
+def check_others(conn: sqlite3.Connection, choice: Choice, title: str, params: Params = ()) -> None:
+    """Raise SourceError where a row that isn't chosen has the key of one that is.
+
+    Rows are found again by their keys alone, a table's by its own collation.
+    """
+    keys = list(map(quote, choice.key_columns))
+    rows = f"{choice.relation.origin} WHERE ({choice.keys}) IN ({choice.rows(choice.keys)})"
+    check_duplicates(conn, rows, keys, choice.key_columns, title, params)
 
 
 def _counted(rows: int) -> str:

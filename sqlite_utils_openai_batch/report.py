@@ -247,8 +247,10 @@ def cost(job: store.Job, facts: Facts) -> Iterator[str]:
             yield f"- {label}: {sum(known):,}"
     yield f"- Cost: {cost_words(job)}"
     yield f"- Submitted {utc(job.submitted_at)}, finished {utc(job.finished_at)}"
-    for at, file, count in facts.imports:
+    for at, file, count in facts.imports[:20]:
         yield f"- Brought in by hand: {number(count, 'line')} of `{file}`, {utc(at)}"
+    if len(facts.imports) > 20:
+        yield f"- and {number(len(facts.imports) - 20, 'more file')}"
     batches = [part.batch_id for part in facts.parts if part.batch_id]
     if batches:
         more = f" and {len(batches) - 20:,} more" if len(batches) > 20 else ""

@@ -236,6 +236,20 @@ def test_how_many_rows_submit_asks_about(run: Any, prepared: Path, terminal: Any
     assert "about 2 rows?" in screen.end(0)
 
 
+@one_journal
+def test_the_rest_can_be_cancelled_and_all_taken_back(run: Any, prepared: Path, rows: Any) -> None:
+    run("import-responses", prepared, made("some", answers(prepared, range(1, 10))))
+    run("cancel", prepared, "1", code=3)
+    assert rows(prepared, STATUSES) == [("cancelled", 3), ("ok", 9)]
+    late = run("import-responses", prepared, made("late", answers(prepared, [10])))
+    assert figures(late.err) == {"answers": 1, "sum": 1}
+    assert rows(prepared, "SELECT status FROM openai_batch_jobs") == [("cancelled",)]
+    assert rows(prepared, "SELECT count(answer) FROM notes") == [(10,)]
+    run("revert", prepared, "1")
+    assert "answer" not in [name for (name,) in rows(
+        prepared, "SELECT name FROM pragma_table_info('notes')")]  # fmt: skip
+
+
 def test_what_never_ran_waits_in_a_new_part(run: Any, prepared: Path, rows: Any) -> None:
     uid = uid_of(prepared)
     expired = {"code": "batch_expired", "message": "Too late."}

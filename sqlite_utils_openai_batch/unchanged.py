@@ -85,8 +85,9 @@ class Glance:
     def _usual(self) -> str:
         """What SQLite itself can say of a usual row."""
         nothing = [f"t.{quote(name)} IS NULL" for name in self.empty]
-        texts = [f"typeof({name}) <> 'blob'" for name in self._chosen]
-        return " AND ".join([*nothing, *texts]) or "1"
+        # SQLite sorts BLOBs behind all other values: a comparison is faster than typeof().
+        no_blobs = [f"({name} >= x'') IS NOT 1" for name in self._chosen]
+        return " AND ".join([*nothing, *no_blobs]) or "1"
 
 
 def hashes(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, bytes]]:

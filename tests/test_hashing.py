@@ -57,15 +57,16 @@ def test_only_rows_that_are_surely_unchanged(
         (b"blob", 4, None),
         ("", None, None),
         ("last", -5, None),
+        ("empty blob", b"", None),
     ]
     for n, row in enumerate(rows, 1):
         conn.execute("INSERT INTO t VALUES (?, 'x', ?, ?, ?)", (n, *row))
     glance = Glance(conn, 'main."t"', keys, ('a "b', "c"), ("answer",))
-    key_of = {n: n if len(keys) == 1 else f'[{n},"x"]' for n in range(1, 8)}
+    key_of = {n: n if len(keys) == 1 else f'[{n},"x"]' for n in range(1, 9)}
     asked: dict[SQLiteValue, bytes] = {
         key_of[n]: source_hash(row[:2]) for n, row in enumerate(rows, 1)
     }
-    asked[key_of[7]] = source_hash(("gone", 7))
+    asked[key_of[8]] = source_hash(("gone", 8))
     conn.execute('UPDATE t SET "a ""b" = \'edited\' WHERE id = 2')
     # An answer, a BLOB, an edit, a row that is gone: each is looked at once more.
     assert glance.unchanged(asked) == {key_of[1], key_of[5], key_of[6]}

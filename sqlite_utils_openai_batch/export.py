@@ -13,10 +13,13 @@ from .binding import bind_job
 from .chunks import Chunks
 from .database import connect, path_of, transaction
 from .errors import JobError
+from .manage import failed_requests, into_new_parts
 from .output import Output
 from .part_lines import part_lines
 from .plan import hashed_columns
+from .revert import busy
 from .source import Source, reopen
+from .store.leases import job_leased
 from .workers import Workers
 
 Hash = bytes
@@ -60,6 +63,34 @@ def export_requests(
             store.log(conn, "exported", job_id=job.id, part_id=part.id, requests=done.requests)
         done.path.with_suffix(".unfinished").replace(done.path)
         yield done
+
+
+def put_back(conn: sqlite3.Connection, job: store.Job) -> store.Job:
+    """Let the failed requests of a job wait again, in parts of their own. Returns the job.
+
+    Nothing of them is sent before somebody says `submit`: a job that was approved is paused.
+    Raises JobError while the job goes on, or another process works on it.
+    """
+    if job.status in ("running", "cancelling") or job.requests is None:
+        raise JobError(
+            f"Job {job.id} is {job.status}: its failed requests may be asked again by itself. "
+            "Wait for its end with watch, or stop that with pause."
+        )
+    with job_leased(conn, job.id) as mine:
+        if not mine:
+            raise busy(job)
+        plan = failed_requests(conn, job, ())
+        if plan.requests:
+            approved = job.approved_at is not None
+            store.update_job(
+                conn,
+                job.id,
+                status="paused" if approved else "prepared",
+                message="its failed requests wait for answers by hand" if approved else None,
+                finished_at=None,
+            )
+            into_new_parts(conn, job, plan, {})
+    return store.get_job(conn, job.id)
 
 
 def written(

@@ -47,6 +47,11 @@ def plan_retry(conn: sqlite3.Connection, job: store.Job, statuses: Sequence[str]
         raise JobError(f"Job {job.id} was never sent: submit it instead.")
     if job.status == "cancelling":
         raise JobError(f"Job {job.id} is being cancelled: wait for that with watch, then retry.")
+    return failed_requests(conn, job, statuses)
+
+
+def failed_requests(conn: sqlite3.Connection, job: store.Job, statuses: Sequence[str]) -> Retry:
+    """The failed requests with one of these outcomes (none given: all) of parts that ended."""
     wanted = list(statuses) or list(FAILED)
     marks = ", ".join("?" for _ in wanted)
     found = store.rows(
@@ -90,12 +95,20 @@ def retry_held(
     changes = dict(changes)
     model = str(changes.get("model", job.model or ""))
     body = adapt(job.endpoint, model, changes) if changes else {}
-    most = limits_for(
-        job.provider, job.endpoint, requests=job.settings.get("part_requests")
-    ).requests
     job = approve(conn, job)
     if model != job.model:
         keep_prices(conn, job, model)
+    into_new_parts(conn, job, plan, body)
+    return job
+
+
+def into_new_parts(
+    conn: sqlite3.Connection, job: store.Job, plan: Retry, body: Mapping[str, Any]
+) -> None:
+    """Put failed requests into new parts, for a caller that holds the job's lease."""
+    most = limits_for(
+        job.provider, job.endpoint, requests=job.settings.get("part_requests")
+    ).requests
     for part_id, ids in plan.by_part.items():
         old = store.get_part(conn, part_id)
         overrides = {**old.changes, **body}
@@ -108,7 +121,6 @@ def retry_held(
                     upper = again_most(job, old, len(some), overrides)
                     store.update_part(conn, made, upper_cost_nanousd=upper)
                 renew_job(conn, job.id)
-    return job
 
 
 def keep_prices(conn: sqlite3.Connection, job: store.Job, model: str) -> None:

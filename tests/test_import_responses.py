@@ -227,6 +227,53 @@ def test_exporting_what_a_running_job_would_send(run: Any, prepared: Path) -> No
     assert "Done. 12 of 12 rows answered." in run("import-responses", prepared, "all").err
 
 
+def test_what_failed_by_hand_is_run_by_hand_again(
+    run: Any, prepared: Path, rows: Any, server: Any
+) -> None:
+    uid = uid_of(prepared)
+    lines = [*answers(prepared, range(1, 11)), error_line(f"{uid}-11"), error_line(f"{uid}-12")]
+    run("import-responses", prepared, made("first", lines), code=3)
+
+    said = run("export-requests", prepared, "1", "out", "--failed")
+
+    assert said.out == "out/part-3.jsonl\n"
+    asked = [json.loads(line)["custom_id"] for line in lines_of("out/part-3.jsonl")]
+    assert asked == [f"{uid}-11", f"{uid}-12"]
+    assert rows(prepared, "SELECT status, finished_at FROM openai_batch_jobs") == [
+        ("prepared", None)
+    ]
+    again = run("import-responses", prepared, "first")
+    assert figures(again.err) == {"answers": 0, "nothing new": 12, "sum": 12}
+    run("import-responses", prepared, made("second", answers(prepared, [11, 12])))
+    assert rows(prepared, "SELECT status FROM openai_batch_jobs") == [("completed",)]
+    run("export-requests", prepared, "1", "more", "--failed", code=1)
+    run("sync", prepared)
+    assert sent_ids(server, uid) == []
+
+
+def test_what_failed_at_the_provider_can_be_run_by_hand(run: Any, notes: Path, rows: Any) -> None:
+    change(notes, "UPDATE notes SET text = '[refuse]' WHERE id IN (4, 5)")
+    run("run", notes, "notes", *ASK, *run.there, code=3)
+    run("export-requests", notes, "1", "out", "--failed")
+    assert rows(notes, "SELECT status, message FROM openai_batch_jobs") == [
+        ("paused", "its failed requests wait for answers by hand")
+    ]
+    run("sync", notes, code=4)
+    assert rows(notes, STATUSES) == [("ok", 10), ("pending", 2)]
+    run("import-responses", notes, made("a", answers(notes, [4, 5])))
+    assert rows(notes, STATUSES) == [("ok", 12)]
+    assert rows(notes, "SELECT status, message FROM openai_batch_jobs") == [("completed", None)]
+
+
+@one_journal
+def test_a_job_that_goes_on_asks_again_by_itself(run: Any, prepared: Path, unchanged: Any) -> None:
+    change(prepared, "UPDATE openai_batch_jobs SET status = 'running'")
+    check = unchanged(prepared)
+    said = run("export-requests", prepared, "1", "out", "--failed", code=1)
+    assert "Job 1 is running: its failed requests may be asked again by itself." in said.err
+    check()
+
+
 @one_journal
 def test_how_many_rows_submit_asks_about(run: Any, prepared: Path, terminal: Any) -> None:
     run("import-responses", prepared, made("some", answers(prepared, range(3, 13))))

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 @click.argument("job", metavar="JOB")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
 @option(
+    "--failed",
+    is_flag=True,
+    help="The failed requests too: they wait again, in parts of their own",
+)
+@option(
     "--workers",
     type=click.IntRange(min=1),
     default=1,
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Processes that write several parts at a time",
 )
-def export_requests_command(db: str, job: str, folder: Path, workers: int) -> None:
+def export_requests_command(db: str, job: str, folder: Path, failed: bool, workers: int) -> None:
     """Write a job's requests as JSONL files, one a part, and send nothing.
 
     \b
@@ -41,11 +46,13 @@ def export_requests_command(db: str, job: str, folder: Path, workers: int) -> No
 
     from .. import store
     from ..database import connect
-    from ..export import export_requests
+    from ..export import export_requests, put_back
 
     with closing(connect(db)) as conn:
         store.check_version(conn)
         found = store.find_job(conn, job, db)
+        if failed:
+            found = put_back(conn, found)
         done = []
         for one in export_requests(conn, found, folder, workers):
             done.append(one)

@@ -98,10 +98,13 @@ def _create_table(
 
 
 def plain_type(declared: str) -> str:
-    """A declared type as one of SQLite's, which a STRICT table would take too."""
+    """A declared type as one of SQLite's, which a STRICT table would take too.
+
+    INTEGER PRIMARY KEY is the rowid, which takes nothing but whole numbers; INT takes any key.
+    """
     kind = declared.upper()
     if "INT" in kind:
-        return "INTEGER"
+        return "INTEGER" if kind == "INTEGER" else "INT"
     if any(word in kind for word in ("CHAR", "CLOB", "TEXT")):
         return "TEXT"
     if any(word in kind for word in ("REAL", "FLOA", "DOUB")):

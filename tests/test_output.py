@@ -147,7 +147,7 @@ def test_an_empty_column_that_is_there_is_used(run: Any, database: Any, rows: An
         ("CREATE TABLE t (text TEXT)", '"source_rowid" INTEGER'),
         ("CREATE TABLE t (code VARCHAR(20) PRIMARY KEY, text TEXT)", '"code" TEXT'),
         ("CREATE TABLE t (at TIMESTAMP PRIMARY KEY, text TEXT)", '"at"'),
-        ("CREATE TABLE t (n BIGINT PRIMARY KEY, text TEXT)", '"n" INTEGER'),
+        ("CREATE TABLE t (n BIGINT PRIMARY KEY, text TEXT)", '"n" INT'),
     ],
 )
 def test_an_output_table_has_the_key_of_its_source(
@@ -164,6 +164,18 @@ def test_an_output_table_has_the_key_of_its_source(
     ((sql,),) = rows(db, "SELECT sql FROM sqlite_master WHERE name = 'said'")
     assert f"\n    {key},\n" in sql
     assert rows(db, "SELECT count(answer) FROM said") == [(1,)]
+
+
+def test_an_output_table_takes_every_key_of_its_source(run: Any, database: Any, rows: Any) -> None:
+    """A primary key declared INT may be text; one declared INTEGER is the rowid, and can't."""
+    db = database(
+        "CREATE TABLE t (k INT PRIMARY KEY, text TEXT);"
+        "INSERT INTO t VALUES ('a', 'one'), (2, 'two'), (2.5, 'three'), (x'00', 'four');"
+    )
+    run("run", db, "t", *ASK, *run.there, "--output-table", "said")
+    assert rows(db, "SELECT count(*) FROM t JOIN said USING (k) WHERE answer LIKE '%' || text") == [
+        (4,)
+    ]
 
 
 def test_two_jobs_fill_one_output_table(run: Any, database: Any, rows: Any) -> None:

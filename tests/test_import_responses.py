@@ -232,7 +232,8 @@ def test_what_failed_by_hand_is_run_by_hand_again(
 ) -> None:
     uid = uid_of(prepared)
     lines = [*answers(prepared, range(1, 11)), error_line(f"{uid}-11"), error_line(f"{uid}-12")]
-    run("import-responses", prepared, made("first", lines), code=3)
+    ended = run("import-responses", prepared, made("first", lines), code=3)
+    assert "export-requests data.db 1 DIR --failed" in ended.err
 
     said = run("export-requests", prepared, "1", "out", "--failed")
 

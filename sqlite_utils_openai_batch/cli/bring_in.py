@@ -141,7 +141,7 @@ def tell_job(conn: sqlite3.Connection, job: Job, done: BroughtIn, db: str) -> No
 
     from .. import store
     from ..figures import counted
-    from ..words import COMMAND, status_words
+    from ..words import COMMAND, failures, status_words
     from .end_screen import ended_screen
     from .job_screen import mend
     from .text import progress
@@ -153,6 +153,8 @@ def tell_job(conn: sqlite3.Connection, job: Job, done: BroughtIn, db: str) -> No
         talk(f"  The answers are kept. Write them elsewhere with    {COMMAND} apply {name}")
     elif job.id in {ended.id for ended in done.ended}:
         talk(ended_screen(job, counts, asdict(done.written[job.id]), db))
+        if failures(counts) and job.status == "completed":
+            talk(f"  Or by hand  {COMMAND} export-requests {name} DIR --failed")
     else:
         talk(f"Job {job.id}: {progress(job, counts)} done · {status_words(job, counts)}")
         if again := done.again.get(job.id):

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from .errors import NeedsAttention, UsageError
+from .errors import CeilingError, NeedsAttention, UsageError
 from .estimate import Estimate, cap_of, most_cost
 from .job_prices import job_is_own, part_prices
 from .prices import CENT, PER_TOKEN, Prices, parse_usd, rounded, usd
@@ -40,23 +40,25 @@ def parse_ceiling(text: str) -> int:
 
 
 def check_ceiling(estimate: Estimate, model: str) -> None:
-    """Raise UsageError where a job might cost more than its ceiling, with what would mend it."""
+    """Raise CeilingError where a job might cost more than its ceiling, with what would mend it."""
     ceiling = estimate.money.max_cost
     if ceiling is None or estimate.money.own or estimate.requests == 0:
         return
     if estimate.most is not None and estimate.most <= ceiling:
         return
     if estimate.input.most is None:
-        raise UsageError(
+        raise CeilingError(
             f"The ceiling of {usd(ceiling)} can't hold: how many tokens the images are for "
             f"{model} isn't known. Leave --max-cost out, or ask without images."
         )
-    raise UsageError(f"The ceiling of {usd(ceiling)} can't hold: {why(estimate, model)}")
+    cap = cap_that_holds(estimate, ceiling)
+    raise CeilingError(
+        f"The ceiling of {usd(ceiling)} can't hold: {why(estimate, model, cap)}", cap
+    )
 
 
-def why(estimate: Estimate, model: str) -> str:
+def why(estimate: Estimate, model: str, cap: int | None) -> str:
     """What a job may cost, and the cap, the ceiling or the number of rows that would do."""
-    ceiling = estimate.money.max_cost or 0
     asked = f"{estimate.requests:,} {'request' if estimate.requests == 1 else 'requests'}"
     may = (
         f"{asked} may cost up to {usd(estimate.most, up=True)}."
@@ -65,7 +67,6 @@ def why(estimate: Estimate, model: str) -> str:
     )
     if estimate.cap.source == "model":
         may = may[:-1] + f", since {model} writes up to {estimate.cap.tokens:,} tokens uncapped."
-    cap = cap_that_holds(estimate, ceiling)
     if cap is None:
         least = estimate.most_with(0) or 0
         return (

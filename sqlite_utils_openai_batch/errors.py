@@ -6,6 +6,7 @@ exits with the class's `exit_code`.
 
     OpenAIBatchError (1)
     ├── UsageError (2)            options that contradict each other
+    │   └── CeilingError          --max-cost can't hold: a cap of the answers may mend it
     ├── DatabaseError             no such file, not a database, locked, read-only, newer tables
     ├── SourceError               no such table, column or key; a NULL or duplicate key
     ├── TemplateError             a body or prompt that can't be used
@@ -41,6 +42,14 @@ class UsageError(OpenAIBatchError):
     """Options that contradict each other or are missing."""
 
     exit_code = 2
+
+
+class CeilingError(UsageError):
+    """A ceiling can't hold; `cap` is the length of an answer, in tokens, with which it would."""
+
+    def __init__(self, message: str, cap: int | None = None):
+        super().__init__(message)
+        self.cap = cap
 
 
 class DatabaseError(OpenAIBatchError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
@@ -195,6 +196,38 @@ def test_a_job_without_prices_takes_no_ceiling(run: Any, notes: Any, tmp_path: P
         "Error: Job 1 was prepared without prices, so --max-cost can't hold. "
         "Prepare it again with --price-as, or with --price-input and --price-output.\n"
     )
+
+
+def test_at_a_terminal_the_cap_is_offered(run: Any, notes: Any, terminal: Any, rows: Any) -> None:
+    """The ceiling holds by the cap that it names, once somebody says so."""
+    asked = (notes, "notes", *ASK, "--base-url", run.base_url, *PRICED, "--max-cost", "0.05",
+             "-m", "gpt-4o-mini", "--poll", "0.05")  # fmt: skip
+    said = run("preview", *asked[:-2], "-n", "0").err.splitlines()[-1]
+    cap = said.removeprefix("Nothing was sent. Next: run with the same options and -o ")
+    assert re.fullmatch(r"max_tokens \d+\.", cap)
+    screen = terminal("run", *asked)
+    screen.wait_for(f"Go on with -o {cap[:-1]}? [y/N]")
+    assert "can't hold: 12 requests may cost up to $0.79, since " in screen.screen
+    screen.type("y\n")
+    screen.wait_for("Send? [y/N]")
+    screen.type("y\n")
+    screen.end(0)
+    ((template, most),) = rows(notes, "SELECT template, upper_cost_nanousd FROM openai_batch_jobs")
+    assert json.loads(template)["max_tokens"] == int(cap[len("max_tokens ") : -1])
+    assert most <= 50_000_000
+
+
+def test_a_cap_that_nobody_wants_sends_nothing(
+    run: Any, notes: Any, terminal: Any, rows: Any
+) -> None:
+    asked = (notes, "notes", *ASK, "--base-url", run.base_url, *PRICED, "--max-cost", "0.05")
+    screen = terminal("run", *asked)
+    screen.wait_for("Go on with -o max_tokens ")
+    screen.type("n\n")
+    assert "Error: The ceiling of $0.05 can't hold" in screen.end(2)
+    assert rows(notes, "SELECT count(*) FROM openai_batch_jobs") == [(0,)]
+    said = run("run", *asked, "-y", code=2)
+    assert said.err.startswith("Error: The ceiling of $0.05 can't hold")
 
 
 # At each send

@@ -27,6 +27,7 @@ from .preview import (
 if TYPE_CHECKING:
     import sqlite3
 
+    from ..errors import CeilingError
     from ..places import Places
     from ..plan import Plan
     from ..rendering import Tally
@@ -172,6 +173,7 @@ def run(
     yes: bool,
 ) -> None:
     """The whole way of a job, for `run` and `demo`."""
+    from ..errors import CeilingError
     from ..sync import approve
     from .follow import follow
     from .plan_screen import confirmation
@@ -179,7 +181,13 @@ def run(
     can_ask = sys.stdin.isatty() and sys.stderr.isatty()
     table = inherit(conn, db, table, options)
     check_may_send(yes, options.get("max_cost"), can_ask)
-    made = make_job(conn, db, table, options, places)
+    typed = dict(options)
+    try:
+        made = make_job(conn, db, table, options, places)
+    except CeilingError as error:
+        if error.cap is None or yes or not can_ask or not capped(typed, error):
+            raise
+        made = make_job(conn, db, table, typed, places)
     if made is None:
         return
     job, plan, tally, place = made
@@ -199,6 +207,18 @@ def run(
             talk("Nothing was sent.")
             return
     follow(conn, db, [approve(conn, job)], places, poll=poll, once=no_wait)
+
+
+def capped(options: dict[str, Any], error: CeilingError) -> bool:
+    """Ask whether answers may be no longer than a ceiling bears; if so, put that into `options`."""
+    talk(str(error))
+    try:
+        agreed = confirm(f"Go on with -o max_tokens {error.cap}?")
+    except KeyboardInterrupt:
+        talk("Nothing was sent.")
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    options["options"] = (*options["options"], ("max_tokens", str(error.cap)))
+    return agreed
 
 
 def forget(conn: sqlite3.Connection, job: Job) -> None:

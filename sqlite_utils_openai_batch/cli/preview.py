@@ -80,9 +80,24 @@ def preview(
         for warning in [*all_warnings(plan, tally), *preview_warnings(plan, tally, place, free)]:
             talk(f"Warning: {warning}")
         check_writable(conn, plan)
-        talk("\nNothing was sent. Next: run with the same options.")
+        talk(f"\nNothing was sent. {next_words(tally, plan)}")
     finally:
         plan.close()
+
+
+def next_words(tally: Tally, plan: Plan) -> str:
+    """What to do next: not the same, where the ceiling would refuse it."""
+    from ..ceiling import check_ceiling
+    from ..errors import CeilingError
+
+    try:
+        if tally.estimate is not None:
+            check_ceiling(tally.estimate, plan.model)
+    except CeilingError as error:
+        if error.cap is None:
+            return "It can't be run below this ceiling."
+        return f"Next: run with the same options and -o max_tokens {error.cap}."
+    return "Next: run with the same options."
 
 
 def place_without_key(options: dict[str, Any]) -> Place:

@@ -40,7 +40,11 @@ class Rows:
                 if explain(error, "") is not None:
                     raise  # it is about the file: locked, full, damaged
                 if not conn.in_transaction:
-                    raise OutputError(f"A trigger undoes what is written: {error}.") from error
+                    raise OutputError(
+                        f"A trigger undoes what is written: {error}. The answers are kept in the "
+                        "job: drop the trigger, or write them elsewhere with apply and "
+                        "--output-table."
+                    ) from error
                 # The rows before it are written, and the iterator stands behind it.
                 refused[self.places[len(self.rows) - length_hint(left) - 1]] = str(error)
         return refused

@@ -7,7 +7,7 @@ import sqlite3
 from . import clock, store
 from .database import transaction
 from .outcome import is_providers_fault
-from .store import asking
+from .store import asking, settling
 
 DEFAULT_ATTEMPTS = 3
 # A batch expires after 24 hours (OpenAI's batch guide).
@@ -67,6 +67,7 @@ def settle_job(
     conn: sqlite3.Connection, job_id: int, ended: list[store.Job], paused: list[store.Job]
 ) -> None:
     """Bring a job's own status up to date with its parts; tell it where it ended or is paused."""
+    end_unsent(conn, job_id)
     if has_more(conn, job_id):
         job = store.get_job(conn, job_id)
         if job.needs_you:
@@ -78,13 +79,6 @@ def settle_job(
         if has_more(conn, job_id) or not store.may_take(job.lease_owner, job.lease_until):
             return
         stopping = job.status == "cancelling"
-        for part in unfinished_parts(conn, job_id):
-            store.end_pending(conn, part.id, "cancelled", None, "never sent")
-            store.count_outcomes(conn, part.id)
-            now = clock.now()
-            store.update_part(
-                conn, part.id, status="cancelled", ended_at=now, collected_at=now, written_at=now
-            )
         if job.settings.get("reuse"):
             for part_id in asking.cancel_followers(conn, job_id):
                 store.count_outcomes(conn, part_id)
@@ -100,6 +94,33 @@ def settle_job(
     ended.append(store.get_job(conn, job_id))
 
 
+def end_unsent(conn: sqlite3.Connection, job_id: int) -> None:
+    """End the parts that a cancelled job never sent, once all that it sent is here.
+
+    What is here may not be written yet, or can't be: `apply` writes it elsewhere, and to that end
+    nothing more may be to come.
+    """
+    job = store.get_job(conn, job_id)
+    if job.status != "cancelling":
+        return
+    with transaction(conn):
+        left = unfinished_parts(conn, job_id)
+        unsent = [part for part in left if part.status == "prepared"]
+        if any(part.collected_at is None for part in left if part not in unsent):
+            return
+        for part in unsent:
+            now = clock.now()
+            # Some of it may have been answered late, or by hand.
+            waiting = job.writes["write"] and settling.unwritten_page(conn, part.id, 0, 1)
+            written = None if waiting else now
+            store.end_pending(conn, part.id, "cancelled", None, "never sent")
+            store.update_part(
+                conn, part.id,
+                status="cancelled", ended_at=now, collected_at=now, written_at=written,
+            )  # fmt: skip
+            store.count_outcomes(conn, part.id)
+
+
 def unfinished_parts(conn: sqlite3.Connection, job_id: int) -> list[store.Part]:
     """Parts whose answers aren't all here and written."""
     parts = store.list_parts(conn, job_id)
@@ -111,9 +132,7 @@ def has_more(conn: sqlite3.Connection, job_id: int) -> bool:
     # What else was paid for by mistake is waited for, a day and no longer.
     if any(stray["created_at"] > clock.now(-STRAY_SECONDS) for stray in store.strays(conn, job_id)):
         return True
-    left = unfinished_parts(conn, job_id)
-    stopping = store.get_job(conn, job_id).status == "cancelling"
-    return bool(left) and not (stopping and all(part.status == "prepared" for part in left))
+    return bool(unfinished_parts(conn, job_id))
 
 
 def end_status(conn: sqlite3.Connection, job_id: int, stopping: bool) -> str:

@@ -299,3 +299,31 @@ def test_a_batch_that_fails_in_the_middle_of_a_pass_is_not_taken_on_again(
         assert Paid(server, KEY).answered_twice == {}
     assert sums(db) == {"ok": 6, "rejected": 2}
     assert [row for row, answer in answers(db).items() if answer is None] == [1, 2]
+
+
+def test_answers_that_cannot_be_written_are_written_elsewhere(
+    zygote: Zygote, tmp_path: Path
+) -> None:
+    """What was never sent kept `apply` waiting, and the unwritten answers kept `cancel` waiting."""
+    db = make_table(tmp_path / "notes.db", rows=8)
+    with LocalServer(answerer=SimulatedAnswerer(echo=True)) as server:
+        arguments = ["prepare", *asking(db, server)[1:]]
+        for name in ("-y", "--poll", "0.05"):
+            arguments.remove(name)
+        assert zygote.run(*arguments)["code"] == 0
+        change(db, "CREATE TRIGGER undo BEFORE UPDATE ON notes "
+                   "BEGIN SELECT RAISE(ROLLBACK, 'no'); END")  # fmt: skip
+        zygote.run("submit", str(db), "1", "-y", "--key", KEY)
+        stopped = zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")
+        assert stopped["code"] == 4, stopped["output"]
+        assert "A trigger undoes what is written: no. The answers are kept" in stopped["output"]
+        elsewhere = ("apply", str(db), "1", "--output-table", "elsewhere")
+        assert "stop it with cancel" in zygote.run(*elsewhere)["output"]
+        assert zygote.run("cancel", str(db), "1", "--key", KEY)["code"] == 4
+        assert zygote.run(*elsewhere)["code"] == 0
+    with closing(sqlite3.connect(db)) as conn:
+        rows = conn.execute("SELECT id, answer FROM elsewhere").fetchall()
+    assert status(db) == "cancelled"
+    assert sums(db) == {"ok": 4, "cancelled": 4}
+    assert all(f"note number {number};" in answer for number, answer in rows)
+    assert len(rows) == 4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import DatabaseError
@@ -86,6 +86,31 @@ def explain(error: sqlite3.Error, path: str | Path) -> str | None:
     if "malformed" in text:
         return f"'{path}' is damaged ({text}). Try: sqlite3 '{path}' .recover"
     return None
+
+
+@contextmanager
+def left_at_once(leave: Callable[[], None], conn: sqlite3.Connection) -> Iterator[None]:
+    """Call `leave` at the end of the body, whatever ended it.
+
+    Where that was a lock that another program holds, it isn't waited for a second time, and what
+    can't be left then stays as it is.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            leave()
+            raise
+        (patience,) = conn.execute("PRAGMA busy_timeout").fetchone()
+        conn.execute("PRAGMA busy_timeout = 0")
+        with suppress(sqlite3.OperationalError):
+            leave()
+        conn.execute(f"PRAGMA busy_timeout = {patience:d}")
+        raise
+    except BaseException:
+        leave()
+        raise
+    leave()
 
 
 @contextmanager

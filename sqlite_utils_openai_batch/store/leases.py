@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .. import clock
-from ..database import transaction
+from ..database import left_at_once, transaction
 from .owner import me
 from .parts import LEASE_SECONDS, may_take, renew
 from .records import Part
@@ -30,15 +30,17 @@ def job_leased(conn: sqlite3.Connection, job_id: int) -> Iterator[bool]:
                 "UPDATE openai_batch_jobs SET lease_owner = ?, lease_until = ? WHERE id = ?",
                 [me(), clock.now(LEASE_SECONDS), job_id],
             )
-    try:
-        yield mine
-    finally:
+
+    def leave() -> None:
         if mine:
             conn.execute(
                 "UPDATE openai_batch_jobs SET lease_owner = NULL, lease_until = NULL "
                 "WHERE id = ? AND lease_owner = ?",
                 [job_id, me()],
             )
+
+    with left_at_once(leave, conn):
+        yield mine
 
 
 def renew_job(conn: sqlite3.Connection, job_id: int) -> bool:

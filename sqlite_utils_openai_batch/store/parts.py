@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import clock
-from ..database import transaction
+from ..database import left_at_once, transaction
 from ..states import may_become
 from .jobs import rows
 from .owner import is_dead, me
@@ -101,15 +101,17 @@ def leased(conn: sqlite3.Connection, part: Part) -> Iterator[bool]:
                 "UPDATE openai_batch_parts SET lease_owner = ?, lease_until = ? WHERE id = ?",
                 [me(), clock.now(LEASE_SECONDS), part.id],
             )
-    try:
-        yield mine
-    finally:
+
+    def leave() -> None:
         if mine:
             conn.execute(
                 "UPDATE openai_batch_parts SET lease_owner = NULL, lease_until = NULL "
                 "WHERE id = ? AND lease_owner = ?",
                 [part.id, me()],
             )
+
+    with left_at_once(leave, conn):
+        yield mine
 
 
 def renew(conn: sqlite3.Connection, part: Part) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from . import clock, incoming, outgoing, store
 from .account import check_account
 from .api import Provider
-from .database import transaction
+from .database import left_at_once, transaction
 from .errors import (
     DatabaseError,
     OpenAIBatchError,
@@ -111,7 +111,7 @@ def run(pass_: Pass) -> None:
     conn, job = pass_.conn, pass_.job
     if job.status == "cancelling" and job.message:
         store.update_job(conn, job.id, message=None)
-    try:
+    with left_at_once(lambda: wind_up(pass_), conn):
         pass_.each("poll", incoming.poll)
         pass_.each("collect", incoming.collect)
         incoming.take_strays(pass_)
@@ -131,10 +131,12 @@ def run(pass_: Pass) -> None:
         pass_.each("poll", incoming.poll)
         pass_.each("collect", incoming.collect)
         pass_.raise_failed()
-    finally:
-        # Answers that are in the database already are written, whatever the provider says.
-        incoming.write(pass_)
-        store.update_job(conn, job.id, checked_at=clock.now())
+
+
+def wind_up(pass_: Pass) -> None:
+    """Write the answers that are in the database already, whatever the provider says."""
+    incoming.write(pass_)
+    store.update_job(pass_.conn, pass_.job.id, checked_at=clock.now())
 
 
 def pause(conn: sqlite3.Connection, job: store.Job, why: str) -> None:

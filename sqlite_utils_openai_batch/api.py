@@ -8,7 +8,7 @@ sends no idempotency key and a repeated POST /batches is a second, paid batch.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -276,7 +276,9 @@ class Provider:
                     for chunk in response.iter_bytes(CHUNK):
                         file.write(chunk)
                         alive()
-                return
+                if tells_its_end(response.headers) or self._is_whole(file_id, path):
+                    return
+                raise Unreachable(f"{self.host} sent only some of {file_id}.")
             # The client lets a cut stream through as its transport's own error.
             except (httpx2.HTTPError, Unreachable, openai.APIConnectionError) as error:
                 if attempt == DOWNLOAD_TRIES:
@@ -285,7 +287,17 @@ class Provider:
                         "Nothing is lost: sync again later."
                     ) from error
 
+    def _is_whole(self, file_id: str, path: Path) -> bool:
+        """Whether a file that came is as large as it should be, where that is known."""
+        size = self.file_size(file_id)
+        return size is None or path.stat().st_size >= size
+
     def delete_file(self, file_id: str) -> None:
         """Delete a file at the provider."""
         with explained(self.base_url):
             self._client.files.delete(file_id)
+
+
+def tells_its_end(headers: Mapping[str, str]) -> bool:
+    """Whether a reply says where it ends: the transport notices then when it is cut."""
+    return "content-length" in headers or "chunked" in headers.get("transfer-encoding", "")

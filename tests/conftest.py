@@ -122,12 +122,16 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalServer
 
 @dataclass(frozen=True)
 class Reply:
-    """What a scripted server answers; `cut` sends only that many bytes of what it announced."""
+    """What a scripted server answers; `cut` sends only that many bytes of what it announced.
+
+    Without `announced` the end of the connection is the end of the body.
+    """
 
     status: int
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
+    announced: bool = True
 
 
 @dataclass(frozen=True)
@@ -187,10 +191,11 @@ class Web:
         request.send_response(reply.status)
         for name, value in {"content-type": "application/json", **reply.headers}.items():
             request.send_header(name, value)
-        request.send_header("content-length", str(len(data)))
+        if reply.announced:
+            request.send_header("content-length", str(len(data)))
         request.end_headers()
         request.wfile.write(data[: reply.cut])
-        request.close_connection = request.close_connection or reply.cut is not None
+        request.close_connection |= reply.cut is not None or not reply.announced
 
     def close(self) -> None:
         """Stop to listen."""

@@ -308,6 +308,32 @@ def test_a_download_that_is_always_cut(
     )
 
 
+def test_a_cut_that_only_the_files_size_tells(
+    provider: Any, web: Any, reply: Any, tmp_path: Path, host: str
+) -> None:
+    data = b'{"custom_id":"a-1"}\n' * 100
+    web.reply("GET /files/file-1", reply(200, {"id": "file-1", "bytes": len(data)}))
+    web.reply(
+        "GET /files/file-1/content",
+        reply(200, data, cut=1_000, announced=False), reply(200, data, announced=False),
+        reply(200, data, cut=1_000, announced=False),
+    )  # fmt: skip
+    provider.download("file-1", tmp_path / "output")
+    assert (tmp_path / "output").read_bytes() == data
+    with pytest.raises(errors.Transient, match="was cut 4 times"):
+        provider.download("file-1", tmp_path / "output")
+
+
+@pytest.mark.parametrize("size", [None, 0, 7])
+def test_a_size_that_a_server_does_not_know(
+    provider: Any, web: Any, reply: Any, tmp_path: Path, size: int | None
+) -> None:
+    web.reply("GET /files/file-1", reply(200, {"id": "file-1", "bytes": size}))
+    web.reply("GET /files/file-1/content", reply(200, b"x" * 1_000, announced=False))
+    provider.download("file-1", tmp_path / "output")
+    assert (tmp_path / "output").read_bytes() == b"x" * 1_000
+
+
 def test_a_file_that_is_gone(provider: Any, web: Any, tmp_path: Path, host: str) -> None:
     with pytest.raises(errors.NotFound) as caught:
         provider.download("file-1", tmp_path / "output")

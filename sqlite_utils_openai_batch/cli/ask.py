@@ -88,7 +88,7 @@ def make_job(
     store.check_version(conn)
     plan = settle(conn, ask, **model_default(place))
     try:
-        if plan.count() == 0:
+        if plan.at_most() == 0:
             talk(nothing_to_ask(plan))
             plan.close()
             return None

@@ -8,7 +8,7 @@ sends no idempotency key and a repeated POST /batches is a second, paid batch.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from .errors import (
 )
 from .paging import ends_before, pages
 from .refused import explained, has_no_such_call, host_of, no_batch_api
-from .transfer import Alive, Watched, idle
+from .transfer import Alive, Watched, idle, tells_its_end
 
 __all__ = ["OPENAI_URL", "BatchState", "Provider", "UploadedFile", "host_of", "normalised"]
 
@@ -296,8 +296,3 @@ class Provider:
         """Delete a file at the provider."""
         with explained(self.base_url):
             self._client.files.delete(file_id)
-
-
-def tells_its_end(headers: Mapping[str, str]) -> bool:
-    """Whether a reply says where it ends: the transport notices then when it is cut."""
-    return "content-length" in headers or "chunked" in headers.get("transfer-encoding", "")

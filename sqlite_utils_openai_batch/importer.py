@@ -46,6 +46,11 @@ class Importer(Taker):
         self.extra = Spent(self.prices)
         """Second answers, which were paid for too."""
 
+    def take_in(self) -> None:
+        """Read the files and settle what they say; second answers are counted anew."""
+        self.extra = Spent(self.prices)
+        super().take_in()
+
     def judge(self, chunk: Sequence[Staged], known: Known) -> tuple[Changed, Changed]:
         """Which outcome settles each request; what that cost is added.
 

@@ -1,9 +1,9 @@
-"""Files on their way out, which tell that they are: a lease is renewed meanwhile."""
+"""Files on their way: those that go out tell that they do, and those that come where they end."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 Alive = Callable[[], None]
@@ -24,3 +24,8 @@ class Watched(io.FileIO):
         """Read the next bytes."""
         self.alive()
         return super().read(size) or b""
+
+
+def tells_its_end(headers: Mapping[str, str]) -> bool:
+    """Whether a reply says where it ends: the transport notices then when it is cut."""
+    return "content-length" in headers or "chunked" in headers.get("transfer-encoding", "")

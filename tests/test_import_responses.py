@@ -471,9 +471,12 @@ def test_answers_are_checked_by_the_schema(run: Any, notes: Path, rows: Any) -> 
 def test_columns_that_cant_be_written(run: Any, prepared: Path, rows: Any) -> None:
     change(prepared, "CREATE TRIGGER no BEFORE UPDATE ON notes "
            "BEGIN SELECT RAISE(ROLLBACK, 'out of the question'); END")  # fmt: skip
-    said = run("import-responses", prepared, made("a", answers(prepared, range(1, 13))), code=1)
+    lines = [*answers(prepared, range(1, 13)), *answers(prepared, [1, 2], "second")]
+    said = run("import-responses", prepared, made("a", lines), code=1)
     assert "apply data.db 1" in said.err
     assert rows(prepared, STATUSES) == [("ok", 12)]
+    # What is taken in once more, without being written, has cost no more.
+    assert rows(prepared, "SELECT sum(cost_nanousd) FROM openai_batch_parts") == [(14 * 30_000,)]
     change(prepared, "DROP TRIGGER no")
     run("apply", prepared, "1", "--output", "said")
     assert rows(prepared, "SELECT said FROM notes WHERE id = 7") == [("answer 7",)]

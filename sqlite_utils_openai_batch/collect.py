@@ -16,6 +16,7 @@ from . import clock, store
 from .commits import COMMIT_ROWS
 from .database import transaction
 from .errors import NotFound
+from .jsonl import BOM
 from .settle import ask_again
 from .store.leases import Renewal
 from .store.money import add_cost, end_batch
@@ -138,6 +139,8 @@ def take_batch(
             path = Path(folder) / kind
             try:
                 provider.download(file_id, path, alive)
+                if kind == "output" and state.completed and not holds_lines(path):
+                    raise NotFound(f"{file_id} came, and holds no lines")
             except NotFound as error:
                 if kind not in without:
                     raise
@@ -157,6 +160,13 @@ def take_batch(
     # Answers that can't be read any more were paid for.
     collected.spent.unpriced += gone or state.hides_answers
     return collected
+
+
+def holds_lines(path: Path) -> bool:
+    """Whether a file that came isn't empty, nor a page of a server on the way to the provider."""
+    with path.open("rb") as file:
+        begins = file.read(4_096).removeprefix(BOM).lstrip()
+    return bool(begins) and not begins.startswith(b"<")
 
 
 def take_files(

@@ -141,6 +141,30 @@ def test_a_result_file_that_is_not_found_at_first(zygote: Zygote, tmp_path: Path
     check_all_answered(db, rows=4)
 
 
+class Elsewhere(Provider):
+    """A provider behind something that answers once with a page of its own, or with nothing."""
+
+    instead: bytes | None = b""
+
+    def download(self, file_id, path, *args):  # type: ignore[no-untyped-def]
+        super().download(file_id, path, *args)
+        if self.instead is not None:
+            path.write_bytes(self.instead)
+            self.instead = None
+
+
+@pytest.mark.parametrize("instead", [b"", b"\n", b"<!doctype html>\n<title>Sign in</title>\n"])
+def test_a_page_in_place_of_the_result_file(zygote: Zygote, tmp_path: Path, instead: bytes) -> None:
+    """Its rows were asked again, and paid for again."""
+    db = make_table(tmp_path / "notes.db", rows=4)
+    with serving() as server, Elsewhere(server.base_url, KEY) as provider:
+        provider.instead = instead
+        begin(zygote, db, server)
+        assert end(db, provider).status == "completed"
+        assert Paid(server, KEY).twice == {}
+    check_all_answered(db, rows=4)
+
+
 def test_a_result_file_that_is_never_found_is_not_bought_again(
     zygote: Zygote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

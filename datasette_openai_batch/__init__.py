@@ -36,7 +36,7 @@ def skip_csrf(scope: Any) -> bool:
 @hookimpl  # type: ignore[untyped-decorator]
 def asgi_wrapper() -> Callable[[Any], Any]:
     """What an actor may see is found out once in each request."""
-    from .permissions import remembering
+    from .access.permissions import remembering
 
     return remembering
 
@@ -44,7 +44,7 @@ def asgi_wrapper() -> Callable[[Any], Any]:
 @hookimpl  # type: ignore[untyped-decorator]
 def menu_links(datasette: Any, actor: Any) -> Links:
     """The page over all databases, in Datasette's menu."""
-    from .menus import instance_links
+    from .pages.on_datasette import instance_links
 
     return lambda: instance_links(datasette, actor)
 
@@ -52,7 +52,7 @@ def menu_links(datasette: Any, actor: Any) -> Links:
 @hookimpl  # type: ignore[untyped-decorator]
 def database_actions(datasette: Any, actor: Any, database: str) -> Links:
     """A database's jobs, in the menu of its page."""
-    from .menus import database_links
+    from .pages.on_datasette import database_links
 
     return lambda: database_links(datasette, actor, database)
 
@@ -60,6 +60,6 @@ def database_actions(datasette: Any, actor: Any, database: str) -> Links:
 @hookimpl  # type: ignore[untyped-decorator]
 def table_actions(datasette: Any, actor: Any, database: str, table: str) -> Links:
     """The jobs over a table, in the menu of its page."""
-    from .menus import table_links
+    from .pages.on_datasette import table_links
 
     return lambda: table_links(datasette, actor, database, table)

@@ -17,7 +17,7 @@ from typing import Any
 
 from datasette import hookimpl, hookspecs
 
-from . import names
+from .text import names
 
 # Plugins are imported while Datasette itself is: its hooks are what can be looked at by then.
 IS_1_0 = hasattr(hookspecs, "permission_resources_sql")
@@ -104,7 +104,7 @@ async def may_manage(datasette: Any, actor: Any, database: str) -> bool:
 
 
 async def _sees_all_sources(datasette: Any, actor: Any, database: str) -> bool:
-    from .permissions import access
+    from .access.permissions import access
 
     token = _asking.set(True)
     try:
@@ -170,28 +170,28 @@ if IS_1_0:
     @hookimpl  # type: ignore[untyped-decorator]
     def top_table(datasette: Any, request: Any, database: str, table: str) -> Any:
         """Above a table: which of its columns a job wrote."""
-        from .notes import table_note
+        from .pages.on_datasette import table_note
 
         return lambda: table_note(datasette, request, database, table)
 
     @hookimpl  # type: ignore[untyped-decorator]
     def top_row(datasette: Any, request: Any, database: str, table: str) -> Any:
         """Above a row: what jobs asked about it."""
-        from .notes import row_note
+        from .pages.on_datasette import row_note
 
         return lambda: row_note(datasette, request, database, table)
 
     @hookimpl  # type: ignore[untyped-decorator]
     def row_actions(datasette: Any, request: Any, database: str, table: str) -> Any:
         """The jobs that asked about a row, in the menu of its page."""
-        from .notes import row_links
+        from .pages.on_datasette import row_links
 
         return lambda: row_links(datasette, request, database, table)
 
     @hookimpl  # type: ignore[untyped-decorator]
     def view_actions(datasette: Any, actor: Any, database: str, view: str) -> Any:
         """The jobs over a view, in the menu of its page."""
-        from .menus import table_links
+        from .pages.on_datasette import table_links
 
         return lambda: table_links(datasette, actor, database, view)
 
@@ -200,7 +200,7 @@ if IS_1_0:
         """The jobs of each database, in the jump menu."""
         from datasette.jump import JumpSQL
 
-        from .menus import jump_links
+        from .pages.on_datasette import jump_links
 
         async def inner() -> Any:
             return [
@@ -275,7 +275,7 @@ else:
         """The note that a table or row page shows."""
         if request is None or table is None or view_name not in ("table", "row"):
             return {}
-        from .notes import row_note, table_note
+        from .pages.on_datasette import row_note, table_note
 
         async def inner() -> dict[str, Any]:
             note = row_note if view_name == "row" else table_note

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from sqlite_utils_openai_batch import client, errors
-from sqlite_utils_openai_batch.api import OPENAI_URL, Provider, host_of, normalised
+from sqlite_utils_openai_batch.base import errors
+from sqlite_utils_openai_batch.provider import client
+from sqlite_utils_openai_batch.provider.client import OPENAI_URL, Provider, host_of, normalised
 
 KEY = "sk-test-1234567890"
 # The client waits so long before it repeats a read.

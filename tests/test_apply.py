@@ -12,12 +12,12 @@ import pytest
 from finished import answered, chat_line, custom_id, request_ids, sent, statuses, take, user_dump
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.apply import Applied, Wish, apply
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.errors import JobError, OutputError, SourceError, UsageError
-from sqlite_utils_openai_batch.output import Output
-from sqlite_utils_openai_batch.revert import revert
-from sqlite_utils_openai_batch.schema import AnswerSchema
+from sqlite_utils_openai_batch.answers.schema import AnswerSchema
+from sqlite_utils_openai_batch.base.errors import JobError, OutputError, SourceError, UsageError
+from sqlite_utils_openai_batch.jobs.apply import Applied, Wish, apply
+from sqlite_utils_openai_batch.jobs.revert import revert
+from sqlite_utils_openai_batch.store.connection import connect
+from sqlite_utils_openai_batch.tables.output import Output
 
 TABLE = """
 CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT, mine TEXT);
@@ -102,7 +102,7 @@ def test_by_a_schema_that_comes_later(open_db: Any, tmp_path: Path) -> None:
     applied = again(conn, job, schema=schema("mood good|bad|odd, n int"))
     assert applied.checked == {"ok": 2, "invalid_json": 1}
     assert conn.execute('SELECT "my mood" FROM t').fetchall() == [("good",), (None,), ("odd",)]
-    counts = store.outcomes(store.list_parts(conn, job.id))
+    counts = store.outcome_counts(store.list_parts(conn, job.id))
     assert counts == {"ok": 2, "invalid_json": 1}
 
 
@@ -278,7 +278,7 @@ def test_cut_anywhere_and_called_again(commits: int, open_db: Any, tmp_path: Pat
             assert commits > 4
         except Cut:
             pass
-    counts = store.outcomes(store.list_parts(conn, job.id))
+    counts = store.outcome_counts(store.list_parts(conn, job.id))
     assert sum(counts.values()) == 60
     apply(conn, store.get_job(conn, job.id), wish)
     assert conn.execute("SELECT * FROM said").fetchall() == [(n, n) for n in range(1, 61)]

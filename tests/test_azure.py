@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from sqlite_utils_openai_batch import api, store
-from sqlite_utils_openai_batch.account import destination
-from sqlite_utils_openai_batch.errors import ConfigurationError
-from sqlite_utils_openai_batch.places import Places
-from sqlite_utils_openai_batch.recipe import command_line
-from sqlite_utils_openai_batch.watch import poll_seconds
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base.errors import ConfigurationError
+from sqlite_utils_openai_batch.jobs.sync.watch import poll_seconds
+from sqlite_utils_openai_batch.provider import client
+from sqlite_utils_openai_batch.provider.accounts import destination
+from sqlite_utils_openai_batch.provider.places import Places
+from sqlite_utils_openai_batch.results.recipe import command_line
 
 ASK = ("--prompt", "{{ text }}", "-m", "my-deployment")
 NONE_LISTED = {"object": "list", "data": [], "has_more": False}
@@ -230,7 +231,7 @@ def test_a_file_that_is_looked_through_first(
                 "created_at": 1, "filename": "a.jsonl", "purpose": "batch"}  # fmt: skip
 
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", "a-key")
-    monkeypatch.setattr(api, "LOOK_AGAIN", 0)
+    monkeypatch.setattr(client, "LOOK_AGAIN", 0)
     resource.reply("POST /openai/v1/files", reply(200, file("pending")))
     resource.reply(
         "GET /openai/v1/files/file-1",

@@ -361,7 +361,7 @@ def test_not_a_database(command: str, run: Any, tmp_path: Path) -> None:
 def test_a_locked_database(
     run: Any, library: Path, unchanged: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sqlite_utils_openai_batch.database.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("sqlite_utils_openai_batch.store.connection.BUSY_SECONDS", 0.1)
     check = unchanged(library)
     with closing(sqlite3.connect(library, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")

@@ -13,10 +13,10 @@ from finished import chat_line, error_line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.errors import FileError
-from sqlite_utils_openai_batch.limits import CAPS
-from sqlite_utils_openai_batch.request_file import CODES, RequestFile
-from sqlite_utils_openai_batch.splitting import Wish, split
+from sqlite_utils_openai_batch.base.errors import FileError
+from sqlite_utils_openai_batch.jobs.files.split import Wish, split
+from sqlite_utils_openai_batch.jobs.files.validate import CODES, RequestFile
+from sqlite_utils_openai_batch.requests.limits import CAPS
 
 CHAT = "/v1/chat/completions"
 

@@ -7,9 +7,9 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from sqlite_utils_openai_batch.body import build_body, parse_body, parse_option
-from sqlite_utils_openai_batch.errors import TemplateError, UsageError
-from sqlite_utils_openai_batch.schema import AnswerSchema
+from sqlite_utils_openai_batch.answers.schema import AnswerSchema
+from sqlite_utils_openai_batch.base.errors import TemplateError, UsageError
+from sqlite_utils_openai_batch.requests.body import build_body, parse_body, parse_option
 
 CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"

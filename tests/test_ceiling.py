@@ -20,26 +20,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlite_utils.cli import cli
 
-from sqlite_utils_openai_batch import limits, store
-from sqlite_utils_openai_batch.api import Provider
-from sqlite_utils_openai_batch.ask import Ask
-from sqlite_utils_openai_batch.ceiling import (
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base.errors import NeedsAttention, UsageError
+from sqlite_utils_openai_batch.jobs.plan.ask import Ask
+from sqlite_utils_openai_batch.jobs.plan.plan import settle
+from sqlite_utils_openai_batch.jobs.plan.prepare import prepare
+from sqlite_utils_openai_batch.jobs.sync.engine import approve, one_pass
+from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
+from sqlite_utils_openai_batch.pricing.ceiling import (
     PartBound,
     cents_up,
     check_ceiling,
     parse_ceiling,
     reserve,
 )
-from sqlite_utils_openai_batch.database import connect, transaction
-from sqlite_utils_openai_batch.errors import NeedsAttention, UsageError
-from sqlite_utils_openai_batch.estimate import Money
-from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.plan import settle
-from sqlite_utils_openai_batch.prepare import prepare
-from sqlite_utils_openai_batch.prices import Prices, stated_prices
-from sqlite_utils_openai_batch.store.money import committed
-from sqlite_utils_openai_batch.sync import approve, one_pass
-from sqlite_utils_openai_batch.tokens import count_requests, counter_for
+from sqlite_utils_openai_batch.pricing.estimate import Money
+from sqlite_utils_openai_batch.pricing.prices import Prices, stated_prices
+from sqlite_utils_openai_batch.pricing.tokens import count_requests, counter_for
+from sqlite_utils_openai_batch.provider.client import Provider
+from sqlite_utils_openai_batch.requests import limits
+from sqlite_utils_openai_batch.store.connection import connect, transaction
+from sqlite_utils_openai_batch.store.costs import committed
 
 ASK = ("--prompt", "Say: {{ text }}")
 PRICED = ("--price-input", "1", "--price-output", "4")
@@ -448,7 +449,7 @@ def test_images_whose_tokens_arent_published(made: Made) -> None:
         Ask(table="notes", model="gpt-6-luna", prompt="{{ text }}", options={"max_tokens": 5},
             money=Money(prices=stated_prices(Decimal(1), Decimal(1)), max_cost=10)),
     )  # fmt: skip
-    from sqlite_utils_openai_batch.prepare import estimated, new_tally
+    from sqlite_utils_openai_batch.jobs.plan.prepare import estimated, new_tally
 
     tally = new_tally(plan)
     image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
@@ -550,7 +551,7 @@ def bench() -> Iterator[Bench]:
 
 def retry_truncated(made: Made) -> None:
     """What `retry --status truncated` does, with the cap as it was."""
-    from sqlite_utils_openai_batch.manage import plan_retry, retry
+    from sqlite_utils_openai_batch.jobs.manage import plan_retry, retry
 
     plan = plan_retry(made.conn, made.job, ("truncated",))
     if plan.requests:

@@ -14,11 +14,12 @@ from click.testing import CliRunner, Result
 from finished import answered
 from sqlite_utils.cli import cli
 
-from sqlite_utils_openai_batch import clock, store
-from sqlite_utils_openai_batch.api import Provider
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.look import look
-from sqlite_utils_openai_batch.sync import approve, one_pass
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import clock
+from sqlite_utils_openai_batch.jobs.sync.engine import approve, one_pass
+from sqlite_utils_openai_batch.jobs.sync.lookup import look
+from sqlite_utils_openai_batch.provider.client import Provider
+from sqlite_utils_openai_batch.store.connection import connect
 
 TIMES = {
     "jobs": ["created_at", "approved_at", "submitted_at", "checked_at", "finished_at"],

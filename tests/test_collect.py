@@ -25,13 +25,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.collect import ResultFile, finish, take_files
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.lines import own_id
-from sqlite_utils_openai_batch.outcome import Outcome
-from sqlite_utils_openai_batch.results import Results
-from sqlite_utils_openai_batch.staging import Staging
-from sqlite_utils_openai_batch.writeback import Writer
+from sqlite_utils_openai_batch.answers.outcome import Outcome
+from sqlite_utils_openai_batch.answers.reader import own_id
+from sqlite_utils_openai_batch.jobs.sync.collect import ResultFile, finish, take_files
+from sqlite_utils_openai_batch.jobs.sync.staging import Staging
+from sqlite_utils_openai_batch.jobs.writeback import Writer
+from sqlite_utils_openai_batch.results.results import Results
+from sqlite_utils_openai_batch.store.connection import connect
 
 ROWS = 6
 MANY_EXAMPLES = settings(
@@ -67,7 +67,7 @@ def name(job: store.Job, n: int) -> str:
 
 def sums_hold(conn: sqlite3.Connection, job: store.Job) -> dict[str, int]:
     """Outcomes of a job by its parts; checked against its requests."""
-    counts = store.outcomes(store.list_parts(conn, job.id))
+    counts = store.outcome_counts(store.list_parts(conn, job.id))
     there = dict(
         conn.execute(
             "SELECT status, count(*) FROM openai_batch_requests WHERE job_id = ? GROUP BY status",
@@ -266,8 +266,8 @@ def test_a_late_answer_counts_where_its_request_is_now(
 def test_sums_hold_where_writing_stops_in_the_middle(
     conn: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sqlite_utils_openai_batch.commits.COMMIT_ROWS", 1)
-    monkeypatch.setattr("sqlite_utils_openai_batch.staging.CHUNK_ROWS", 1)
+    monkeypatch.setattr("sqlite_utils_openai_batch.store.connection.COMMIT_ROWS", 1)
+    monkeypatch.setattr("sqlite_utils_openai_batch.jobs.sync.staging.CHUNK_ROWS", 1)
     conn.execute(
         "CREATE TRIGGER no BEFORE UPDATE ON t WHEN old.id = 3 BEGIN "
         "SELECT RAISE(ROLLBACK, 'no'); END"
@@ -415,8 +415,8 @@ def test_cut_at_any_commit_nothing_is_done_twice(
     commits: int, before: bool, keep: str, conn: sqlite3.Connection, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("sqlite_utils_openai_batch.commits.COMMIT_ROWS", 2)
-    monkeypatch.setattr("sqlite_utils_openai_batch.staging.CHUNK_ROWS", 2)
+    monkeypatch.setattr("sqlite_utils_openai_batch.store.connection.COMMIT_ROWS", 2)
+    monkeypatch.setattr("sqlite_utils_openai_batch.jobs.sync.staging.CHUNK_ROWS", 2)
     job = sent(conn, "t", responses=keep)
     data = [
         *(chat_line(name(job, n), f"answer {n}") for n in (5, 2, 6, 1, 3)),

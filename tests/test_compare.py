@@ -19,7 +19,7 @@ from finished import answered
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.agreement import (
+from sqlite_utils_openai_batch.results.agreement import (
     MOST_LABELS,
     Agreement,
     Moments,
@@ -27,7 +27,7 @@ from sqlite_utils_openai_batch.agreement import (
     macro_f1,
     table_of,
 )
-from sqlite_utils_openai_batch.database import connect
+from sqlite_utils_openai_batch.store.connection import connect
 
 SCHEMA = "mood good|bad|mixed, stars 1..5 int, tags list, sure bool"
 

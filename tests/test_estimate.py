@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch import store, tokenizer
-from sqlite_utils_openai_batch.api import Provider
-from sqlite_utils_openai_batch.estimate import Cap, Distinct, cap_of
-from sqlite_utils_openai_batch.price_list import find_prices
-from sqlite_utils_openai_batch.prices import Prices, stated_prices
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.pricing.estimate import Cap, Distinct, cap_of
+from sqlite_utils_openai_batch.pricing.prices import Prices, find_prices, stated_prices
+from sqlite_utils_openai_batch.pricing.tokens import available
+from sqlite_utils_openai_batch.provider.client import Provider
 
 ASK = ("--prompt", "Say: {{ text }}")
 PRICED = ("--price-as", "gpt-4o-mini")
@@ -26,7 +26,7 @@ CAPPED = ("-o", "max_tokens", "100")
 PRICES = find_prices("gpt-4o-mini", "https://api.openai.com/v1")
 SINCE = PRICES.since if PRICES else None
 needs_tokenizer = pytest.mark.skipif(
-    not tokenizer.available(), reason="no wheel of toktok-rs for this Python"
+    not available(), reason="no wheel of toktok-rs for this Python"
 )
 
 

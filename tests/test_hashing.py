@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.hashing import source_hash, stored_hashes
-from sqlite_utils_openai_batch.keys import SQLiteValue
-from sqlite_utils_openai_batch.source import open_source
-from sqlite_utils_openai_batch.unchanged import Glance
+from sqlite_utils_openai_batch.tables.hashing import source_hash, stored_hashes
+from sqlite_utils_openai_batch.tables.source import open_source
+from sqlite_utils_openai_batch.tables.sql import SQLiteValue
+from sqlite_utils_openai_batch.tables.stale import Glance
 
 TEXT = st.text(st.characters(codec="utf-8"))
 VALUE = st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXT

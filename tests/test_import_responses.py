@@ -18,13 +18,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
 
-from sqlite_utils_openai_batch import capacity, clock, store
-from sqlite_utils_openai_batch.account import NO_KEY
-from sqlite_utils_openai_batch.answer_files import Surveyor
-from sqlite_utils_openai_batch.bring_in import bring_in
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.errors import FileError
-from sqlite_utils_openai_batch.store.money import Committed, committed
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import clock
+from sqlite_utils_openai_batch.base.errors import FileError
+from sqlite_utils_openai_batch.jobs import queue
+from sqlite_utils_openai_batch.jobs.files.import_ import bring_in
+from sqlite_utils_openai_batch.jobs.files.survey import Surveyor
+from sqlite_utils_openai_batch.provider.accounts import NO_KEY
+from sqlite_utils_openai_batch.store.connection import connect
+from sqlite_utils_openai_batch.store.costs import Committed, committed
 
 ASK = ("--prompt", "Say: {{ text }}")
 PRICES = ("--price-input", "1", "--price-output", "2")
@@ -318,13 +320,13 @@ def test_what_is_left_of_a_part_is_cut_to_fit_the_queue(run: Any, prepared: Path
     run("import-responses", prepared, made("some", answers(prepared, range(1, 6))))
     with closing(connect(prepared)) as conn:
         job = store.get_job(conn, 1)
-        capacity.split(conn, job, store.get_part(conn, 1), 7)
+        queue.split(conn, job, store.get_part(conn, 1), 7)
         assert [part.counts for part in store.list_parts(conn, 1)] == [
             {"ok": 5, "pending": 1}, {"pending": 5}, {"pending": 1},
         ]  # fmt: skip
         conn.execute("UPDATE openai_batch_requests SET status = 'ok' WHERE part_id = 1")
         store.count_outcomes(conn, 1)
-        capacity.split(conn, job, store.get_part(conn, 1), 2)
+        queue.split(conn, job, store.get_part(conn, 1), 2)
         assert store.get_part(conn, 1).counts == {"ok": 6}
 
 
@@ -768,7 +770,7 @@ def test_any_lines_reach_no_wrong_row_and_sums_hold(
             there = dict(conn.execute(
                 "SELECT status, count(*) FROM openai_batch_requests WHERE job_id = ? GROUP BY 1",
                 [job.id]).fetchall())  # fmt: skip
-            assert store.outcomes(parts) == there
+            assert store.outcome_counts(parts) == there
             for part in parts:
                 waits = part.counts.get("pending", 0)
                 assert (part.status == "prepared") == bool(waits), (part, there)

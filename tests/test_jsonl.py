@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.jsonl import BOM, HEAD, CutLine, iter_lines
+from sqlite_utils_openai_batch.answers.jsonl import BOM, HEAD, CutLine, iter_lines
 
 
 def lines(data: bytes, **options: int) -> list[tuple[int, bytes]]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.errors import UsageError
-from sqlite_utils_openai_batch.limits import CAPS, Limits, Planner, limits_for
+from sqlite_utils_openai_batch.base.errors import UsageError
+from sqlite_utils_openai_batch.requests.limits import CAPS, Limits, Planner, limits_for
 
 CHAT = "/v1/chat/completions"
 

@@ -14,8 +14,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.outcome import STATUSES, Outcome, is_providers_fault, read_response
-from sqlite_utils_openai_batch.schema import AnswerSchema
+from sqlite_utils_openai_batch.answers.outcome import (
+    STATUSES,
+    Outcome,
+    is_providers_fault,
+    read_response,
+)
+from sqlite_utils_openai_batch.answers.schema import AnswerSchema
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

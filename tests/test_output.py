@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sqlite_utils_openai_batch import errors
-from sqlite_utils_openai_batch.output import Output, OutputColumn, check_output, plan_output
-from sqlite_utils_openai_batch.schema import AnswerSchema
-from sqlite_utils_openai_batch.source import Source, open_source
+from sqlite_utils_openai_batch.answers.schema import AnswerSchema
+from sqlite_utils_openai_batch.base import errors
+from sqlite_utils_openai_batch.tables.output import Output, OutputColumn, check_output, plan_output
+from sqlite_utils_openai_batch.tables.source import Source, open_source
 
 ASK = ("--prompt", "{{ text }}")
 TABLES = """

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from sqlite_utils_openai_batch import errors
-from sqlite_utils_openai_batch.account import destination
+from sqlite_utils_openai_batch.base import errors
 from sqlite_utils_openai_batch.local.server import listen
-from sqlite_utils_openai_batch.places import Places
+from sqlite_utils_openai_batch.provider.accounts import destination
+from sqlite_utils_openai_batch.provider.places import Places
 
 OPENAI = "https://api.openai.com/v1"
 ELSEWHERE = "http://127.0.0.1:8000/v1"

@@ -11,11 +11,20 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.errors import UsageError
-from sqlite_utils_openai_batch.job_prices import is_own, job_is_own
-from sqlite_utils_openai_batch.outcome import Outcome
-from sqlite_utils_openai_batch.price_list import context_window, find_prices, full_prices
-from sqlite_utils_openai_batch.prices import Prices, Spent, parse_usd, stated_prices, usd
+from sqlite_utils_openai_batch.answers.outcome import Outcome
+from sqlite_utils_openai_batch.base.errors import UsageError
+from sqlite_utils_openai_batch.pricing.prices import (
+    Prices,
+    Spent,
+    context_window,
+    find_prices,
+    full_prices,
+    is_own,
+    job_is_own,
+    parse_usd,
+    stated_prices,
+    usd,
+)
 
 OPENAI = "https://api.openai.com/v1"
 AT = datetime(2026, 11, 20, tzinfo=timezone.utc)

@@ -13,9 +13,9 @@ import pytest
 from finished import answered, chat_line, custom_id, error_line, request_ids, sent, take
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.markdown import code, fenced, plain
-from sqlite_utils_openai_batch.report import report
+from sqlite_utils_openai_batch.base.text import code, fenced, plain
+from sqlite_utils_openai_batch.results.report import report
+from sqlite_utils_openai_batch.store.connection import connect
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from finished import answered, chat_line, custom_id, error_line, request_ids, se
 from sqlite_utils.cli import cli as sqlite_utils_cli
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.errors import OutputError, UsageError
-from sqlite_utils_openai_batch.results import Results
-from sqlite_utils_openai_batch.xlsx import SHEET_ROWS, check_fits, joined, write_xlsx
+from sqlite_utils_openai_batch.base.errors import OutputError, UsageError
+from sqlite_utils_openai_batch.results.results import Results
+from sqlite_utils_openai_batch.results.xlsx import SHEET_ROWS, check_fits, joined, write_xlsx
+from sqlite_utils_openai_batch.store.connection import connect
 
 TABLE = """
 CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT, picture BLOB, status TEXT);

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.errors import JobError
-from sqlite_utils_openai_batch.revert import revert
+from sqlite_utils_openai_batch.base.errors import JobError
+from sqlite_utils_openai_batch.jobs.revert import revert
+from sqlite_utils_openai_batch.store.connection import connect
 from sqlite_utils_openai_batch.store.leases import job_leased
 
 Open = Callable[[str], sqlite3.Connection]
@@ -391,7 +391,7 @@ def test_one_process_at_a_time(open_db: Open, tmp_path: Path) -> None:
     )
     job = answered(conn, tmp_path, "t", {1: "x"})
     program = (
-        "import sys; from sqlite_utils_openai_batch.database import connect;"
+        "import sys; from sqlite_utils_openai_batch.store.connection import connect;"
         "from sqlite_utils_openai_batch.store.leases import job_leased\n"
         "conn = connect('data.db')\n"
         "with job_leased(conn, 1) as mine:\n"

@@ -31,7 +31,7 @@ def ending(text: str) -> str:
 
 
 def test_times_are_short() -> None:
-    from sqlite_utils_openai_batch.cli.text import when, when_later
+    from sqlite_utils_openai_batch.cli.screens.text import when, when_later
 
     last_year, first, second, next_day = (
         f"{day}T{time}:00.000Z"
@@ -657,6 +657,6 @@ def test_a_name_that_a_shell_would_split(run: Any, database: Any, rows: Any) -> 
 def test_pages_are_named_as_datasette_names_them(stem: str) -> None:
     from datasette.utils import tilde_encode
 
-    from sqlite_utils_openai_batch.cli.end_screen import tilde_encoded
+    from sqlite_utils_openai_batch.cli.screens.end import tilde_encoded
 
     assert tilde_encoded(stem) == tilde_encode(stem)

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from sqlite_utils_openai_batch.body import build_body
-from sqlite_utils_openai_batch.errors import TemplateError
-from sqlite_utils_openai_batch.source import SQLiteValue
-from sqlite_utils_openai_batch.template import Template
+from sqlite_utils_openai_batch.base.errors import TemplateError
+from sqlite_utils_openai_batch.requests.body import build_body
+from sqlite_utils_openai_batch.requests.template import Template
+from sqlite_utils_openai_batch.tables.source import SQLiteValue
 
 CHAT = "/v1/chat/completions"
 COLUMNS = ("id", "title", "photo")

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch import schema_limits
-from sqlite_utils_openai_batch.errors import SchemaError
-from sqlite_utils_openai_batch.schema import AnswerSchema, read_json
-from sqlite_utils_openai_batch.strict import make_strict
+from sqlite_utils_openai_batch.answers import strict
+from sqlite_utils_openai_batch.answers.schema import AnswerSchema, read_json
+from sqlite_utils_openai_batch.answers.strict import make_strict
+from sqlite_utils_openai_batch.base.errors import SchemaError
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -329,7 +329,7 @@ def test_limits(schema: dict[str, Any], message: str) -> None:
 
 
 def test_just_within_the_limits() -> None:
-    AnswerSchema(nested(schema_limits.MAX_NESTING))
+    AnswerSchema(nested(strict.MAX_NESTING))
     AnswerSchema(of(a={"enum": [f"{n:059}" for n in range(251)]}))
 
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.errors import SourceError, UsageError
-from sqlite_utils_openai_batch.source import (
+from sqlite_utils_openai_batch.base.errors import SourceError, UsageError
+from sqlite_utils_openai_batch.tables.source import (
     Source,
     SQLiteValue,
     decode_key,

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from sqlite_utils_openai_batch import clock, errors, store
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import clock, errors
 from sqlite_utils_openai_batch.store.leases import job_leased
 
 # Section 4 of the design, column by column.

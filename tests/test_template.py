@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.body import build_body, parse_body
-from sqlite_utils_openai_batch.errors import TemplateError, UnrenderableRow
-from sqlite_utils_openai_batch.hashing import source_hash, source_hashes
-from sqlite_utils_openai_batch.slots import read_slot
-from sqlite_utils_openai_batch.source import SQLiteValue
-from sqlite_utils_openai_batch.template import Renderer, Template
+from sqlite_utils_openai_batch.base.errors import TemplateError, UnrenderableRow
+from sqlite_utils_openai_batch.requests.body import build_body, parse_body
+from sqlite_utils_openai_batch.requests.placeholders import read_slot
+from sqlite_utils_openai_batch.requests.template import Renderer, Template
+from sqlite_utils_openai_batch.tables.hashing import source_hash, source_hashes
+from sqlite_utils_openai_batch.tables.source import SQLiteValue
 
 CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"

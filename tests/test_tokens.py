@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch import tokenizer
-from sqlite_utils_openai_batch.image_tokens import Image, image_tokens, read_image, size_of
-from sqlite_utils_openai_batch.sampling import InputTokens, Sample
-from sqlite_utils_openai_batch.tokens import (
+from sqlite_utils_openai_batch.pricing import tokens
+from sqlite_utils_openai_batch.pricing.image_tokens import Image, image_tokens, read_image, size_of
+from sqlite_utils_openai_batch.pricing.sampling import InputTokens, Sample
+from sqlite_utils_openai_batch.pricing.tokens import (
     Counter,
     content_of,
     count_requests,
@@ -71,7 +71,7 @@ SCRIPTS = [
 ]
 
 has_tokenizer = pytest.mark.skipif(
-    not tokenizer.available(), reason="no wheel of toktok-rs for this Python"
+    not tokens.available(), reason="no wheel of toktok-rs for this Python"
 )
 
 
@@ -133,7 +133,7 @@ def test_a_newer_model_is_counted_as_the_last_known_one_and_not_called_exact() -
 
 
 def test_without_a_tokenizer_tokens_come_from_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer, "available", lambda: False)
+    monkeypatch.setattr(tokens, "available", lambda: False)
     counter = counter_for("gpt-4o")
     assert not counter.exact
     assert counter.count(["x" * 400, "é" * 200]) == [100, 100]
@@ -429,12 +429,12 @@ def test_the_demos_tables(table: str) -> None:
 
 
 def test_lines_that_leave_the_sample_are_never_counted() -> None:
-    class Noting(tokenizer.Apart):
+    class Noting(tokens.Apart):
         texts = 0
 
         def count(self, texts: Sequence[str]) -> list[int]:
             self.texts += len(texts)
-            return tokenizer.count(texts, self.encoding)
+            return tokens.count(texts, self.encoding)
 
     lines = [line(f"It is number {number}.") for number in range(5_000)]
     noting = Noting("o200k_base")
@@ -506,9 +506,9 @@ def test_the_bound_is_a_bound_whatever_the_rows(texts: list[str], rows: int) -> 
 @has_tokenizer
 def test_another_process_counts_the_same_and_ends_when_it_is_not_used_any_more() -> None:
     texts = ["hello world", "", "naïve 😀", "<|endoftext|>", "half \ud83d", "line\nbreak\u2028"]
-    apart = tokenizer.Apart("o200k_base")
+    apart = tokens.Apart("o200k_base")
     assert apart.count([]) == []
-    assert apart.count(texts) == apart.count(texts) == tokenizer.count(texts, "o200k_base")
+    assert apart.count(texts) == apart.count(texts) == tokens.count(texts, "o200k_base")
     process = apart._process
     assert process is not None and process.poll() is None
     del apart
@@ -520,14 +520,14 @@ def test_where_no_other_process_can_be_had_this_one_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "executable", "")
-    assert tokenizer.Apart("o200k_base").count(["hello world"]) == [2]
+    assert tokens.Apart("o200k_base").count(["hello world"]) == [2]
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert tokenizer.Apart("o200k_base").count(["hello world"]) == [2]
+    assert tokens.Apart("o200k_base").count(["hello world"]) == [2]
 
 
 @has_tokenizer
 def test_a_process_that_was_killed_costs_no_count() -> None:
-    apart = tokenizer.Apart("o200k_base")
+    apart = tokens.Apart("o200k_base")
     assert apart.count(["hello"]) == [1]
     for _ in range(2):
         assert apart._process is not None
@@ -538,7 +538,7 @@ def test_a_process_that_was_killed_costs_no_count() -> None:
 
 @has_tokenizer
 def test_a_process_that_nobody_asks_ends() -> None:
-    apart = tokenizer.Apart("o200k_base", idle=0.05)
+    apart = tokens.Apart("o200k_base", idle=0.05)
     assert apart.count(["hello"]) == [1]
     assert apart._process is not None
     assert apart._process.wait(timeout=20) == 0
@@ -547,6 +547,6 @@ def test_a_process_that_nobody_asks_ends() -> None:
 
 @has_tokenizer
 def test_a_process_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer, "PATIENCE", 0.2)
-    monkeypatch.setattr(tokenizer, "_PROGRAM", "import time; time.sleep(600)")
-    assert tokenizer.Apart("o200k_base").count(["hello world"]) == [2]
+    monkeypatch.setattr(tokens, "PATIENCE", 0.2)
+    monkeypatch.setattr(tokens, "_PROGRAM", "import time; time.sleep(600)")
+    assert tokens.Apart("o200k_base").count(["hello world"]) == [2]

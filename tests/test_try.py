@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.price_list import full_prices
+from sqlite_utils_openai_batch.pricing.prices import full_prices
 
 ASK = ("--prompt", "Say: {{ text }}")
 PRICED = ("--price-as", "gpt-4o-mini")

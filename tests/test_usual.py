@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.lines import Reader
-from sqlite_utils_openai_batch.outcome import Outcome, read_response
-from sqlite_utils_openai_batch.schema import AnswerSchema
-from sqlite_utils_openai_batch.usual import read_usual
+from sqlite_utils_openai_batch.answers.fastpath import read_usual
+from sqlite_utils_openai_batch.answers.outcome import Outcome, read_response
+from sqlite_utils_openai_batch.answers.reader import Reader
+from sqlite_utils_openai_batch.answers.schema import AnswerSchema
 
 CHAT = "/v1/chat/completions"
 NESTED = json.dumps(

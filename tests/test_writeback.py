@@ -15,15 +15,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.ask import Ask
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.errors import OutputError
-from sqlite_utils_openai_batch.hashing import source_hash
-from sqlite_utils_openai_batch.keys import quote
-from sqlite_utils_openai_batch.memory import recall, remember, still_written
-from sqlite_utils_openai_batch.plan import settle
-from sqlite_utils_openai_batch.revert import revert
-from sqlite_utils_openai_batch.rivals import check_free
+from sqlite_utils_openai_batch.base.errors import OutputError
+from sqlite_utils_openai_batch.jobs.plan.ask import Ask
+from sqlite_utils_openai_batch.jobs.plan.conflicts import check_free
+from sqlite_utils_openai_batch.jobs.plan.plan import settle
+from sqlite_utils_openai_batch.jobs.revert import revert
+from sqlite_utils_openai_batch.store.connection import connect
+from sqlite_utils_openai_batch.tables.hashing import source_hash
+from sqlite_utils_openai_batch.tables.sql import quote
+from sqlite_utils_openai_batch.tables.undo import recall, remember, still_written
 
 Open = Callable[[str], sqlite3.Connection]
 

@@ -12,15 +12,15 @@ from typing import Any
 from datasette import Forbidden, NotFound
 from datasette.utils.asgi import Base400
 
-from sqlite_utils_openai_batch import words
-from sqlite_utils_openai_batch.errors import DatabaseError
-from sqlite_utils_openai_batch.job_prices import stored_prices
-from sqlite_utils_openai_batch.output import Output
+from sqlite_utils_openai_batch.base.errors import DatabaseError
+from sqlite_utils_openai_batch.pricing.prices import stored_prices
+from sqlite_utils_openai_batch.results import words
 from sqlite_utils_openai_batch.store import Job
+from sqlite_utils_openai_batch.tables.output import Output
 
-from . import queries
+from ..data import queries
+from ..data.parts import PartHead, part_heads, tokens
 from .lists import file_name, ordered
-from .parts import PartHead, part_heads, tokens
 from .permissions import access
 
 

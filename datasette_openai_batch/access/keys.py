@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlite_utils_openai_batch.figures import cut
-from sqlite_utils_openai_batch.keys import decode_key
+from sqlite_utils_openai_batch.base.text import cut
+from sqlite_utils_openai_batch.tables.sql import decode_key
 
-from . import urls
-from .jobs import Opened
+from ..text import urls
+from .job import Opened
 
 
 @dataclass(frozen=True, slots=True)

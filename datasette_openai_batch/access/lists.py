@@ -11,13 +11,14 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from sqlite_utils_openai_batch import words
+from sqlite_utils_openai_batch.results import words
 from sqlite_utils_openai_batch.store import Job
 
-from . import charts, queries, times, urls
-from .parts import Standing, standings
+from ..data import queries
+from ..data.parts import Standing, standings
+from ..data.queries import Head, Trouble
+from ..text import charts, times, urls
 from .permissions import access
-from .queries import Head, Trouble
 
 PAGE = 50
 

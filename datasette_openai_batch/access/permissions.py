@@ -12,8 +12,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from . import compat, names
-from .queries import Head, Place, places
+from .. import compat
+from ..data.queries import Head, Place, places
+from ..text import names
 
 Tables = frozenset[str]
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]

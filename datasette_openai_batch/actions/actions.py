@@ -8,13 +8,20 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from sqlite_utils_openai_batch import manage, store, words
-from sqlite_utils_openai_batch.errors import JobError
-from sqlite_utils_openai_batch.figures import counted
-from sqlite_utils_openai_batch.prices import usd
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base.errors import JobError
+from sqlite_utils_openai_batch.base.text import counted
+from sqlite_utils_openai_batch.jobs import manage
+from sqlite_utils_openai_batch.jobs.sync.engine import open_batches
+from sqlite_utils_openai_batch.pricing.prices import usd
+from sqlite_utils_openai_batch.results import words
 from sqlite_utils_openai_batch.store import Job
-from sqlite_utils_openai_batch.sync import open_batches
+
+from .. import compat
+from ..access.job import Opened
+from ..text import urls
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ def _retry(requests: int | None, conn: sqlite3.Connection, job: Job) -> str:
 
 def _ask_retry(conn: sqlite3.Connection, job: Job) -> Question:
     plan = manage.plan_retry(conn, job, ())
-    outcomes = words.failures(store.outcomes(store.list_parts(conn, job.id)))
+    outcomes = words.failures(store.outcome_counts(store.list_parts(conn, job.id)))
     kinds = ", ".join(f"{count:,} {status}" for status, count in outcomes.items())
     rows = counted(plan.requests, "row")
     facts = [
@@ -94,7 +101,7 @@ def retry_cost(conn: sqlite3.Connection, job: Job, plan: manage.Retry) -> str:
 
 def _ask_cancel(conn: sqlite3.Connection, job: Job) -> Question:
     parts = store.list_parts(conn, job.id)
-    counts = store.outcomes(parts)
+    counts = store.outcome_counts(parts)
     waiting = counts.get("pending", 0)
     facts = [f"{waiting:,} of {counted(sum(counts.values()), 'row')} wait for an answer."]
     if going := open_batches(conn, job.id):
@@ -138,3 +145,37 @@ ACTIONS = {
         ),
     )
 }
+
+
+# What a job's page offers to do with the job, to whoever may change it.
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An action as a job's page offers it."""
+
+    label: str
+    href: str
+    asks: bool
+
+
+async def may_act(opened: Opened, actor: Any) -> bool:
+    """Whether an actor may change a job, and its database can be written."""
+    if not opened.db.is_mutable or not opened.db.path:
+        return False
+    return await compat.may_manage(opened.datasette, actor, opened.db.name)
+
+
+async def offers(opened: Opened, actor: Any) -> list[Offer]:
+    """What the page of a job offers to an actor: nothing to most."""
+    if not await may_act(opened, actor):
+        return []
+    return [
+        Offer(action.label, address(opened, action), action.question is not None)
+        for action in offered(opened.job, opened.failures)
+    ]
+
+
+def address(opened: Opened, action: Action) -> str:
+    """Where an action is."""
+    return urls.job(opened.datasette, opened.db, opened.job.id, f"/{action.name}")

@@ -16,13 +16,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlite_utils_openai_batch import store, words
-from sqlite_utils_openai_batch.account import check_account
-from sqlite_utils_openai_batch.database import connect, explained
-from sqlite_utils_openai_batch.errors import JobError, NeedsAttention, OpenAIBatchError
-from sqlite_utils_openai_batch.places import Places, forget_local
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base.errors import JobError, NeedsAttention, OpenAIBatchError
+from sqlite_utils_openai_batch.jobs.sync.engine import one_pass
+from sqlite_utils_openai_batch.provider.accounts import check_account
+from sqlite_utils_openai_batch.provider.places import Places, forget_local
+from sqlite_utils_openai_batch.results import words
 from sqlite_utils_openai_batch.store import Job
-from sqlite_utils_openai_batch.sync import one_pass
+from sqlite_utils_openai_batch.store.connection import connect, explained
 
 Result = TypeVar("Result")
 
@@ -152,4 +153,4 @@ def standing(conn: sqlite3.Connection, job_id: int) -> str:
     if job.status in ("paused", "failed"):
         return job.status
     parts = store.list_parts(conn, job_id)
-    return words.status_words(job, store.outcomes(parts), {part.status for part in parts})
+    return words.status_words(job, store.outcome_counts(parts), {part.status for part in parts})

@@ -8,13 +8,14 @@ from typing import Any
 from datasette import Forbidden, NotFound, Response
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
 
-from . import background, compat, urls
-from .actions import ACTIONS, Action, offered
-from .jobs import Opened
-from .offers import address, may_act
-from .views import opened_job, render
+from .. import compat
+from ..access.job import Opened
+from ..pages.views import opened_job, render
+from ..text import urls
+from . import background
+from .actions import ACTIONS, Action, address, may_act, offered
 
 
 async def job_action(datasette: Any, request: Any) -> Response:

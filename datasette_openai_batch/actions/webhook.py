@@ -15,7 +15,8 @@ from typing import Any
 
 from datasette import NotFound, Response
 
-from . import background, queries
+from ..data import queries
+from . import background
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import msgspec
 
-from sqlite_utils_openai_batch.errors import OpenAIBatchError
-from sqlite_utils_openai_batch.output import Output
-from sqlite_utils_openai_batch.schema import AnswerSchema, read_json
-from sqlite_utils_openai_batch.schema_columns import reader
+from sqlite_utils_openai_batch.answers.schema import AnswerSchema, read_json, reader
+from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
 from sqlite_utils_openai_batch.store import Job
+from sqlite_utils_openai_batch.tables.output import Output
 
 Cells = tuple[Any, ...]
 

@@ -10,8 +10,9 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlite_utils_openai_batch import clock, store
-from sqlite_utils_openai_batch.kept import kept_counts
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import clock
+from sqlite_utils_openai_batch.base.json import kept_counts
 from sqlite_utils_openai_batch.store.records import Part, read
 
 

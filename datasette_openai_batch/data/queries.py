@@ -14,8 +14,8 @@ from typing import NamedTuple
 from datasette.utils import detect_primary_keys
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.errors import DatabaseError
-from sqlite_utils_openai_batch.kept import kept_json
+from sqlite_utils_openai_batch.base.errors import DatabaseError
+from sqlite_utils_openai_batch.base.json import kept_json
 from sqlite_utils_openai_batch.store.records import Job, Part, read
 
 

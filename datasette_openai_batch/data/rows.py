@@ -8,12 +8,11 @@ from typing import Any
 
 from datasette.utils import sqlite_timelimit
 
-from sqlite_utils_openai_batch.binding import bind_job
-from sqlite_utils_openai_batch.errors import OpenAIBatchError
-from sqlite_utils_openai_batch.keys import SQLiteValue, decode_key, encode_key, quote
-from sqlite_utils_openai_batch.source import Source, reopen
+from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.requests.template import Renderer, bind_job
 from sqlite_utils_openai_batch.store import Job
-from sqlite_utils_openai_batch.template import Renderer
+from sqlite_utils_openai_batch.tables.source import Source, reopen
+from sqlite_utils_openai_batch.tables.sql import SQLiteValue, decode_key, encode_key, quote
 
 # A view or query may take any time to find a row; a page doesn't wait for it.
 LIMIT_MS = 500

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence, Sized
 from typing import Any, TypeVar
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.keys import quote
-from sqlite_utils_openai_batch.results import Results
+from sqlite_utils_openai_batch.results.results import Results
 from sqlite_utils_openai_batch.store import Job
+from sqlite_utils_openai_batch.tables.sql import quote
 
-from .stored import answer_columns, answer_reader
+from ..data.answers import answer_columns, answer_reader
 
 Row = tuple[Any, ...]
 Made = TypeVar("Made", bound=Sized)

@@ -15,19 +15,21 @@ from datasette import Forbidden, NotFound, Response
 from datasette.utils import add_cors_headers
 from datasette.utils.asgi import BadRequest
 
-from sqlite_utils_openai_batch import words
-from sqlite_utils_openai_batch.errors import OpenAIBatchError
-from sqlite_utils_openai_batch.keys import decode_key
-from sqlite_utils_openai_batch.report import report
-from sqlite_utils_openai_batch.xlsx import check_fits, write_xlsx
+from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.results import words
+from sqlite_utils_openai_batch.results.report import report
+from sqlite_utils_openai_batch.results.xlsx import check_fits, write_xlsx
+from sqlite_utils_openai_batch.tables.sql import decode_key
 
-from . import compat, csvtext, urls
-from .fastcsv import FastLines, suits
-from .jobs import Opened
+from .. import compat
+from ..access.job import Opened
+from ..pages.views import opened_job
+from ..text import urls
+from . import csv
+from .csv import FastLines, suits
 from .raw import RawLines
 from .reader import Reader
 from .streaming import in_thread, most_bytes, stream, until_gone
-from .views import opened_job
 
 # Characters of text that are written at once: about what a processor's cache holds, and less than
 # what the C library asks the system for anew each time (128 KB).
@@ -127,17 +129,17 @@ async def job_csv(datasette: Any, request: Any, send: Any) -> None:
 
 def csv_step(reader: Reader, escape: bool) -> Callable[[], list[bytes] | None]:
     """Makes the next piece of CSV at each call: the header line first."""
-    first = [csvtext.line(reader.headers).encode()]
+    first = [csv.line(reader.headers).encode()]
 
     fast = FastLines(reader) if suits(reader) and not escape else None
 
     def form(cells: Any) -> str:
-        return csvtext.line(csvtext.harmless(cells))
+        return csv.line(csv.harmless(cells))
 
     def piece() -> bytes | None:
         if fast is not None:
             return fast.piece(PIECE_CHARACTERS)
-        lines = reader.step(form if escape else csvtext.line, PIECE_CHARACTERS)
+        lines = reader.step(form if escape else csv.line, PIECE_CHARACTERS)
         return None if lines is None else "".join(lines).encode("utf-8", "replace")
 
     def step() -> list[bytes] | None:
@@ -185,7 +187,7 @@ async def write_workbook(
         while (found := reader.step(lambda cells: cells, STEP_CELLS)) is not None:
             if left.is_set():
                 raise ClientGone
-            yield from map(csvtext.harmless, found) if asked.escape else found
+            yield from map(csv.harmless, found) if asked.escape else found
 
     def write() -> None:
         with compat.own_connection(datasette, opened.db) as conn:

@@ -10,10 +10,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sqlite_utils_openai_batch.figures import counted, percent
+from sqlite_utils_openai_batch.base.text import counted, percent
 
-from . import times
-from .jobs import Opened
+from ..access.job import Opened
+from ..text import times
 
 SHOWN = 3
 # Events that are looked at: of two that compare the same, the newer counts.

@@ -10,12 +10,12 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from sqlite_utils_openai_batch.errors import OpenAIBatchError
-from sqlite_utils_openai_batch.recipe import command_line
-from sqlite_utils_openai_batch.schema import AnswerSchema
+from sqlite_utils_openai_batch.answers.schema import AnswerSchema
+from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.results.recipe import command_line
 from sqlite_utils_openai_batch.store import Job
 
-from .jobs import Opened
+from ..access.job import Opened
 
 _PLACEHOLDER = re.compile(r"(\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\})", re.DOTALL)
 

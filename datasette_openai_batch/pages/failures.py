@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlite_utils_openai_batch.recipe import more_room
-from sqlite_utils_openai_batch.words import COMMAND
+from sqlite_utils_openai_batch.results.recipe import more_room
+from sqlite_utils_openai_batch.results.words import COMMAND
 
-from . import samples, urls
-from .jobs import Opened
-from .keys import Key, key_of
+from ..access.job import Opened
+from ..access.keys import Key, key_of
+from ..data import samples
+from ..text import urls
 
 EXAMPLES = 3
 SHOWN = 12

@@ -9,13 +9,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sqlite_utils_openai_batch import clock, figures, store
-from sqlite_utils_openai_batch.prices import usd
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import clock
+from sqlite_utils_openai_batch.base import text as figures
+from sqlite_utils_openai_batch.pricing.prices import usd
 from sqlite_utils_openai_batch.store import Part
 
-from . import charts, times
-from .jobs import Opened
-from .parts import some_parts
+from ..access.job import Opened
+from ..data.parts import some_parts
+from ..text import charts, times
 
 # Parts, and sends and lines of the log, that a page shows; the JSON and the tables have the rest.
 PARTS = 40

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import urls
-from .jobs import Opened
+from ..access.job import Opened
+from ..text import urls
 
 # Kinds that a browser draws and that can't carry a script; SVG is none of them.
 _KINDS = (

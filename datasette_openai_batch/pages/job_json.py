@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from sqlite_utils_openai_batch import clock, store
-from sqlite_utils_openai_batch.kept import kept_counts
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import clock
+from sqlite_utils_openai_batch.base.json import kept_counts
 
-from .jobs import Opened
+from ..access.job import Opened
 
 PART_FIELDS = (
     "number",

@@ -6,20 +6,24 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from datasette.utils import detect_primary_keys, urlsafe_components
 from markupsafe import Markup
 
-from sqlite_utils_openai_batch import figures, store
-from sqlite_utils_openai_batch.keys import encode_key, quote
-from sqlite_utils_openai_batch.output import Output
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import text
 from sqlite_utils_openai_batch.store import Job
+from sqlite_utils_openai_batch.tables.output import Output
+from sqlite_utils_openai_batch.tables.sql import encode_key, quote
 
-from . import compat, queries, samples, times, urls
-from .jobs import is_readable
-from .permissions import access
-from .queries import Head
-from .stored import answer_reader
+from .. import compat
+from ..access.job import is_readable
+from ..access.permissions import access
+from ..data import queries, samples
+from ..data.answers import answer_reader
+from ..data.queries import Head
+from ..text import times, urls
 
 # Jobs that one page tells about; its link leads to all of them.
 JOBS = 5
@@ -168,13 +172,70 @@ def typed_key(
 
 def _said(job: Job, row: sqlite3.Row) -> str:
     if row["status"] != "ok":
-        message = figures.cut(str(row["error_message"] or ""), 200).rstrip(".")
+        message = text.cut(str(row["error_message"] or ""), 200).rstrip(".")
         return f", {message}" if message else ""
     output = Output.from_json(job.output)
     cells = answer_reader(job)("ok", row["answer"])
     pairs = [
-        f"{name} {figures.cut(str(value), 80)}"
+        f"{name} {text.cut(str(value), 80)}"
         for name, value in zip(output.names, cells, strict=True)
         if value is not None and not isinstance(value, bytes)
     ]
     return f", {' · '.join(pairs)}" if pairs else ""
+
+
+# Links to the jobs from Datasette's own pages.
+
+Link = dict[str, str]
+
+
+async def instance_links(datasette: Any, actor: Any) -> list[Link]:
+    """The page over all databases, where any of them holds a job that the actor may see."""
+    for db in list(datasette.databases.values()):
+        if await _count(datasette, actor, db):
+            return [{"href": urls.all_jobs(datasette), "label": "Batch jobs"}]
+    return []
+
+
+async def database_links(datasette: Any, actor: Any, database: str) -> list[Link]:
+    """The jobs of a database."""
+    db = datasette.databases[database]
+    count = await _count(datasette, actor, db)
+    if not count:
+        return []
+    return [{"href": urls.jobs(datasette, db), "label": f"Batch jobs ({count:,})"}]
+
+
+async def jump_links(datasette: Any, actor: Any) -> list[Link]:
+    """The jobs of each database that has some."""
+    found = []
+    for db in list(datasette.databases.values()):
+        if await _count(datasette, actor, db):
+            found.append({"href": urls.jobs(datasette, db), "label": f"Batch jobs in {db.name}"})
+    return found
+
+
+async def table_links(datasette: Any, actor: Any, database: str, table: str) -> list[Link]:
+    """The jobs over a table or view."""
+    db = datasette.databases[database]
+    count = await _count(datasette, actor, db, table)
+    if not count:
+        return []
+    query = urlencode({"_table": table})
+    label = f"Batch jobs over this table ({count:,})"
+    return [{"href": f"{urls.jobs(datasette, db)}?{query}", "label": label}]
+
+
+async def _count(datasette: Any, actor: Any, db: Any, table: str | None = None) -> int:
+    """How many jobs the actor may see: none where the tables aren't there."""
+    if not await compat.may_view_database(datasette, actor, db.name):
+        return 0
+    if await db.execute_fn(queries.trouble):
+        return 0
+    found = await db.execute_fn(queries.heads)
+    if table is not None:
+        found = [job for job in found if table in (job.place.source, job.place.output_table)]
+    if not found:
+        return 0
+    seen = await access(datasette, db, actor)
+    return sum(seen.sees(job) for job in found)

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlite_utils_openai_batch.errors import OpenAIBatchError
-from sqlite_utils_openai_batch.hashing import source_hash
-from sqlite_utils_openai_batch.plan import hashed_columns
-from sqlite_utils_openai_batch.source import Source
-from sqlite_utils_openai_batch.template import Renderer
+from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.jobs.plan.plan import hashed_columns
+from sqlite_utils_openai_batch.requests.template import Renderer
+from sqlite_utils_openai_batch.tables.hashing import source_hash
+from sqlite_utils_openai_batch.tables.source import Source
 
-from . import rows, samples
+from ..access.job import Opened
+from ..access.keys import Key, key_of
+from ..data import rows, samples
 from .answers import notes
-from .jobs import Opened
-from .keys import Key, key_of
 
 # A rendered request with pictures in it may be megabytes; a page shows its beginning.
 LONGEST = 20_000

@@ -8,9 +8,9 @@ import sqlite3
 from typing import Any
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.words import COMMAND
+from sqlite_utils_openai_batch.results.words import COMMAND
 
-from . import compat
+from .. import compat
 
 # Where there is no table with text that the actor may see.
 TABLE = ("TABLE", "title")

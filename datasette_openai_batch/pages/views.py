@@ -8,13 +8,18 @@ import orjson
 from datasette import Forbidden, NotFound, Response
 from datasette.utils import add_cors_headers, tilde_decode
 
-from sqlite_utils_openai_batch import words
+from sqlite_utils_openai_batch.results import words
 
-from . import compat, images, jobpage, queries, rows, samples, starting, twin, urls
-from .jobs import Opened, open_job
-from .lists import listing
-from .offers import offers
-from .samples import Mark
+from .. import compat
+from ..access.job import Opened, open_job
+from ..access.lists import listing
+from ..actions.actions import offers
+from ..data import queries, rows, samples
+from ..data.samples import Mark
+from ..text import urls
+from . import images, job
+from . import job_json as twin
+from .start import TABLE, command, first_command
 
 
 async def database_of(datasette: Any, request: Any) -> Any:
@@ -60,7 +65,7 @@ async def all_jobs_page(datasette: Any, request: Any) -> Response:
         "all_jobs.html",
         listings=[shown for shown in found if shown.lines or shown.trouble],
         empty=[shown for shown in found if not shown.lines and not shown.trouble],
-        first_command=starting.command(found[0].file if found else "data.db", *starting.TABLE),
+        first_command=command(found[0].file if found else "data.db", *TABLE),
     )
 
 
@@ -73,7 +78,7 @@ async def jobs_page(datasette: Any, request: Any) -> Response:
     found = await listing(datasette, db, request.actor, status=status, table=table, before=before)
     start = None
     if not (found.lines or found.trouble):
-        start = await starting.first_command(datasette, db, request.actor, found.file)
+        start = await first_command(datasette, db, request.actor, found.file)
     return await render(
         datasette,
         request,
@@ -102,13 +107,13 @@ async def job_page(datasette: Any, request: Any) -> Response:
     status = request.args.get("_status")
     if status not in words.OUTCOMES:
         status = "ok" if opened.outcomes.get("ok") else next(iter(opened.outcomes), "pending")
-    choice = jobpage.Choice(
+    choice = job.Choice(
         status=status,
         mark=Mark.read(request.args.get("_after")),
         request=number(request, "_request"),
         row=request.args.get("_row") or None,
     )
-    context = await db.execute_fn(jobpage.sections(opened, choice))
+    context = await db.execute_fn(job.sections(opened, choice))
     return await render(
         datasette,
         request,
@@ -117,10 +122,10 @@ async def job_page(datasette: Any, request: Any) -> Response:
         job=opened.job,
         opened=opened,
         choice=choice,
-        files=jobpage.files(opened),
+        files=job.files(opened),
         offers=await offers(opened, request.actor),
         jobs_href=urls.jobs(datasette, db),
-        facets_href=jobpage.facets(opened),
+        facets_href=job.facets(opened),
         table_href=urls.table(datasette, db, opened.table) if opened.table else None,
         source_href=urls.table(datasette, db, opened.job.source) if opened.job.source else None,
         progress_js=urls.static(datasette, "progress.js") if opened.job.unfinished else None,

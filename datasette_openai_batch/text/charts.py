@@ -11,7 +11,7 @@ from datetime import datetime
 
 from markupsafe import Markup, escape
 
-from sqlite_utils_openai_batch import clock, figures
+from sqlite_utils_openai_batch.base import clock, text
 from sqlite_utils_openai_batch.store import Part
 
 from . import times
@@ -61,11 +61,11 @@ def bars(name: str, counts: Sequence[tuple[str, int]], total: int) -> Markup:
     for label, count in counts:
         width = 200 * count / most
         rows.append(
-            f'<tr><th scope="row">{escape(figures.cut(label, 40))}</th>'
+            f'<tr><th scope="row">{escape(text.cut(label, 40))}</th>'
             f'<td><svg aria-hidden="true" width="204" height="12" viewBox="0 0 204 12">'
             f'<rect class="ob-ok" x="0" y="1" width="{width:.1f}" height="10"/></svg></td>'
             f'<td class="ob-figure">{count:,}</td>'
-            f'<td class="ob-figure">{figures.percent(count, total)}</td></tr>'
+            f'<td class="ob-figure">{text.percent(count, total)}</td></tr>'
         )
     return Markup(
         f'<table class="ob-bars"><caption class="ob-unseen">{escape(name)}</caption>'

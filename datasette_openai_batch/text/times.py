@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 from markupsafe import Markup
 
-from sqlite_utils_openai_batch import clock
+from sqlite_utils_openai_batch.base import clock
 from sqlite_utils_openai_batch.store import Job
 
 # A file that a running job left alone for so long is a copy, or nobody syncs it.

@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-from .jsontext import loads
-from .schema_columns import SQLiteValue
+from ..base.json import loads
+from .schema import SQLiteValue
 from .wire import (
     NOTHING,
     Body,

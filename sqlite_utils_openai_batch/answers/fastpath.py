@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from .outcome import Outcome
-from .schema import AnswerSchema
-from .schema_columns import SQLiteValue
+from .schema import AnswerSchema, SQLiteValue
 from .wire import BUILDING, Count
 
 Values = tuple[SQLiteValue, ...]

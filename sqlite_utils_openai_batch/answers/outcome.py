@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .answers import Found, answers_in, kind_of, listed, tokens_in
+from .extract import Found, answers_in, kind_of, listed, tokens_in
 from .schema import AnswerSchema, read_json
 from .wire import Body, Error, Line, read_line
 
 if TYPE_CHECKING:
-    from .schema_columns import SQLiteValue
+    from .schema import SQLiteValue
 
     Text = str | bytes | None
     Cells = tuple[SQLiteValue, ...]

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from . import store
+from .. import store
+from ..requests.template import Template
+from .fastpath import Check, Values, quick_check, read_usual, unsure
 from .outcome import Outcome, check_answer, read_response
 from .schema import AnswerSchema
-from .template import Template
-from .usual import Check, Values, quick_check, read_usual, unsure
 
 _ID_DIGITS = 18  # more than any request id has; SQLite's integers end at 19 digits
 

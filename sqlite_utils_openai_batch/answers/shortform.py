@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .errors import SchemaError
+from ..base.errors import SchemaError
 
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import inspect
 
-from .jsontext import loads
+from ..base.json import loads
 
 # What SQLite stores as INTEGER. A count outside of it is nobody's count.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

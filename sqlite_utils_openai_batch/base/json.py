@@ -1,7 +1,7 @@
 """JSON that did not come out of a tidy encoder, read without surprises.
 
 msgspec reads what is well formed, fast. What it refuses is read here: lone surrogate escapes
-(`"\\ud83d"`, from text cut in the middle of an emoji), control characters in strings, `NaN`,
+(`"\ud83d"`, from text cut in the middle of an emoji), control characters in strings, `NaN`,
 numbers of thousands of digits. SQLite stores neither lone surrogates nor NaN, so neither
 comes out.
 """
@@ -9,7 +9,10 @@ comes out.
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+from .errors import DatabaseError
+from .text import cut
 
 # Python refuses integers of more than 4,300 digits; what is longer than any that SQLite
 # stores can as well be a float.
@@ -68,3 +71,46 @@ def _null(_name: str) -> None:
 
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+# JSON that this program keeps in its own tables, read back: anybody may have changed it since.
+
+T = TypeVar("T", dict[str, Any], list[Any])
+
+
+def kept_json(text: object, kind: type[T], column: str) -> T:
+    """The object or list that a column holds. Raises DatabaseError where it holds none."""
+    try:
+        value = json.loads(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RecursionError):
+        value = None
+    if not isinstance(value, kind):
+        raise unreadable(text, column)
+    return value
+
+
+def unreadable(text: object, column: str) -> DatabaseError:
+    """The error of a column that holds what this program never wrote."""
+    said = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    return DatabaseError(
+        f"{column} holds '{cut(said, 40)}', which can't be read: was it changed by hand? "
+        "Put back what a backup of the database has there."
+    )
+
+
+def kept_counts(text: object) -> dict[str, int]:
+    """Numbers by name; what is none is left out, since a list of jobs goes on without it."""
+    try:
+        found = kept_json(text, dict, "")
+    except DatabaseError:
+        return {}
+    return {name: n for name, n in found.items() if isinstance(n, int)}
+
+
+def kept_words(text: object) -> dict[str, str]:
+    """Words by name, for people to read; nothing where they can't be read."""
+    try:
+        found = kept_json(text or "{}", dict, "")
+    except DatabaseError:
+        return {}
+    return {name: str(value) for name, value in found.items()}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """`1 row`, `39,012 rows`."""
@@ -43,3 +46,60 @@ def cut(text: str, width: int) -> str:
     # A cell may hold megabytes; white space rarely makes more than a fraction of its beginning.
     line = " ".join(text[: 50 * width].split())
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+# Text as Markdown that shows just this text.
+
+
+def plain(text: str) -> str:
+    """Text on one line, with the characters escaped that Markdown or HTML would act on."""
+    line = " ".join(text.split())
+    return "".join(
+        f"\\{letter}" if letter in "\\`*[]|#~" else {"<": "&lt;", "&": "&amp;"}.get(letter, letter)
+        for letter in line
+    )
+
+
+def code(text: str) -> str:
+    """Text on one line as code, whatever it holds."""
+    line = " ".join(text.split()).replace("|", "\\|")
+    ticks = "`"
+    while ticks in line:
+        ticks += "`"
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{ticks}{space}{line}{space}{ticks}"
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Text in a code block whose fence is longer than any in the text."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+# Names in error messages: the ones that exist, the nearest to what was typed first.
+
+SHOWN = 20
+
+
+def nearest_first(typed: str, names: Iterable[str]) -> list[str]:
+    """Return `names` by likeness to `typed`, capitals not counted; equals keep their order."""
+    wanted = typed.casefold()
+    return sorted(names, key=lambda name: -SequenceMatcher(None, wanted, name.casefold()).ratio())
+
+
+def meant(typed: str, names: Iterable[str]) -> str:
+    """Return "Did you mean x? " for the name that is near to `typed`, or nothing."""
+    for name in nearest_first(typed, names)[:1]:
+        if SequenceMatcher(None, typed.casefold(), name.casefold()).ratio() >= 0.6:
+            return f"Did you mean {name}? "
+    return ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Join names with commas; of a long list the first 20 and how many more there are."""
+    every = list(names)
+    text = ", ".join(every[:SHOWN])
+    more = len(every) - SHOWN
+    return f"{text} and {more} more" if more > 0 else text

@@ -59,8 +59,8 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; say what went wrong without a traceback."""
-        from ..database import explain
-        from ..errors import OpenAIBatchError
+        from ..base.errors import OpenAIBatchError
+        from ..store.connection import explain
 
         try:
             with fewer_collections():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from .errors import ConfigurationError
+from ..base.errors import ConfigurationError
 
 
 def shipped() -> Path:
     """The file inside the installed package, or at the top of a checkout."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parent.parent
     for place in (here / "demo.db", here.parent / "demo.db"):
         if place.is_file():
             return place

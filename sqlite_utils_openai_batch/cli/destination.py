@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .framework import talk
+from .click_ext import talk
 
 if TYPE_CHECKING:
-    from ..places import Places
+    from ..provider.places import Places
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Place:
 
 def read_place(options: dict[str, Any]) -> Place:
     """Take the options under 'Where it runs' out of `options`. Raises OpenAIBatchError."""
-    from ..account import destination, refuse_password
-    from ..errors import UsageError
-    from ..places import LOCAL
+    from ..base.errors import UsageError
+    from ..provider.accounts import destination, refuse_password
+    from ..provider.places import LOCAL
 
     base_url, upstream = options.pop("base_url"), options.pop("upstream")
     provider = options.pop("provider")
@@ -86,9 +86,9 @@ def check_place(place: Place, places: Places, uid: str) -> list[str]:
 
     Returns what to warn of.
     """
-    from ..account import destination
     from ..local import upstream_models
-    from ..places import LOCAL
+    from ..provider.accounts import destination
+    from ..provider.places import LOCAL
 
     if place.provider == LOCAL:
         if place.base_url is None:

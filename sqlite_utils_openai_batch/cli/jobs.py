@@ -11,7 +11,7 @@ from typing import Any
 import click
 from sqlite_utils.cli import output_options
 
-from .framework import Command, option, talk
+from .click_ext import Command, option, talk
 from .options import db_argument, job_argument
 
 
@@ -29,16 +29,17 @@ def jobs_command(db: str, totals: bool, **formats: Any) -> None:
     from contextlib import closing
 
     from .. import store
-    from ..database import connect
-    from ..words import COMMAND
-    from .accounts import month_record, month_sentence, months_of, months_screen
-    from .job_screen import jobs_screen
+    from ..results.words import COMMAND
+    from ..store.connection import connect
+    from .screens.job import jobs_screen
+    from .screens.spent import month_record, month_sentence, months_of, months_screen
 
     with closing(connect(db)) as conn:
         store.check_version(conn)
         months = months_of(conn)
         found = [
-            (job, store.outcomes(store.list_parts(conn, job.id))) for job in store.list_jobs(conn)
+            (job, store.outcome_counts(store.list_parts(conn, job.id)))
+            for job in store.list_jobs(conn)
         ]
     if totals and (any_format(formats) or not months):
         headers = ["month", "jobs", "requests", "prompt_tokens", "completion_tokens",
@@ -63,8 +64,8 @@ def jobs_command(db: str, totals: bool, **formats: Any) -> None:
 
 def job_record(job: Any, counts: dict[str, int]) -> list[Any]:
     """A job as a row of data."""
-    from .. import clock
-    from ..words import failures
+    from ..base import clock
+    from ..results.words import failures
 
     return [
         job.id,
@@ -96,10 +97,10 @@ def show_command(db: str, job: str | None, log: bool) -> None:
     from contextlib import closing
 
     from .. import store
-    from ..capacity import queue_words
-    from ..database import connect
-    from ..output import Output
-    from .job_screen import show_screen
+    from ..jobs.queue import queue_words
+    from ..store.connection import connect
+    from ..tables.output import Output
+    from .screens.job import show_screen
 
     with closing(connect(db)) as conn:
         store.check_version(conn)
@@ -116,7 +117,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
             show_screen(
                 found,
                 parts,
-                store.outcomes(parts),
+                store.outcome_counts(parts),
                 store.examples(conn, found.id),
                 Output.from_json(found.output),
                 store.answered_models(conn, found.id),

@@ -3,36 +3,204 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .framework import INTERRUPTED, Command, confirm, option, talk
-from .like import inherit, recipe
-from .money import check_may_send, check_model
-from .options import ask_options, db_argument, poll_option, read_ask, table_argument, yes_option
-from .place import check_place, read_place
-from .preview import (
-    all_blank,
-    all_warnings,
-    chosen_of,
-    model_default,
-    nothing_to_ask,
-    preview,
-    queue,
-    whole_source,
+from .click_ext import INTERRUPTED, Command, confirm, option, talk
+from .destination import check_place, read_place
+from .options import (
+    ask_options,
+    check_may_send,
+    check_model,
+    db_argument,
+    inherit,
+    poll_option,
+    read_ask,
+    recipe,
+    table_argument,
+    yes_option,
 )
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from ..errors import CeilingError
-    from ..places import Places
-    from ..plan import Plan
-    from ..rendering import Tally
+    from ..base.errors import CeilingError
+    from ..jobs.plan.plan import Plan
+    from ..jobs.plan.render import Tally
+    from ..provider.places import Places
     from ..store import Job
-    from .place import Place
+    from .destination import Place
+
+
+# `preview`: requests as they would be sent, and what all of them would cost.
+
+
+@click.command("preview", cls=Command)
+@db_argument
+@table_argument
+@ask_options
+@option("-n", "--count", type=click.IntRange(min=0), default=3, show_default=True, metavar="N",
+        help="Requests to show")  # fmt: skip
+@option("--raw", is_flag=True, help="Show them as the lines that are sent")
+def preview_command(db: str, table: str | None, count: int, raw: bool, **options: Any) -> None:
+    """Show what would be sent, and send nothing.
+
+    \b
+    Example:
+      sqlite-utils openai-batch preview movies.db movies --prompt '{{ title }}'
+    """
+    from contextlib import closing
+
+    from ..store.connection import connect
+
+    with closing(connect(db)) as conn:
+        preview(conn, db, table, count, raw, options)
+
+
+def preview(
+    conn: sqlite3.Connection,
+    db: str,
+    table: str | None,
+    count: int,
+    raw: bool,
+    options: dict[str, Any],
+) -> None:
+    """Print the first requests on stdout and the summary on stderr."""
+    from ..jobs.plan.conflicts import check_writable
+    from ..jobs.plan.plan import settle
+    from ..jobs.plan.prepare import survey
+    from .screens.plan import request_lines, summary_screen
+
+    table = inherit(conn, db, table, options)
+    place = place_without_key(options)
+    plan = settle(conn, read_ask(table, options, place), **model_default(place))
+    try:
+        tally, shown = survey(conn, plan, count)
+        for number, rendered in enumerate(shown, 1):
+            if raw:
+                click.echo(rendered.line.decode(), nl=False)
+            else:
+                click.echo(request_lines(plan, rendered, number, tally.asked))
+        if tally.rows == 0:
+            talk(nothing_to_ask(plan))
+            return
+        if tally.requests == 0:
+            talk(all_blank(plan, tally))
+            return
+        if shown and not raw:
+            talk()
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        talk(summary_screen(plan, tally, place, free, whole_source(plan), **queue(conn, plan)))
+        for warning in [*all_warnings(plan, tally), *preview_warnings(plan, tally, place, free)]:
+            talk(f"Warning: {warning}")
+        check_writable(conn, plan)
+        talk(f"\nNothing was sent. {next_words(tally, plan)}")
+    finally:
+        plan.close()
+
+
+def next_words(tally: Tally, plan: Plan) -> str:
+    """What to do next: not the same, where the ceiling would refuse it."""
+    from ..base.errors import CeilingError
+    from ..pricing.ceiling import check_ceiling
+
+    try:
+        if tally.estimate is not None:
+            check_ceiling(tally.estimate, plan.model)
+    except CeilingError as error:
+        if error.cap is None:
+            return "It can't be run below this ceiling."
+        return f"Next: run with the same options and -o max_tokens {error.cap}."
+    return "Next: run with the same options."
+
+
+def place_without_key(options: dict[str, Any]) -> Place:
+    """The place, also where no key is known yet: `preview` needs none."""
+    from ..base.errors import ConfigurationError
+    from .destination import Place
+
+    asked = dict(options)
+    try:
+        return read_place(options)
+    except ConfigurationError:
+        options.pop("key", None)
+        provider = asked["provider"]
+        host = "Azure" if provider == "azure" else "api.openai.com"
+        return Place(provider, asked.get("base_url"), "", host, "no key yet", "", {})
+
+
+def model_default(place: Place) -> dict[str, str]:
+    """The model where none is named: the local server's, else the package's default."""
+    return {"default_model": place.default_model} if place.default_model else {}
+
+
+def whole_source(plan: Plan) -> int | None:
+    """The number of all rows of the source, where only some of them were chosen."""
+    ask = plan.ask
+    chosen = ask.where is not None or ask.limit is not None or plan.chosen is not None
+    return plan.source.total() if chosen else None
+
+
+def chosen_of(plan: Plan) -> dict[str, int]:
+    """What a job keeps of how many rows there were to choose from, where some were chosen."""
+    rows = whole_source(plan)
+    return {} if rows is None else {"source_rows": rows}
+
+
+def queue(conn: sqlite3.Connection, plan: Plan) -> dict[str, Any]:
+    """The queue limit and the pace of the provider, where this database knows them."""
+    from .options import queue_figures
+
+    return queue_figures(conn, plan.ask.money, plan.model)
+
+
+def all_warnings(plan: Plan, tally: Tally) -> list[str]:
+    """What to say before anything is paid, about the source and about the money."""
+    from .screens.estimate import estimate_warnings
+
+    return [*plan.warnings, *(estimate_warnings(tally.estimate, plan) if tally.estimate else ())]
+
+
+def preview_warnings(plan: Plan, tally: Tally, place: Place, free: int) -> list[str]:
+    """What only `preview` can say: `run` asks the server itself, and tries the disk."""
+    from ..base.text import size
+
+    warnings = []
+    money = plan.ask.money
+    if place.host == "api.openai.com" and money.prices is None and money.window is None:
+        warnings.append(f"no model '{plan.model}' of OpenAI's is known here. Is it spelled so?")
+    if tally.largest_part > free:
+        warnings.append(
+            f"a part takes {size(tally.largest_part)} while it is sent, and {size(free)} are "
+            "free where temporary files go. Set TMPDIR, or make parts smaller with --part-bytes."
+        )
+    return warnings
+
+
+def nothing_to_ask(plan: Plan) -> str:
+    """The sentence for a source without rows."""
+    name = plan.source.name or "the query"
+    if plan.ask.changed:
+        return f"Nothing in {name} has changed since it was asked: nothing to ask."
+    if plan.ask.missing:
+        return f"No row of {name} lacks an answer that it could still get: nothing to ask."
+    if plan.ask.where or plan.ask.limit is not None:
+        return f"No rows of {name} match: nothing to ask."
+    return f"{name} has no rows: nothing to ask."
+
+
+def all_blank(plan: Plan, tally: Tally) -> str:
+    """The sentence for a source none of whose rows has anything to ask about."""
+    rows = "The only row" if tally.blank == 1 else f"All {tally.blank:,} rows"
+    return (
+        f"{rows} of {plan.source.name or 'the query'} {'is' if tally.blank == 1 else 'are'} blank "
+        f"in {', '.join(plan.renderer.prompt_columns)}: nothing to ask. "
+        "Ask all the same with --blanks send."
+    )
 
 
 @click.command("prepare", cls=Command)
@@ -49,10 +217,10 @@ def prepare_command(db: str, table: str | None, **options: Any) -> None:
     """
     from contextlib import closing
 
-    from ..database import connect
-    from ..places import Places
-    from ..words import COMMAND
-    from .plan_screen import summary_screen
+    from ..provider.places import Places
+    from ..results.words import COMMAND
+    from ..store.connection import connect
+    from .screens.plan import summary_screen
 
     with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
         made = make_job(conn, db, table, options, places)
@@ -76,9 +244,9 @@ def make_job(
 ) -> tuple[Job, Plan, Tally, Place] | None:
     """Check everything, then store the job. None where there is nothing to ask."""
     from .. import store
-    from ..plan import settle
-    from ..prepare import prepare
-    from ..rivals import check_free
+    from ..jobs.plan.conflicts import check_free
+    from ..jobs.plan.plan import settle
+    from ..jobs.plan.prepare import prepare
 
     table = inherit(conn, db, table, options)
     typed = recipe(table, options)
@@ -151,8 +319,8 @@ def run_command(
     """
     from contextlib import closing
 
-    from ..database import connect
-    from ..places import Places
+    from ..provider.places import Places
+    from ..store.connection import connect
 
     with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
         if dry_run:
@@ -173,10 +341,10 @@ def run(
     yes: bool,
 ) -> None:
     """The whole way of a job, for `run` and `demo`."""
-    from ..errors import CeilingError
-    from ..sync import approve
+    from ..base.errors import CeilingError
+    from ..jobs.sync.engine import approve
     from .follow import follow
-    from .plan_screen import confirmation
+    from .screens.plan import confirmation
 
     can_ask = sys.stdin.isatty() and sys.stderr.isatty()
     table = inherit(conn, db, table, options)
@@ -224,8 +392,8 @@ def capped(options: dict[str, Any], error: CeilingError) -> bool:
 def forget(conn: sqlite3.Connection, job: Job) -> None:
     """Drop a job that was never approved."""
     from .. import store
-    from ..database import transaction
-    from ..places import forget_local
+    from ..provider.places import forget_local
+    from ..store.connection import transaction
 
     with transaction(conn):
         store.drop_job(conn, job.id)

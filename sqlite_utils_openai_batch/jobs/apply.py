@@ -11,20 +11,19 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from . import clock, store
-from .commits import COMMIT_ROWS, Commits
-from .conflicts import check_output, refuse_values
-from .database import transaction
-from .errors import UsageError
-from .keys import quote
-from .making import fold, table_columns
-from .output import Output, plan_output
+from .. import store
+from ..answers.schema import AnswerSchema
+from ..base import clock
+from ..base.errors import UsageError
+from ..store import outcomes
+from ..store.connection import COMMIT_ROWS, Commits, transaction
+from ..store.leases import job_leased, renew_job
+from ..tables.columns import fold, table_columns
+from ..tables.output import Output, check_output, plan_output, refuse_values
+from ..tables.source import Source, reopen
+from ..tables.sql import quote
 from .revert import Reverted, busy, check_settled, revert_held
-from .schema import AnswerSchema
-from .settle import settle_job
-from .source import Source, reopen
-from .store import settling
-from .store.leases import job_leased, renew_job
+from .sync.settle import settle_job
 from .writeback import Writer, Written
 
 PAGE = 2_000
@@ -165,7 +164,7 @@ def move(conn: sqlite3.Connection, job: store.Job, output: Output, schema: str |
     for part in store.list_parts(conn, job.id):
         while True:
             with transaction(conn):
-                if settling.forget_writes(conn, part.id, COMMIT_ROWS) < COMMIT_ROWS:
+                if outcomes.forget_writes(conn, part.id, COMMIT_ROWS) < COMMIT_ROWS:
                     break
     with transaction(conn):
         store.update_job(
@@ -181,7 +180,7 @@ def check_again(conn: sqlite3.Connection, job: store.Job, schema: AnswerSchema) 
     with Commits(conn) as commits:
         for part in store.list_parts(conn, job.id):
             after = 0
-            while page := settling.answered_page(conn, part.id, after, PAGE):
+            while page := outcomes.answered_page(conn, part.id, after, PAGE):
                 after = page[-1][0]
                 changed, change = [], Counter[str]()
                 for request_id, _, _, status, answer, _ in page:
@@ -194,8 +193,8 @@ def check_again(conn: sqlite3.Connection, job: store.Job, schema: AnswerSchema) 
                         change[new] += 1
                         change[status] -= 1
                 commits.begin()
-                settling.set_checked(conn, changed)
-                settling.shift_outcomes(conn, part.id, change)
+                outcomes.set_checked(conn, changed)
+                outcomes.shift_outcomes(conn, part.id, change)
                 commits.wrote(len(page))
     return dict(counts)
 
@@ -207,7 +206,7 @@ def write_again(conn: sqlite3.Connection, job: store.Job, *, accept_stale: bool)
         for part in store.list_parts(conn, job.id):
             after = 0
             with Commits(conn) as commits:
-                while page := settling.answered_page(conn, part.id, after, PAGE):
+                while page := outcomes.answered_page(conn, part.id, after, PAGE):
                     after = page[-1][0]
                     writer.ready()
                     answers = [

@@ -9,21 +9,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from . import clock, store
-from .api import Provider
-from .ceiling import again_most
-from .database import transaction
-from .errors import JobError, NoList, NotFound
-from .job_prices import part_prices
-from .limits import limits_for
-from .look import look, since
-from .outcome import STATUSES
-from .parameters import adapt
+from .. import store
+from ..answers.outcome import STATUSES
+from ..base import clock
+from ..base.errors import JobError, NoList, NotFound
+from ..base.statuses import CUT
+from ..pricing.ceiling import again_most
+from ..pricing.prices import part_prices
+from ..provider.client import Provider
+from ..requests.body import adapt
+from ..requests.limits import limits_for
+from ..store.connection import transaction
+from ..store.leases import job_leased, renew_job
 from .revert import busy
-from .settle import new_part
-from .states import CUT
-from .store.leases import job_leased, renew_job
-from .sync import approve, open_batches
+from .sync.engine import approve, open_batches
+from .sync.lookup import look, since
+from .sync.settle import new_part
 
 #: What `retry` asks again unless told otherwise: everything that has no answer.
 FAILED = tuple(status for status in STATUSES if status not in ("pending", "ok"))

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import sqlite3
 
-from . import clock, store
-from .database import transaction
-from .states import ENQUEUED
+from .. import store
+from ..base import clock
+from ..base.statuses import ENQUEUED
+from ..store.connection import transaction
 
 # `Limit: 2,000,000 enqueued tokens`, as the service words it (openai-python issue 2084).
 SAID = re.compile(r"[Ll]imit:?\s*([\d][\d,._ ]*)\s*enqueued tokens")

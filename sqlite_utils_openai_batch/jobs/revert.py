@@ -12,22 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import store
-from .commits import Commits
-from .database import explain, transaction
-from .errors import JobError
-from .hashing import source_hash
-from .keys import SQLiteValue, decode_key, quote
-from .making import fold, key_of, output_keys, table_columns, update_sql
-from .memory import Memory, recall, still_written
-from .output import Output
-from .reading import Stored
-from .rowwise import Rows, Values
-from .schema import AnswerSchema
-from .source import Source, reopen
-from .store import settling
-from .store.leases import job_leased, renew_job
-from .target import created, made_table
+from .. import store
+from ..answers.schema import AnswerSchema
+from ..base.errors import JobError
+from ..store import outcomes
+from ..store.connection import Commits, explain, transaction
+from ..store.leases import job_leased, renew_job
+from ..tables.columns import Rows, Values, fold, key_of, output_keys, table_columns, update_sql
+from ..tables.hashing import source_hash
+from ..tables.output import Output
+from ..tables.source import Source, reopen
+from ..tables.sql import SQLiteValue, Stored, decode_key, quote
+from ..tables.target import created, made_table
+from ..tables.undo import Memory, recall, still_written
 from .writeback import read_columns
 
 PAGE = 2_000
@@ -131,7 +128,7 @@ class Reverter:
             return
         after = 0
         with Commits(self.conn) as commits:
-            while page := settling.written_page(self.conn, part.id, after, PAGE):
+            while page := outcomes.written_page(self.conn, part.id, after, PAGE):
                 after = page[-1][0]
                 commits.begin()
                 self.revert_page(page)
@@ -207,7 +204,7 @@ class Reverter:
         stays = {page[n][0] for n in refused}
         self.reverted.edited += len(refused)
         self.reverted.restored += sum(len(group.rows) for group in groups) - len(refused)
-        settling.set_written(self.conn, [one for one in undone if one[2] not in stays])
+        outcomes.set_written(self.conn, [one for one in undone if one[2] not in stays])
 
 
 def drop_made(conn: sqlite3.Connection, job: store.Job, output: Output, reverted: Reverted) -> None:

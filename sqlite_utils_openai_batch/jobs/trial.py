@@ -19,19 +19,19 @@ from pathlib import Path
 
 import orjson
 
-from . import clock, store
-from .api import Provider
-from .collect import ResultFile, finish, take_files
-from .database import transaction
-from .errors import OpenAIBatchError
-from .lines import asks_for_json
-from .new_job import job_values
-from .outcome import Outcome, read_response
-from .plan import Plan
-from .prepare import new_tally
-from .prices import Prices, Spent
-from .rendering import Rendered, Tally, rendered_rows
-from .settle import settle_job
+from .. import store
+from ..answers.outcome import Outcome, read_response
+from ..answers.reader import asks_for_json
+from ..base import clock
+from ..base.errors import OpenAIBatchError
+from ..pricing.prices import Prices, Spent
+from ..provider.client import Provider
+from ..store.connection import transaction
+from .plan.plan import Plan
+from .plan.prepare import job_values, new_tally
+from .plan.render import Rendered, Tally, rendered_rows
+from .sync.collect import ResultFile, finish, take_files
+from .sync.settle import settle_job
 from .writeback import Writer
 
 AT_ONCE = 4

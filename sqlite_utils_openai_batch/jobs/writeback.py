@@ -12,23 +12,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import clock, store
-from .before import Earlier
-from .binding import bind_job
-from .commits import Commits
-from .errors import SourceError, TemplateError
-from .judging import Answer, Judge, Judged, Values
-from .keys import decode_key
-from .memory import plain
-from .output import Output
-from .plan import hashed_columns
-from .reading import Stored
-from .rowwise import Rows
-from .schema import AnswerSchema
-from .source import Source, reopen
-from .store import settling
-from .store.leases import Renewal
-from .target import Target, make_target
+from .. import store
+from ..answers.schema import AnswerSchema
+from ..base import clock
+from ..base.errors import SourceError, TemplateError
+from ..requests.template import bind_job
+from ..store import outcomes
+from ..store.connection import Commits
+from ..store.leases import Renewal
+from ..tables.columns import Rows
+from ..tables.output import Output
+from ..tables.source import Source, reopen
+from ..tables.sql import Stored, decode_key
+from ..tables.stale import Answer, Judge, Judged, Values
+from ..tables.target import Target, make_target
+from ..tables.undo import plain
+from .plan.plan import hashed_columns
+from .plan.selection import Earlier
 
 PAGE = 2_000
 
@@ -146,7 +146,7 @@ class Writer:
     def unwritten(self, part: store.Part) -> Iterator[list[tuple[int, Answer]]]:
         """Pages of the answers of a part that aren't written: (request id, answer)."""
         after = 0
-        while page := settling.unwritten_page(self.conn, part.id, after, PAGE):
+        while page := outcomes.unwritten_page(self.conn, part.id, after, PAGE):
             after = page[-1][0]
             answers = []
             for request_id, row_key, digest, answer in page:
@@ -159,7 +159,7 @@ class Writer:
     def write_requests(self, page: Sequence[tuple[int, Answer]]) -> None:
         """Write answers and what became of them, in the transaction that the caller holds."""
         fates = self.write([answer for _, answer in page])
-        settling.set_written(
+        outcomes.set_written(
             self.conn,
             [(*fate, request_id) for fate, (request_id, _) in zip(fates, page, strict=True)],
         )

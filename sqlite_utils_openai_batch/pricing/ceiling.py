@@ -17,12 +17,11 @@ from typing import Any
 
 import orjson
 
-from .errors import CeilingError, NeedsAttention, UsageError
+from ..base.errors import CeilingError, NeedsAttention, UsageError
+from ..store import Job, Part, update_part
+from ..store.costs import Committed, committed
 from .estimate import Estimate, cap_of, most_cost
-from .job_prices import job_is_own, part_prices
-from .prices import CENT, PER_TOKEN, Prices, parse_usd, rounded, usd
-from .store import Job, Part, update_part
-from .store.money import Committed, committed
+from .prices import CENT, PER_TOKEN, Prices, job_is_own, parse_usd, part_prices, rounded, usd
 from .tokens import Counter, answers_asked, count_requests, counter_for
 
 AT_ONCE = 256

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from ..store.costs import Earlier, earlier_answers
 from .prices import PER_TOKEN, Prices, rounded
 from .sampling import InputTokens, Sample, TooLong
-from .store.money import Earlier, earlier_answers
 from .tokens import Counter, answers_asked, counter_for, model_cap, output_cap
 
 EMBEDDINGS = "/v1/embeddings"

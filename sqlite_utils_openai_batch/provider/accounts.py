@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from . import store
-from .api import OPENAI_URL, Provider, host_of
+from .. import store
+from ..base.errors import ConfigurationError, NotFound, Unreadable, UsageError
 from .azure import AZURE, ENDPOINT, TOKEN, Azure, azure_address, azure_key, azure_version
-from .errors import ConfigurationError, NotFound, Unreadable, UsageError
+from .client import OPENAI_URL, Provider, host_of
 
 # For servers that want no key: the client insists on sending one.
 NO_KEY = "none"

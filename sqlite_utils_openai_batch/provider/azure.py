@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from .errors import ConfigurationError
+from ..base.errors import ConfigurationError
 
 AZURE = "azure"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import clock
-from .states import ENDED
+from ..base import clock
+from ..base.statuses import ENDED
 
 if TYPE_CHECKING:
     from openai.types import Batch

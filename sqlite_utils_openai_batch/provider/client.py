@@ -7,16 +7,16 @@ sends no idempotency key and a repeated POST /batches is a second, paid batch.
 
 from __future__ import annotations
 
+import io
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import client, clock
-from .azure import Azure
-from .batches import BatchState, UploadedFile, normalised, read_batch
-from .client import make_client, patience
-from .errors import (
+from ..base import clock
+from ..base.errors import (
     Garbled,
     NeedsAttention,
     NoBatchAPI,
@@ -26,9 +26,119 @@ from .errors import (
     Transient,
     Unreachable,
 )
-from .paging import ends_before, pages
-from .refused import explained, has_no_such_call, host_of, no_batch_api
-from .transfer import Alive, Watched, idle, tells_its_end
+from .azure import Azure
+from .batch import BatchState, UploadedFile, normalised, read_batch
+from .errors import explained, has_no_such_call, host_of, no_batch_api
+
+if TYPE_CHECKING:
+    import openai
+
+
+# The `openai` client for one server: how long it waits, and what it sends along.
+
+#: Seconds for a connection to be made, and for a file of 200 MB to be taken in: no word comes
+#: before that. Where the network has gone silent, a pass ends by these.
+CONNECT_SECONDS, UPLOAD_SECONDS = 10.0, 600.0
+
+
+def make_client(
+    base_url: str,
+    key: str,
+    is_openai: bool,
+    azure: Azure | None,
+    *,
+    max_retries: int,
+    timeout: float,
+) -> openai.OpenAI:
+    """A client; it reads nothing of the environment for a server that isn't OpenAI."""
+    import openai
+
+    options: dict[str, Any] = {
+        "base_url": base_url,
+        "max_retries": max_retries,
+        "timeout": patience(timeout),
+        "default_headers": None if is_openai else own_headers(key),
+    }
+    if azure is not None and azure.version is not None:
+        credential = {"azure_ad_token": key} if azure.token else {"api_key": key}
+        options |= {"api_version": azure.version, **credential}
+        return openai.AzureOpenAI(**options)
+    return openai.OpenAI(api_key=key, **options)
+
+
+def patience(seconds: float) -> Any:
+    """How long the client waits: for each piece that goes out or comes in, and to connect."""
+    import httpx2
+
+    return httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
+
+
+def own_headers(key: str) -> dict[str, Any]:
+    """Headers for a server that isn't OpenAI: they keep out what the client takes from the
+    environment, which is meant for OpenAI (organisation, project, OPENAI_CUSTOM_HEADERS).
+    """
+    import openai
+
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    names = [line.partition(":")[0].strip() for line in lines if ":" in line]
+    kept_out = dict.fromkeys(("OpenAI-Organization", "OpenAI-Project", *names), openai.Omit())
+    asked_for = {name: f"Bearer {key}" for name in names if name.lower() == "authorization"}
+    return kept_out | asked_for
+
+
+# Lists of a server, a page at a time, whatever it makes of paging.
+
+
+def pages(base_url: str, call: Callable[..., Any], **options: Any) -> Iterator[list[Any]]:
+    """The pages of a list, none of them empty.
+
+    Stops by itself where a server ignores `after` and sends the same page for ever.
+    """
+    seen: set[str] = set()
+    while True:
+        with explained(base_url):
+            page = call(**options)
+            fresh = [one for one in page.data or [] if one.id not in seen]
+        if fresh:
+            yield fresh
+        seen.update(one.id for one in fresh)
+        if not fresh or page.has_more is False:
+            return
+        options["after"] = fresh[-1].id
+
+
+def ends_before(unix: float, times: Sequence[float]) -> bool:
+    """Whether a page of a list is newest first and ends before that time; 0 is a time not told."""
+    in_order = all(one >= other for one, other in pairwise(times))
+    return in_order and 0 < times[-1] < unix
+
+
+# Files on their way: those that go out tell that they do, and those that come where they end.
+
+Alive = Callable[[], None]
+
+
+def idle() -> None:
+    """Do nothing."""
+
+
+class Watched(io.FileIO):
+    """A file that tells whenever it is read from."""
+
+    def __init__(self, path: Path, alive: Alive) -> None:
+        super().__init__(path)
+        self.alive = alive
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read the next bytes."""
+        self.alive()
+        return super().read(size) or b""
+
+
+def tells_its_end(headers: Mapping[str, str]) -> bool:
+    """Whether a reply says where it ends: the transport notices then when it is cut."""
+    return "content-length" in headers or "chunked" in headers.get("transfer-encoding", "")
+
 
 __all__ = ["OPENAI_URL", "BatchState", "Provider", "UploadedFile", "host_of", "normalised"]
 
@@ -159,7 +269,7 @@ class Provider:
                 made = self._once.files.create(
                     file=(name, file, "application/jsonl"),
                     purpose="batch",
-                    timeout=patience(client.UPLOAD_SECONDS),
+                    timeout=patience(UPLOAD_SECONDS),
                 )
                 if not made.id:
                     raise ValueError("a file without an id")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .errors import (
+from ..base.errors import (
     Garbled,
     NeedsAttention,
     NotFound,

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .account import Destination, destination, stored_key
-from .api import Provider
-from .errors import ConfigurationError
+from ..base.errors import ConfigurationError
+from .accounts import Destination, destination, stored_key
+from .client import Provider
 
 if TYPE_CHECKING:
-    from .local import LocalServer
-    from .store import Job
+    from ..local import LocalServer
+    from ..store import Job
 
 LOCAL = "local"
 
@@ -78,7 +78,7 @@ class Places:
 
     def start(self, uid: str, upstream: str | None, settings: dict[str, Any]) -> tuple[str, str]:
         """Start the local batch server over a job's folder. Returns its base URL and a key."""
-        from .local import LocalServer, ModelAnswerer, StateInUse, UpstreamAnswerer
+        from ..local import LocalServer, ModelAnswerer, StateInUse, UpstreamAnswerer
 
         folder = local_folder(uid)
         answerer = (

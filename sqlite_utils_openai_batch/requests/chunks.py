@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import Any
 
-from .errors import UnrenderableRow
-from .hashing import source_hashes, stored_hashes
-from .keys import SQLiteValue
-from .request_lines import Lines, Ready
-from .stored import Columns, decoded
+from ..base.errors import UnrenderableRow
+from ..tables.hashing import source_hashes, stored_hashes
+from ..tables.sql import SQLiteValue
+from .lines import Columns, Lines, Ready, decoded
 from .template import Renderer
 
 #: Rows that are rendered together: enough to spare most of the work around each row, few enough

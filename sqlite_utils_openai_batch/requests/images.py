@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import filetype
 
-from .errors import ConfigurationError, UnrenderableRow
-from .image_tokens import pixels
-from .keys import SQLiteValue
+from ..base.errors import ConfigurationError, UnrenderableRow
+from ..pricing.image_tokens import pixels
+from ..tables.sql import SQLiteValue
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -8,24 +8,91 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from .compiled import Slot, Text, Texts, one_by_one
-from .errors import TemplateError
-from .images import Images
-from .keys import SQLiteValue
-from .nearest import listed
-from .oneline import json_string, json_strings, json_value, one_line
-from .parameters import EMBEDDINGS
-from .request_lines import Lines
-from .slots import read_slot
-from .stored import Columns, StoredSlot, all_filled, decoded, is_number, stored_slot
-from .strings import Path, asking_columns, is_image, place_of, strings_of
-from .values import json_bytes, without_surrogates
+from ..base.errors import TemplateError
+from ..base.json import kept_json
+from ..base.text import listed
+from ..tables.output import Output
+from ..tables.sql import SQLiteValue
+from .body import EMBEDDINGS
+from .images import SIZE, Images
+from .lines import Columns, Lines, StoredSlot, all_filled, decoded, is_number, stored_slot
+from .placeholders import Slot, Text, Texts, one_by_one, read_slot
+from .values import json_bytes, json_string, json_strings, json_value, one_line, without_surrogates
+
+if TYPE_CHECKING:
+    from ..store import Job
+    from ..tables.source import Source
+
+
+# The strings of a request body: where each stands, and what it is there for (pure).
+
+JSONPath = tuple[str | int, ...]
+
+#: Parts of a body whose placeholders ask nothing.
+_ASIDE = frozenset({"model", "metadata", "user", "safety_identifier", "prompt_cache_key"})
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+
+
+def strings_of(value: Any, path: JSONPath = ()) -> Iterator[tuple[JSONPath, str]]:
+    """Yield each string value of a body with its path, in order; keys aren't rendered."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from strings_of(one, (*path, key))
+    elif isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from strings_of(one, (*path, index))
+
+
+def is_image(path: JSONPath) -> bool:
+    """Whether a string of a body is an image's URL, in chat completions or in responses."""
+    return path[-2:] == ("image_url", "url") or path[-1] == "image_url"
+
+
+def asking_columns(body: dict[str, Any], slots: dict[JSONPath, Slot]) -> frozenset[str]:
+    """Return the columns that say what is asked of a row: a row where they are blank is blank.
+
+    They are those of the prompt; where it has none, those of the system text.
+    """
+    texts = {path: slot for path, slot in slots.items() if path[0] not in _ASIDE}
+    prompts = [slot for path, slot in texts.items() if not is_system(path, body)]
+    for some in (prompts, texts.values()):
+        shows = frozenset[str]().union(*(slot.shows for slot in some))
+        if shows := shows or frozenset[str]().union(*(slot.reads for slot in some)):
+            return shows
+    return frozenset()
+
+
+def is_system(path: JSONPath, body: dict[str, Any]) -> bool:
+    """Whether a string tells the model how to behave, and asks nothing itself."""
+    return path == ("instructions",) or _role(path, body) in _SYSTEM_ROLES
+
+
+def _role(path: JSONPath, body: dict[str, Any]) -> Any:
+    """Return the role of the message that a string stands in, None outside messages."""
+    if path[0] in ("messages", "input") and len(path) > 2:
+        message = body[str(path[0])][path[1]]
+        return message.get("role") if isinstance(message, dict) else None
+    return None
+
+
+def place_of(path: JSONPath, body: dict[str, Any]) -> str:
+    """Name a string for a person: the prompt, the system text, or its path."""
+    role = _role(path, body)
+    if is_system(path, body) and len(path) in (1, 3):
+        return "The system text"
+    if path in (("input",), ("prompt",)) or (role == "user" and len(path) == 3):
+        return "The prompt"
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return steps[1:]
 
 
 @dataclass(frozen=True)
@@ -73,7 +140,7 @@ class Template:
         TemplateError for a name that is no column, a syntax error, what the sandbox forbids, and
         a prompt with no placeholder.
         """
-        slots: dict[Path, Slot] = {}
+        slots: dict[JSONPath, Slot] = {}
         for path, text in strings_of(self.body):
             place = place_of(path, self.body)
             slot = read_slot(without_surrogates(text), place, columns, source, hidden)
@@ -96,7 +163,7 @@ class Renderer:
     """How many inputs each line has, None where that differs from row to row."""
 
     def __init__(
-        self, template: Template, slots: dict[Path, Slot], source: Sequence[str], images: Images
+        self, template: Template, slots: dict[JSONPath, Slot], source: Sequence[str], images: Images
     ) -> None:
         reads = {column for slot in slots.values() for column in slot.reads}
         shows = asking_columns(template.body, slots)
@@ -218,7 +285,9 @@ class _Maker:
     stored: StoredSlot | None
 
 
-def _texts(path: Path, slot: Slot, columns: Sequence[str], images: Images) -> tuple[Text, Texts]:
+def _texts(
+    path: JSONPath, slot: Slot, columns: Sequence[str], images: Images
+) -> tuple[Text, Texts]:
     """Return the functions that make a slot's text, of one row and of many."""
     if is_image(path):
         url = _image(slot, columns, images)
@@ -226,7 +295,7 @@ def _texts(path: Path, slot: Slot, columns: Sequence[str], images: Images) -> tu
     return slot.text(columns), slot.texts(columns)
 
 
-def _stored(path: Path, slot: Slot, columns: Sequence[str]) -> StoredSlot | None:
+def _stored(path: JSONPath, slot: Slot, columns: Sequence[str]) -> StoredSlot | None:
     """Return what makes a slot's text of rows as they are stored, None where nothing does."""
     if slot.native or is_image(path):
         return None
@@ -243,7 +312,7 @@ def _image(slot: Slot, columns: Sequence[str], images: Images) -> Text:
     return lambda row: images.url(text(row), slot.place)
 
 
-def _fixed_inputs(template: Template, slots: dict[Path, Slot]) -> int | None:
+def _fixed_inputs(template: Template, slots: dict[JSONPath, Slot]) -> int | None:
     """How many inputs each line has, None where that differs from row to row."""
     if template.endpoint != EMBEDDINGS:
         return 1
@@ -262,7 +331,7 @@ def _placeholder(column: str) -> str:
     return f"{{{{ {column} }}}}" if column.isidentifier() else f'{{{{ row["{column}"] }}}}'
 
 
-def _segments(template: Template, slots: dict[Path, Slot]) -> list[bytes]:
+def _segments(template: Template, slots: dict[JSONPath, Slot]) -> list[bytes]:
     """Return what stands between the custom_id, the slots in order, and the end of the line."""
     # a NUL byte is never in JSON, so it marks the places
     mark = orjson.Fragment(b"\x00")
@@ -277,3 +346,32 @@ def _segments(template: Template, slots: dict[Path, Slot]) -> list[bytes]:
     except orjson.JSONEncodeError as error:
         raise TemplateError(f"The body can't be JSON: {error}.") from error
     return one_line(b"," + line[1:] + b"\n").split(b"\x00")
+
+
+# A template over a source, for one job: what it may read, and how it reads images.
+
+
+def bind(
+    template: Template, source: Source, output: Output, settings: Mapping[str, Any]
+) -> Renderer:
+    """Bind a template to a source. Raises TemplateError.
+
+    The columns that the job itself writes to the source are no part of `row` as a whole: there
+    is nothing in them when the job is planned, and there is when its answers are checked.
+    `settings` may hold `image_dir` and `image_size`.
+    """
+    own = {name.lower() for name in output.names} if output.table is None else set()
+    folder = settings.get("image_dir")
+    images = Images(Path(folder) if folder else None, int(settings.get("image_size", SIZE)))
+    return template.bind(source.columns, source.name, hidden=own, images=images)
+
+
+def bind_job(job: Job, source: Source, overrides: str | None = None) -> Renderer:
+    """Bind a stored job's template; `overrides` are a retry's changes to the body, as JSON."""
+    template = Template.from_json(job.template, job.endpoint)
+    if overrides:
+        template = Template(
+            {**template.body, **kept_json(overrides, dict, "openai_batch_parts.overrides")},
+            job.endpoint,
+        )
+    return bind(template, source, Output.from_json(job.output), job.settings)

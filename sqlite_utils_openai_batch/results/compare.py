@@ -5,23 +5,80 @@ Rows are read page by page along the first job's requests; what is kept are coun
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import store
-from .agreement import Agreement, folded
-from .errors import JobError, UsageError
-from .making import fold
-from .nearest import listed, meant
-from .output import Output
-from .readings import Answers, Values, as_kind, as_list
-from .settle import NOTHING_RAN
-from .source import reopen
-from .store import settling
-from .store.pairs import pairs_page
+from .. import store
+from ..answers.fastpath import quick_check, unsure
+from ..answers.schema import AnswerSchema
+from ..base.errors import JobError, UsageError
+from ..base.text import listed, meant
+from ..jobs.sync.settle import NOTHING_RAN
+from ..store import outcomes
+from ..store.outcomes import pairs_page
+from ..tables.columns import fold
+from ..tables.output import Output
+from ..tables.source import reopen
+from .agreement import Agreement, folded, table_of
+
+# What answers and cells say, as values that can be compared.
+
+TRUE, FALSE = ("1", "true", "yes", "y"), ("0", "false", "no", "n")
+
+Values = tuple[Any, ...]
+
+
+class Answers:
+    """The answers of one job, as the values of their columns."""
+
+    def __init__(self, job: store.Job) -> None:
+        self.job = job
+        schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
+        self.schema = schema
+        self.names = [column.name for column in schema.columns] if schema else ["answer"]
+        self.kinds = [column.kind for column in schema.columns] if schema else ["string"]
+        self.quick: Callable[[Any], Values] = (schema and quick_check(schema)) or unsure
+
+    def values(self, status: str | None, answer: Any) -> Values | None:
+        """The values of an answer; None where there is none."""
+        if status != "ok":
+            return None
+        if self.schema is None:
+            return (answer,)
+        try:
+            return self.quick(answer)
+        except (ValueError, RecursionError):  # what msgspec raises is a ValueError
+            return self.schema.check(answer).values
+
+
+def as_kind(value: Any, kind: str) -> Any:
+    """A cell as the kind of value that an answer is, where it can be read so."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if kind in ("integer", "number"):
+        try:
+            return float(text)
+        except ValueError:
+            return value
+    if kind == "boolean" and text.casefold() in (*TRUE, *FALSE):
+        return int(text.casefold() in TRUE)
+    return value
+
+
+def as_list(text: str) -> list[str]:
+    """The elements of a list: a JSON array, or text that is one element."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    found = value if isinstance(value, list) else [value]
+    return [one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in found]
+
 
 # Rows that are read together; embeddings and long answers make it fewer.
 PAGE = 1_000
@@ -184,7 +241,7 @@ class Comparison:
                 )
         if self.second is not None:
             parts = store.list_parts(self.conn, self.second.job.id)
-            rest = sum(store.outcomes(parts).values()) - matched
+            rest = sum(store.outcome_counts(parts).values()) - matched
             for column in self.columns:
                 column.account.only_second = rest
 
@@ -226,7 +283,7 @@ class Comparison:
         """Rows of the first job; whether the second asked about them too is the last."""
         first, second = self.first, self.second
         assert second is not None
-        after, last = settling.id_range(self.conn, first.job.id)
+        after, last = outcomes.id_range(self.conn, first.job.id)
         after -= 1
         while page := pairs_page(self.conn, first.job.id, second.job.id, after, last, PAGE):
             after = page[-1][0]
@@ -250,9 +307,9 @@ class Comparison:
                 key_columns=job.keys,
             )
         ) as source:
-            after, last = settling.id_range(self.conn, job.id)
+            after, last = outcomes.id_range(self.conn, job.id)
             after -= 1
-            while page := settling.results_page(self.conn, job.id, after, last, (), PAGE):
+            while page := outcomes.results_page(self.conn, job.id, after, last, (), PAGE):
                 after = page[-1][0]
                 found = source.fetch(columns, [row[1] for row in page])
                 for _, row_key, status, answer, _ in page:
@@ -261,7 +318,7 @@ class Comparison:
 
 def check_has_answers(conn: sqlite3.Connection, job: store.Job) -> None:
     """Raise JobError for a job without an answer."""
-    counts = store.outcomes(store.list_parts(conn, job.id))
+    counts = store.outcome_counts(store.list_parts(conn, job.id))
     if not counts.get("ok"):
         why = "it failed" if set(counts) <= NOTHING_RAN else f"it is {job.status}"
         raise JobError(f"Job {job.id} has no answer to compare yet: {why}.")
@@ -277,3 +334,61 @@ def check_same_rows(first: store.Job, second: store.Job) -> None:
             f"Jobs {first.id} and {second.id} have no rows in common: the keys of one are "
             f"{listed(first.keys)}, of the other {listed(second.keys)}."
         )
+
+
+# What is kept of a comparison, for the job's page: an event of the log called `compared`.
+
+# Labels of a table that is kept.
+MOST_LABELS = 30
+
+
+def for_the_log(comparison: Comparison) -> dict[str, Any]:
+    """What is kept of a comparison: figures, and tables of labels that a schema names.
+
+    Answers themselves aren't: what the log holds is read by more people than the answers are.
+    """
+    second = comparison.second
+    kept = []
+    for column in comparison.columns:
+        found = column.agreement
+        kappa = found.kappa
+        kept.append(
+            {
+                "name": column.name,
+                "other": column.other,
+                "kind": column.kind,
+                **vars(column.account),
+                "same": found.same,
+                "kappa": kappa and [kappa.value, kappa.low, kappa.high],
+                "mean_difference": found.moments.mean_difference,
+                "correlation": found.moments.correlation,
+                "concordance": found.moments.concordance,
+                "overlap": found.overlap if column.kind == "list" else None,
+                **named_table(comparison, column),
+            }
+        )
+    return {"with": second.job.id if second else None, "columns": kept}
+
+
+def named_table(comparison: Comparison, column: Compared) -> dict[str, Any]:
+    """The labels that the schema names, and how often each came with each, all others last."""
+    pairs, labels = column.agreement.pairs, named_labels(comparison, column)
+    if not pairs or not labels or len(labels) > MOST_LABELS:
+        return {}
+    counted_as = [
+        folded(label) if comparison.fold_case and isinstance(label, str) else label
+        for label in labels
+    ]
+    return {"labels": list(labels), "table": table_of(pairs, counted_as)}
+
+
+def named_labels(comparison: Comparison, column: Compared) -> Sequence[str | int]:
+    """The labels of an enumeration, or the steps of a range of integers; else none."""
+    schema = comparison.first.schema
+    node = schema.json["properties"][column.name] if schema else {}
+    if "enum" in node:
+        return [label for label in node["enum"] if isinstance(label, str | int)]
+    first, last = node.get("minimum"), node.get("maximum")
+    if node.get("type") != "integer" or not isinstance(first, int) or not isinstance(last, int):
+        return ()
+    return range(first, last + 1) if column.kind == "number" else ()

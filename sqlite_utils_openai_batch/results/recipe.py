@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .parameters import CHAT
-from .store import Job
-from .tokens import answers_asked, output_cap
+from ..pricing.tokens import answers_asked, output_cap
+from ..requests.body import CHAT
+from ..store import Job
 from .words import COMMAND
 
 #: Options by the names under which a job keeps them, in the order of the help text.

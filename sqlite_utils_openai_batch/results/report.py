@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from . import clock, store
-from .api import host_of
-from .job_prices import job_is_own, stored_prices
-from .markdown import code, fenced, plain
-from .output import Output
-from .store import imported, settling
+from .. import store
+from ..base import clock
+from ..base.text import code, fenced, plain
+from ..pricing.prices import job_is_own, stored_prices
+from ..provider.client import host_of
+from ..store import history
+from ..store import outcomes as settling
+from ..tables.output import Output
 
 # Words of a body that are told elsewhere in the report.
 TOLD = {"model", "messages", "input", "instructions", "prompt", "response_format", "text"}
@@ -40,7 +42,7 @@ def report(conn: sqlite3.Connection, job: store.Job) -> str:
         settling.failures(conn, job.id),
         settling.write_statuses(conn, job.id),
         settling.notes(conn, job.id),
-        imported.imports(conn, job.id),
+        history.imports(conn, job.id),
     )
     return "\n".join(lines(job, facts)).rstrip() + "\n"
 
@@ -60,7 +62,7 @@ def lines(job: store.Job, facts: Facts) -> Iterator[str]:
 
 def summary(job: store.Job, facts: Facts) -> str:
     """A paragraph that can stand in a paper."""
-    counts = store.outcomes(facts.parts)
+    counts = store.outcome_counts(facts.parts)
     names = [model for model, _ in facts.models]
     by = f" (answered by {plain(', '.join(names))})" if names and names != [job.model] else ""
     when = period(job)
@@ -206,7 +208,7 @@ def as_text(value: Any) -> str:
 
 def outcomes(job: store.Job, facts: Facts) -> Iterator[str]:
     """What became of the requests; the sum is that of the rows asked."""
-    counts = store.outcomes(facts.parts)
+    counts = store.outcome_counts(facts.parts)
     total = sum(counts.values())
     yield "## Outcomes"
     yield ""

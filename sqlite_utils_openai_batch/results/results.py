@@ -6,15 +6,15 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import store
-from .errors import SourceError, UsageError
-from .making import fold
-from .nearest import listed, meant
-from .output import Output
-from .reading import weight
-from .schema import AnswerSchema
-from .source import Source, decode_key, reopen
-from .store import settling
+from .. import store
+from ..answers.schema import AnswerSchema
+from ..base.errors import SourceError, UsageError
+from ..base.text import listed, meant
+from ..store import outcomes
+from ..tables.columns import fold
+from ..tables.output import Output
+from ..tables.source import Source, decode_key, reopen
+from ..tables.sql import weight
 
 # Requests read together, at most; rows with images make it fewer.
 PAGE = 2_000
@@ -109,7 +109,7 @@ class Results:
 
     def count(self) -> int:
         """How many rows there are, by the sums of the parts."""
-        counts = store.outcomes(store.list_parts(self.conn, self.job.id))
+        counts = store.outcome_counts(store.list_parts(self.conn, self.job.id))
         return sum(n for status, n in counts.items() if not self.status or status in self.status)
 
     def lists(self) -> list[str]:
@@ -120,9 +120,9 @@ class Results:
 
     def rows(self) -> Iterator[Row]:
         """All rows, in the order in which they were asked."""
-        first, last = settling.id_range(self.conn, self.job.id)
+        first, last = outcomes.id_range(self.conn, self.job.id)
         after, size = first - 1, FIRST_PAGE
-        while page := settling.results_page(self.conn, self.job.id, after, last, self.status, size):
+        while page := outcomes.results_page(self.conn, self.job.id, after, last, self.status, size):
             after = page[-1][0]
             joined = list(self.joined(page))
             yield from joined

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from .figures import cut
-from .states import AT_PROVIDER, CUT, ENDED
+from ..base.statuses import AT_PROVIDER, CUT, ENDED
+from ..base.text import cut
 
 if TYPE_CHECKING:
-    from .store import Job
+    from ..store import Job
 
 COMMAND = "sqlite-utils openai-batch"
 DEMO_MODEL = (
@@ -50,8 +50,8 @@ def own_server(job: Job) -> bool:
 
     No where its options can't be read: the other jobs of a list are shown all the same.
     """
-    from .errors import DatabaseError
-    from .job_prices import job_is_own
+    from ..base.errors import DatabaseError
+    from ..pricing.prices import job_is_own
 
     try:
         return job_is_own(job.provider, job.base_url, job.settings)
@@ -61,7 +61,7 @@ def own_server(job: Job) -> bool:
 
 def host_words(job: Job) -> str:
     """Who answers a job, for a sentence: `OpenAI`, `this machine`, `localhost:8000`."""
-    from .api import host_of
+    from ..provider.client import host_of
 
     if job.provider == "local":
         return host_of(job.base_url) if job.base_url else "this machine"
@@ -100,7 +100,7 @@ def waiting_words(job: Job, parts: Collection[str] = ()) -> str:
 
 def cost_words(job: Job, unknown: str = "-") -> str:
     """What a job has cost; `unknown` where that isn't known."""
-    from .prices import usd
+    from ..pricing.prices import usd
 
     if job.cost_nanousd is not None:
         return usd(job.cost_nanousd)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import OutputError, UsageError
+from ..base.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from xlsxwriter.format import Format

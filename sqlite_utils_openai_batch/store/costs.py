@@ -12,7 +12,7 @@ from .parts import list_parts, strays
 from .records import Part
 
 if TYPE_CHECKING:
-    from ..prices import Spent
+    from ..pricing.prices import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ class Month:
 
 def months(conn: sqlite3.Connection) -> list[Month]:
     """Totals by month, newest first. A job on an own server costs nothing, which is known."""
-    from ..words import own_server
+    from ..results.words import own_server
 
     found = rows(
         conn,

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..outcome import Outcome
+    from ..answers.outcome import Outcome
+
 
 # A request as far as an answer to it has to know: id, part_id, status, row_key, source_hash.
 Asked = tuple[int, "int | None", str, Any, bytes]
@@ -279,3 +280,24 @@ def write_statuses(conn: sqlite3.Connection, job_id: int) -> dict[str, int]:
             [job_id],
         ).fetchall()
     )
+
+
+# The statement that sets the answers of two jobs side by side.
+
+
+def pairs_page(
+    conn: sqlite3.Connection, first: int, second: int, after: int, last: int, size: int
+) -> list[tuple[Any, ...]]:
+    """The next requests of a job up to an id, beside those of another job about the same rows.
+
+    Each is (id, row_key, status, answer, other status, other answer); the last two are NULL where
+    the other job didn't ask about the row.
+    """
+    # The + keeps SQLite on its walk along the ids: another index would mean a sort for each page.
+    return conn.execute(
+        "SELECT own.id, own.row_key, own.status, own.answer, other.status, other.answer "
+        "FROM openai_batch_requests AS own LEFT JOIN openai_batch_requests AS other "
+        "ON other.job_id = ? AND other.row_key = own.row_key "
+        "WHERE own.id > ? AND own.id <= ? AND +own.job_id = ? ORDER BY own.id LIMIT ?",
+        [second, after, last, first, size],
+    ).fetchall()

@@ -10,8 +10,8 @@ from typing import cast
 
 import msgspec
 
-from .keys import SQLiteValue
-from .values import without_surrogates
+from ..requests.values import without_surrogates
+from .sql import SQLiteValue
 
 _pack = msgspec.msgpack.Encoder().encode
 

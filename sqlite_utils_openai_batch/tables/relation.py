@@ -6,10 +6,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .errors import SourceError, UsageError
-from .keys import quote
-from .nearest import listed, nearest_first
-from .reading import select, sentences
+from ..base.errors import SourceError, UsageError
+from ..base.text import listed, nearest_first
+from .sql import Params, one_value, quote, select, sentences
 
 _ROWID_NAMES = ("rowid", "_rowid_", "oid")
 
@@ -174,3 +173,181 @@ def _no_table(conn: sqlite3.Connection, table: str) -> SourceError:
         return SourceError(f"No such table: {table!r}. The database holds no tables.")
     near = listed(nearest_first(table, names))
     return SourceError(f"No such table: {table!r}. Tables: {near}.")
+
+
+# The SQL of chosen rows: a source with --where, --order and --limit (pure).
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which rows of a relation are asked about, in which order, by which key."""
+
+    relation: Relation
+    key_columns: tuple[str, ...]
+    where: str | None = None
+    order: str | None = None
+    limit: int | None = None
+
+    @property
+    def keys(self) -> str:
+        """The key columns as SQL."""
+        return names(self.key_columns)
+
+    @property
+    def everything(self) -> bool:
+        """Whether no row is left out."""
+        return self.where is None and self.limit is None
+
+    def rows(self, select_list: str) -> str:
+        """Return the SELECT of all chosen rows, in order.
+
+        The key settles the order of a table; a view or query has its own unless --order is
+        given. Conditions end with a newline, so that a comment in them ends there too.
+        """
+        sql = f"SELECT {select_list} FROM {self.relation.origin}"
+        if self.where is not None:
+            sql += f" WHERE ({self.where}\n)"
+        order = [f"{self.order}\n"] if self.order is not None else []
+        if self.relation.kind == "table":
+            order.append(self.keys)
+        if order:
+            sql += f" ORDER BY {', '.join(order)}"
+        if self.limit is not None:
+            sql += f" LIMIT {self.limit}"
+        return sql
+
+    def count(self) -> str:
+        """Return the SELECT that counts the chosen rows."""
+        if self.limit is None:
+            where = "" if self.where is None else f" WHERE ({self.where}\n)"
+            return f"SELECT count(*) FROM {self.relation.origin}{where}"
+        return f"SELECT count(*) FROM ({self.rows('1')})"
+
+    def ends(self) -> str:
+        """Return the SELECT of the first and the last key, of one column."""
+        first, last = (
+            f"(SELECT {end}({self.keys}) FROM {self.relation.origin})" for end in ("min", "max")
+        )
+        return f"SELECT {first}, {last}"
+
+    def total(self) -> str:
+        """Return the SELECT that counts all rows."""
+        return f"SELECT count(*) FROM {self.relation.origin}"
+
+    def key_params(self) -> list[str]:
+        """Return the names of the parameters that hold the last key of a page."""
+        return [f"openai_batch_key{n}" for n in range(len(self.key_columns))]
+
+    def page(
+        self, columns: Sequence[str], *, after: bool, blobs: bool = False, last: str | None = None
+    ) -> str:
+        """Return the SELECT of key and columns along the key, from the start or after a key.
+
+        With `blobs`, one more column says whether any of them is a BLOB. `last` is the name of
+        the parameter with the last key that is wanted.
+        """
+        conditions = []
+        if after:
+            marks = ", ".join(f":{name}" for name in self.key_params())
+            conditions.append(f"({self.keys}) > ({marks})")
+        if last is not None:
+            conditions.append(f"{self.keys} <= :{last}")
+        if self.where is not None:
+            conditions.append(f"({self.where}\n)")
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        chosen = names([*self.key_columns, *columns])
+        if blobs:
+            chosen += ", " + self._blobs(columns)
+        return f"SELECT {chosen} FROM {self.relation.origin}{where} ORDER BY {self.keys}"
+
+    def between(self, columns: Sequence[str], first: str, last: str) -> str:
+        """Return the SELECT of key, columns and whether any is a BLOB, for keys of a range.
+
+        `first` and `last` are the names of its parameters.
+        """
+        chosen = f"{names([*self.key_columns, *columns])}, {self._blobs(columns)}"
+        return (
+            f"SELECT {chosen} FROM {self.relation.origin} "
+            f"WHERE {self.keys} BETWEEN :{first} AND :{last} ORDER BY {self.keys}"
+        )
+
+    def _blobs(self, columns: Sequence[str]) -> str:
+        """Whether any value of a row is a BLOB, as SQL: they sort after everything else."""
+        return " OR ".join(f"{quote(name)} >= x''" for name in (*self.key_columns, *columns))
+
+
+def names(columns: Sequence[str]) -> str:
+    """Return column names as an SQL list."""
+    return ", ".join(map(quote, columns))
+
+
+# Each row needs a key of its own: NULL and duplicate keys, said before anything is sent.
+
+
+def check_nulls(
+    conn: sqlite3.Connection,
+    rows: str,
+    keys: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    params: Params = (),
+) -> None:
+    """Raise SourceError for a NULL in a key column.
+
+    `rows` is what stands after FROM, `keys` are the SQL names of the key columns there and
+    `columns` the names that people know them by.
+    """
+    for key, column in zip(keys, columns, strict=True):
+        count = one_value(conn, f"SELECT count(*) FROM {rows} WHERE {key} IS NULL", params)
+        if count:
+            raise SourceError(
+                f"The key column {column} of {title} is NULL in {_counted(count)}; "
+                "each row needs a key of its own."
+            )
+
+
+def check_duplicates(
+    conn: sqlite3.Connection,
+    rows: str,
+    keys: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    params: Params = (),
+) -> None:
+    """Raise SourceError for a key that stands in several rows (arguments as above)."""
+    some = ", ".join(keys)
+    sql = f"SELECT {some}, count(*) FROM {rows} GROUP BY {some} HAVING count(*) > 1 LIMIT 1"
+    with select(conn, sql, params) as cursor:
+        found = cursor.fetchone()
+    if found is not None:
+        *values, count = found
+        pairs = zip(columns, values, strict=True)
+        named = " and ".join(f"{column} {value!r}" for column, value in pairs)
+        raise SourceError(
+            f"{_counted(count)} of {title} have the key {named}; each row needs a key "
+            "of its own. Name columns that are unique together by --pk."
+        )
+
+
+def check_own_nulls(
+    conn: sqlite3.Connection, choice: Choice, title: str, params: Params = ()
+) -> None:
+    """Raise SourceError for a NULL in a key column of the chosen rows, read where they are."""
+    aliases = [f"c{n}" for n in range(len(choice.key_columns))]
+    named = zip(choice.key_columns, aliases, strict=True)
+    rows = choice.rows(", ".join(f"{quote(key)} AS {alias}" for key, alias in named))
+    check_nulls(conn, f"({rows})", aliases, choice.key_columns, title, params)
+
+
+def check_others(conn: sqlite3.Connection, choice: Choice, title: str, params: Params = ()) -> None:
+    """Raise SourceError where a row that isn't chosen has the key of one that is.
+
+    Rows are found again by their keys alone, a table's by its own collation.
+    """
+    keys = list(map(quote, choice.key_columns))
+    rows = f"{choice.relation.origin} WHERE ({choice.keys}) IN ({choice.rows(choice.keys)})"
+    check_duplicates(conn, rows, keys, choice.key_columns, title, params)
+
+
+def _counted(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows:,} rows"

@@ -7,21 +7,13 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import store
-from .database import explain, transaction
-from .errors import OutputError
-from .kept import kept_json
-from .making import (
-    fold,
-    insert_sql,
-    making,
-    output_keys,
-    table_columns,
-    triggers,
-    update_sql,
-)
-from .memory import Values, plain, remember
+from .. import store
+from ..base.errors import OutputError
+from ..base.json import kept_json
+from ..store.connection import explain, transaction
+from .columns import fold, insert_sql, making, output_keys, table_columns, triggers, update_sql
 from .output import Output
+from .undo import Values, plain, remember
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 import sqlite3
 from typing import Any
 
-from .nearest import listed
+from ..base.text import listed
 from .output import Output
 from .source import Source
 

@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .hashing import source_hash, source_hashes
-from .keys import SQLiteValue
-from .reading import Stored
+from .sql import SQLiteValue, Stored
 
 Values = Sequence[SQLiteValue]
 

@@ -8,8 +8,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.fetching import fetch_in_turn
-from sqlite_utils_openai_batch.source import open_source
+from sqlite_utils_openai_batch.tables.source import fetch_in_turn, open_source
 
 
 @given(st.lists(st.integers(1, 60), max_size=80), st.integers(1, 4_000))

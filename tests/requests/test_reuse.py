@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.reuse import share
+from sqlite_utils_openai_batch.jobs.sync.settle import share
+from sqlite_utils_openai_batch.store.connection import connect
 
 ASK = ("--prompt", "Say: {{ text }}", "--reuse")
 SAME = (

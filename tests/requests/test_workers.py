@@ -14,17 +14,23 @@ from typing import Any
 import pytest
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.ask import Ask
-from sqlite_utils_openai_batch.chunks import Chunks
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.errors import JobError, SourceError, WorkerEnded
-from sqlite_utils_openai_batch.estimate import Money
-from sqlite_utils_openai_batch.export import export_requests
-from sqlite_utils_openai_batch.plan import settle
-from sqlite_utils_openai_batch.prepare import prepare
-from sqlite_utils_openai_batch.ranges import ROWS, Range, Work, render, shared_chunks
-from sqlite_utils_openai_batch.rendering import Tally, rendered_rows
-from sqlite_utils_openai_batch.workers import Workers
+from sqlite_utils_openai_batch.base.errors import JobError, SourceError, WorkerEnded
+from sqlite_utils_openai_batch.jobs.files.export import export_requests
+from sqlite_utils_openai_batch.jobs.plan.ask import Ask
+from sqlite_utils_openai_batch.jobs.plan.parallel import (
+    ROWS,
+    Range,
+    Work,
+    Workers,
+    render,
+    shared_chunks,
+)
+from sqlite_utils_openai_batch.jobs.plan.plan import settle
+from sqlite_utils_openai_batch.jobs.plan.prepare import prepare
+from sqlite_utils_openai_batch.jobs.plan.render import Tally, rendered_rows
+from sqlite_utils_openai_batch.pricing.estimate import Money
+from sqlite_utils_openai_batch.requests.chunks import Chunks
+from sqlite_utils_openai_batch.store.connection import connect
 
 MANY = 3 * ROWS + 100
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from ..figures import counted, cut, percent
+from ...base.text import counted, cut, percent
 
 if TYPE_CHECKING:
-    from ..agreement import Agreement
-    from ..compare import Account, Compared, Comparison
-    from ..store import Job
+    from ...results.agreement import Agreement
+    from ...results.compare import Account, Compared, Comparison
+    from ...store import Job
 
 #: Labels in a table for people; the others are put together.
 SHOWN = 10
@@ -109,7 +109,7 @@ def column_lines(column: Compared, names: tuple[str, str], *, gold: bool) -> lis
 
 def kappa_words(found: Agreement, *, gold: bool) -> list[str]:
     """κ with its interval; against gold also how well each label is found."""
-    from ..agreement import macro_f1
+    from ...results.agreement import macro_f1
 
     kappa = found.kappa
     if kappa is None:
@@ -143,7 +143,7 @@ def scale_words(found: Agreement) -> list[str]:
 
 def confusion_lines(found: Agreement, names: tuple[str, str]) -> list[str]:
     """Which label of one side came with which of the other, with sums."""
-    from ..agreement import table_of
+    from ...results.agreement import table_of
     from .text import table
 
     labels = found.labels

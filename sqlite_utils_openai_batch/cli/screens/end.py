@@ -7,12 +7,12 @@ import string
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .. import clock
-from ..figures import counted, duration
-from ..words import COMMAND, cost_words, failures, host_words
+from ...base import clock
+from ...base.text import counted, duration
+from ...results.words import COMMAND, cost_words, failures, host_words
 
 if TYPE_CHECKING:
-    from ..store import Job, Part
+    from ...store import Job, Part
 
 
 # Why an answer wasn't written: for one row, and for several.
@@ -40,7 +40,7 @@ def ended_screen(
     again_at: str | None = None,
 ) -> str:
     """What is said when a job has ended; `again_at` is when it was last asked again, if it was."""
-    from ..output import Output
+    from ...tables.output import Output
 
     db = shlex.quote(path)
     failed = failures(counts)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..figures import counted, duration
+from ...base.text import counted, duration
 
 if TYPE_CHECKING:
-    from ..estimate import Estimate
-    from ..plan import Plan
-    from .place import Place
+    from ...jobs.plan.plan import Plan
+    from ...pricing.estimate import Estimate
+    from ..destination import Place
 
 DAY = 86_400
 
@@ -39,7 +39,7 @@ def same_words(found: Estimate) -> str | None:
     """How many requests are asked more than once; None where none is."""
     if not found.same:
         return None
-    from ..prices import CENT, usd
+    from ...pricing.prices import CENT, usd
 
     saved = found.saved() or 0
     would = f"would save {usd(saved)}" if saved >= CENT else "would send them once"
@@ -80,7 +80,7 @@ def output_words(found: Estimate) -> str:
 
 def cost_words(found: Estimate, model: str, host: str) -> str:
     """What it costs: about, at most, and what that rests on."""
-    from ..prices import about_usd, usd
+    from ...pricing.prices import about_usd, usd
 
     if found.money.own:
         return "none (own server)"
@@ -123,9 +123,9 @@ def price_notes(found: Estimate) -> list[str]:
 
 def ceiling_words(found: Estimate, model: str) -> str:
     """Whether the ceiling holds, and what would make it."""
-    from ..ceiling import check_ceiling
-    from ..errors import UsageError
-    from ..prices import usd
+    from ...base.errors import UsageError
+    from ...pricing.ceiling import check_ceiling
+    from ...pricing.prices import usd
 
     ceiling = usd(found.money.max_cost or 0)
     try:
@@ -152,7 +152,7 @@ def time_words(found: Estimate, limit: int | None, pace: float | None) -> str:
 
 def confirmation_line(found: Estimate, host: str) -> str:
     """The line of the question before sending that says what it costs."""
-    from ..prices import usd
+    from ...pricing.prices import usd
 
     goes = f"Data goes to {host}."
     if found.money.own:
@@ -196,6 +196,6 @@ def estimate_warnings(found: Estimate, plan: Plan) -> list[str]:
 
 def cap_option(plan: Plan) -> str:
     """The parameter that caps answers at the endpoint of a plan."""
-    from ..parameters import RESPONSES
+    from ...requests.body import RESPONSES
 
     return "max_output_tokens" if plan.template.endpoint == RESPONSES else "max_tokens"

@@ -7,15 +7,15 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import clock, waits
-from ..figures import counted, cut, duration, percent
-from ..words import COMMAND, cost_words, failures, own_server, status_words
-from .accounts import cut_answers, job_cost_line
+from ...base import clock, waits
+from ...base.text import counted, cut, duration, percent
+from ...results.words import COMMAND, cost_words, failures, own_server, status_words
+from .spent import cut_answers, job_cost_line
 from .text import key_words, progress, row, table, when, when_later
 
 if TYPE_CHECKING:
-    from ..output import Output
-    from ..store import Job, Part
+    from ...store import Job, Part
+    from ...tables.output import Output
 
 
 # What a job's message says where its ceiling is in the way.

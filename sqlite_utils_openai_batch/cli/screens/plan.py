@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..figures import counted, cut, size
-from .costs import confirmation_line, estimate_rows, same_words
+from ...base.text import counted, cut, size
+from .estimate import confirmation_line, estimate_rows, same_words
 from .text import row, row_words
 
 if TYPE_CHECKING:
-    from ..plan import Plan
-    from ..rendering import Rendered, Tally
-    from ..store import Job
-    from .place import Place
+    from ...jobs.plan.plan import Plan
+    from ...jobs.plan.render import Rendered, Tally
+    from ...store import Job
+    from ..destination import Place
 
 
 def request_lines(plan: Plan, shown: Rendered, number: int, total: int) -> str:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..figures import counted
+from ...base.text import counted
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from ..store import Job, Part
-    from ..store.money import Month
+    from ...store import Job, Part
+    from ...store.costs import Month
 
 
 def job_cost_line(job: Job) -> str:
     """What a job cost, beside what was expected of it: `$1.07 (estimate $1.09, ceiling $10.00)`."""
-    from ..job_prices import job_is_own
-    from ..prices import usd
+    from ...pricing.prices import job_is_own, usd
 
     if job_is_own(job.provider, job.base_url, job.settings):
         return "none (own server)"
@@ -35,8 +34,7 @@ def job_cost_line(job: Job) -> str:
 
 def job_expects(job: Job, ceiling: int | None) -> str:
     """What a stored job is expected to cost, for the question before sending."""
-    from ..job_prices import job_is_own
-    from ..prices import about_usd, usd
+    from ...pricing.prices import about_usd, job_is_own, usd
 
     if job_is_own(job.provider, job.base_url, job.settings):
         return "It costs nothing (own server)."
@@ -53,8 +51,7 @@ def job_expects(job: Job, ceiling: int | None) -> str:
 
 def retry_words(job: Job, most: int | None) -> str:
     """What a retry may cost, after its question; nothing where nothing is paid."""
-    from ..job_prices import job_is_own
-    from ..prices import usd
+    from ...pricing.prices import job_is_own, usd
 
     if job_is_own(job.provider, job.base_url, job.settings):
         return ""
@@ -70,9 +67,9 @@ def cut_answers(job: Job, parts: Sequence[Part], cut: int) -> tuple[str, str] | 
 
     None where the request has no cap of its own.
     """
-    from ..ceiling import again_most
-    from ..prices import usd
-    from ..recipe import more_room
+    from ...pricing.ceiling import again_most
+    from ...pricing.prices import usd
+    from ...results.recipe import more_room
 
     room = more_room(job)
     if not cut or room is None or not parts:
@@ -85,8 +82,8 @@ def cut_answers(job: Job, parts: Sequence[Part], cut: int) -> tuple[str, str] | 
 
 def months_of(conn: sqlite3.Connection) -> list[Month]:
     """What the jobs of each month asked and cost, newest first."""
-    from .. import store
-    from ..store.money import months
+    from ... import store
+    from ...store.costs import months
 
     return months(conn) if store.exists(conn) else []
 
@@ -106,7 +103,7 @@ def month_record(month: Month) -> list[Any]:
 
 def months_screen(months: Sequence[Month]) -> str:
     """The table of `jobs --totals`."""
-    from .. import clock
+    from ...base import clock
     from .text import table
 
     return table(
@@ -129,7 +126,7 @@ def months_screen(months: Sequence[Month]) -> str:
 
 def month_cost(month: Month) -> str:
     """What a month cost, in the words of the list of jobs: `none` on own servers only."""
-    from ..prices import usd
+    from ...pricing.prices import usd
 
     if month.cost_nanousd is None:
         return "-"
@@ -140,7 +137,7 @@ def month_sentence(month: Month) -> str:
     """What the newest month cost, where anything was paid: for the end of the list of jobs."""
     from datetime import datetime
 
-    from ..prices import usd
+    from ...pricing.prices import usd
 
     if not month.cost_nanousd:
         return ""

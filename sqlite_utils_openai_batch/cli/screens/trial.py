@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..figures import counted, cut, duration
-from .costs import amount, cost_words, estimate_warnings
-from .framework import talk
+from ...base.text import counted, cut, duration
+from ..click_ext import talk
+from .estimate import amount, cost_words, estimate_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..estimate import Estimate
-    from ..plan import Plan
-    from ..prices import Prices
-    from ..trial import Tried
+    from ...jobs.plan.plan import Plan
+    from ...jobs.trial import Tried
+    from ...pricing.estimate import Estimate
+    from ...pricing.prices import Prices
 
 
 def answer_lines(plan: Plan, one: Tried, number: int, total: int) -> str:
     """One row: what it was asked last, what it answered, and whether that is as asked."""
     import json
 
-    from .plan_screen import said
+    from .plan import said
     from .text import row_words
 
     asked = [text for _, text in said(json.loads(one.row.line)["body"])]
@@ -65,8 +65,8 @@ def tell(
     seconds: float,
 ) -> None:
     """What came, what it cost, and what all rows would cost on that basis."""
-    from ..prices import usd
-    from ..trial import spent
+    from ...jobs.trial import spent
+    from ...pricing.prices import usd
     from .text import row
 
     good = sum(one.outcome.status == "ok" for one in tried)
@@ -89,9 +89,9 @@ def tell(
 
 def all_rows(tried: Sequence[Tried], found: Estimate, plan: Plan) -> list[tuple[str, str]]:
     """What all rows would take and cost if their answers are as long as these."""
-    from ..estimate import likely
-    from ..store.money import Earlier
-    from ..trial import spent
+    from ...jobs.trial import spent
+    from ...pricing.estimate import likely
+    from ...store.costs import Earlier
 
     sums = spent(tried, None)
     output = round(sums.completion / sums.requests * found.requests)

@@ -8,19 +8,19 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import store
-from .binding import bind_job
-from .chunks import Chunks
-from .database import connect, path_of, transaction
-from .errors import JobError
-from .manage import failed_requests, into_new_parts
-from .output import Output
-from .part_lines import part_lines
-from .plan import hashed_columns
-from .revert import busy
-from .source import Source, reopen
-from .store.leases import job_leased
-from .workers import Workers
+from ... import store
+from ...base.errors import JobError
+from ...requests.chunks import Chunks
+from ...requests.template import bind_job
+from ...store.connection import connect, path_of, transaction
+from ...store.leases import job_leased
+from ...tables.output import Output
+from ...tables.source import Source, reopen
+from ..manage import failed_requests, into_new_parts
+from ..plan.parallel import Workers
+from ..plan.plan import hashed_columns
+from ..revert import busy
+from ..sync.send import part_lines
 
 Hash = bytes
 

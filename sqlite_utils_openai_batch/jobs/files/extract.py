@@ -17,15 +17,14 @@ from typing import Any
 import msgspec
 import orjson
 
-from .errors import FileError, UsageError
-from .figures import counted
-from .jsonl import iter_lines
-from .lines import Reader
-from .nearest import listed, meant
-from .outcome import Outcome
-from .request_file import check_readable
-from .schema import AnswerSchema
-from .wire import BUILDING
+from ...answers.jsonl import iter_lines
+from ...answers.outcome import Outcome
+from ...answers.reader import Reader
+from ...answers.schema import AnswerSchema
+from ...answers.wire import BUILDING
+from ...base.errors import FileError, UsageError
+from ...base.text import counted, listed, meant
+from .validate import check_readable
 
 CHAT = "/v1/chat/completions"
 #: Endpoints by what their bodies call themselves (`object`).

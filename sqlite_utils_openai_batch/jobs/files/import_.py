@@ -9,26 +9,97 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
-from . import clock, store
-from .answer_files import AnswerFile, Place, Told, by_place
-from .collect import count_parts
-from .database import transaction
-from .errors import JobError, OutputError
-from .importer import Importer
-from .reuse import share
-from .revert import busy
-from .settle import ask_again, settle_job
-from .states import CUT
-from .store import imported
-from .store.leases import job_leased, renew_job
-from .store.money import is_unpriced
-from .taking import ResultFile
-from .writeback import Writer, Written
+from ... import store
+from ...base import clock
+from ...base.errors import JobError, OutputError
+from ...base.statuses import CUT
+from ...pricing.prices import Spent, stated_prices
+from ...store import history
+from ...store.connection import transaction
+from ...store.costs import add_cost, is_unpriced
+from ...store.leases import job_leased, renew_job
+from ..revert import busy
+from ..sync.collect import Changed, Known, ResultFile, Taker, count_parts
+from ..sync.settle import ask_again, settle_job, share
+from ..sync.staging import Staged
+from ..writeback import Writer, Written
+from .survey import AnswerFile, Place, Told, by_place
+
+# Takes in lines that were brought by hand: as those of a batch, and counts what they cost.
+
+
+class Importer(Taker):
+    """Takes in the lines of files for one part.
+
+    Tokens and cost are added with the answers that they paid for, in the same transaction: so a
+    file that was cut, and comes again whole, is counted once. What answers a part that is at the
+    provider is counted when its batch is collected, which may be where these lines are from.
+    `seen` tells for each file whether it was here before, `tell` hears of lines.
+    """
+
+    def __init__(
+        self,
+        conn: sqlite3.Connection,
+        job: store.Job,
+        part: store.Part,
+        writer: Writer,
+        *,
+        seen: Sequence[bool],
+        free: bool,
+        tell: Callable[[int], None],
+    ) -> None:
+        super().__init__(conn, job, part, writer)
+        self.seen = seen
+        self.free = free
+        self.tell = tell
+        self.settled: dict[int, str] = {}
+        """Requests, each once also where writing is given up and it is settled again."""
+        if free:
+            self.prices = stated_prices(Decimal(0), Decimal(0))
+        self.counted = part.status == "prepared" or part.collected_at is not None
+        self.extra = Spent(self.prices)
+        """Second answers, which were paid for too."""
+
+    def take_in(self) -> None:
+        """Read the files and settle what they say; second answers are counted anew."""
+        self.extra = Spent(self.prices)
+        super().take_in()
+
+    def judge(self, chunk: Sequence[Staged], known: Known) -> tuple[Changed, Changed]:
+        """Which outcome settles each request; what that cost is added.
+
+        What failed in a file that was here before is nothing new, also where the request waits
+        again since.
+        """
+        self.tell(len(chunk))
+        fresh = [line for line in chunk if line[3].status == "ok" or not self.seen[line[1]]]
+        answered, failed = super().judge(fresh, known)
+        changed = [*answered.items(), *failed.items()]
+        self.settled.update({one: outcome.status for one, outcome in changed})
+        if changed and self.counted:
+            spent = Spent(self.prices)
+            spent.add([outcome for _, outcome in changed])
+            self.pay(spent)
+        return answered, failed
+
+    def surplus(self, line: Staged) -> None:
+        """Note a second answer, and what it cost where it is a new one."""
+        super().surplus(line)
+        _, file, _, outcome = line
+        if self.counted and not self.seen[file]:
+            self.extra.add([outcome])
+
+    def pay(self, spent: Spent) -> None:
+        """Add tokens and cost, in the transaction that the caller holds."""
+        if self.free:
+            spent.unpriced = 0
+        add_cost(self.conn, self.part.id, spent)
 
 
 @dataclass
@@ -127,7 +198,7 @@ def check_open(job: store.Job, parts: Sequence[store.Part]) -> None:
 def settle(conn: sqlite3.Connection, job_id: int, done: BroughtIn) -> None:
     """Bring the job's own status up to date with what its parts are now."""
     job = store.get_job(conn, job_id)
-    counts = store.outcomes(store.list_parts(conn, job_id))
+    counts = store.outcome_counts(store.list_parts(conn, job_id))
     # None of its rows could be asked, and somebody asked them all the same.
     revived = job.status == "failed" and counts.get("ok")
     if job.unfinished or revived:
@@ -162,7 +233,7 @@ class Bringing:
         Until then nothing is asked again: a call that was cut is finished by the same call.
         """
         files = {file.file_id: file for some in by_part.values() for file in some}
-        self.seen = {one for one in files if imported.was_imported(self.conn, self.job.id, one)}
+        self.seen = {one for one in files if history.was_imported(self.conn, self.job.id, one)}
         with closing(Writer(self.conn, self.job)) as writer:
             with ExitStack() as leases:
                 parts = [self.hold(leases, part_id) for part_id in sorted(by_part)]
@@ -232,7 +303,7 @@ class Bringing:
             if not collected.written:
                 store.update_part(self.conn, part.id, written_at=None)
         elif part.status == "prepared" and not store.pending_page(self.conn, part.id, 0, 1):
-            imported.count_attempt(self.conn, part.id)
+            history.count_attempt(self.conn, part.id)
             store.move_part(
                 self.conn, part, "completed", ended_at=now, collected_at=now, written_at=written
             )

@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from .errors import FileError, UsageError
-from .figures import size
-from .jsonl import CutLine, iter_lines
-from .limits import Limits, Planner, limits_for
-from .request_file import check_readable, inputs_in
-from .tokens import count_requests, counter_for
+from ...answers.jsonl import CutLine, iter_lines
+from ...base.errors import FileError, UsageError
+from ...base.text import size
+from ...pricing.tokens import count_requests, counter_for
+from ...requests.limits import Limits, Planner, limits_for
+from .validate import check_readable, inputs_in
 
 # Requests whose tokens are counted together.
 AT_ONCE = 256

@@ -20,13 +20,13 @@ from typing import IO, BinaryIO
 
 import msgspec
 
-from . import store
-from .errors import FileError
-from .figures import counted
-from .jsonl import iter_lines
-from .lines import own_id
-from .store import settling
-from .wire import BUILDING, NOTHING, Body, read_line
+from ... import store
+from ...answers.jsonl import iter_lines
+from ...answers.reader import own_id
+from ...answers.wire import BUILDING, NOTHING, Body, read_line
+from ...base.errors import FileError
+from ...base.text import counted
+from ...store import outcomes
 
 #: Lines of nobody, shown as examples.
 EXAMPLES = 3
@@ -190,7 +190,7 @@ class Surveyor:
         parts = {
             job_id: {
                 request_id: part_id
-                for request_id, part_id, *_ in settling.asked(
+                for request_id, part_id, *_ in outcomes.asked(
                     self.conn, job_id, sorted(ids)
                 ).values()
             }

@@ -14,11 +14,11 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from .endpoints import MODEL_OPTIONAL, REQUIRED
-from .errors import FileError
-from .figures import counted, cut, size
-from .jsonl import BOM, CutLine, iter_lines
-from .limits import EMBEDDINGS, cap_for
+from ...answers.jsonl import BOM, CutLine, iter_lines
+from ...base.endpoints import MODEL_OPTIONAL, REQUIRED
+from ...base.errors import FileError
+from ...base.text import counted, cut, size
+from ...requests.limits import EMBEDDINGS, cap_for
 
 #: Every kind of problem, by the code that the service gives it where it has one.
 CODES = (

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .body import build_body, change_body
-from .errors import TemplateError, UsageError
-from .estimate import Money
-from .images import WEB
-from .nearest import listed, meant, nearest_first
-from .parameters import CHAT, EMBEDDINGS, RESPONSES
-from .schema import AnswerSchema
-from .source import Source
+from ...answers.schema import AnswerSchema
+from ...base.errors import TemplateError, UsageError
+from ...base.text import listed, meant, nearest_first
+from ...pricing.estimate import Money
+from ...requests.body import CHAT, EMBEDDINGS, RESPONSES, build_body, change_body
+from ...requests.images import WEB
+from ...tables.source import Source
 
 DEFAULT_MODEL = "gpt-4o-mini"
 EMBEDDING_MODEL = "text-embedding-3-small"

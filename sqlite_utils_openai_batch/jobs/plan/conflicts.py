@@ -7,15 +7,14 @@ import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import store
-from .errors import JobError
-from .figures import counted
-from .nearest import listed
-from .output import Output, check_output
+from ... import store
+from ...base.errors import JobError
+from ...base.text import counted, listed
+from ...tables.output import Output, check_output
 
 if TYPE_CHECKING:
+    from ...tables.source import Source
     from .plan import Plan
-    from .source import Source
 
 CHUNK = 500
 

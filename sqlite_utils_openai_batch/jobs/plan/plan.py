@@ -9,22 +9,20 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from . import store
+from ... import store
+from ...answers.schema import AnswerSchema
+from ...base.errors import OutputError, UsageError
+from ...base.text import listed
+from ...requests.limits import Limits, limits_for
+from ...requests.template import Renderer, Template, bind
+from ...tables.columns import fold
+from ...tables.output import Output, plan_output
+from ...tables.source import Source, open_source
+from ...tables.sql import Row, SQLiteValue
+from ...tables.triggers import trigger_warnings
 from .ask import DEFAULT_MODEL, Ask, default_for, whole_body
-from .binding import bind
-from .choose import Choosing, Chosen, check_choice, choose, chooses
-from .errors import OutputError, UsageError
-from .firing import trigger_warnings
-from .keys import SQLiteValue
-from .limits import Limits, limits_for
-from .making import fold
-from .nearest import listed
-from .output import Output, plan_output
-from .reading import Row
-from .rivals import rival_warnings
-from .schema import AnswerSchema
-from .source import Source, open_source
-from .template import Renderer, Template
+from .conflicts import rival_warnings
+from .selection import Choosing, Chosen, check_choice, choose, chooses
 
 # Characters of a page: beside an emoji each takes four bytes, and two pages may be held at once.
 PAGE_BYTES = 1_000_000

@@ -4,20 +4,216 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-from . import capacity, clock, store
-from .ceiling import check_ceiling
-from .database import transaction
-from .errors import SourceError
-from .estimate import Distinct, Estimate, estimate
-from .new_job import job_values
+from ... import store
+from ...base import clock
+from ...base.errors import JobError, SourceError
+from ...pricing.ceiling import check_ceiling
+from ...pricing.estimate import Distinct, Estimate, estimate
+from ...pricing.sampling import Sample
+from ...requests.chunks import shifted
+from ...store import history
+from ...store.connection import transaction
+from ...store.leases import renew_job
+from .. import queue
 from .plan import Plan
-from .recording import Recorder
-from .rendering import Rendered, Run, Tally, blank_sentence, rendered
-from .sampling import Sample
-from .store import asking
+from .render import Rendered, Run, Tally, blank_sentence, rendered
+
+# The record of a job that is about to be stored: the columns of openai_batch_jobs.
+
+# A prepare that is killed leaves a job without `requests`; after this long it is swept away.
+ABANDONED_SECONDS = 15 * 60
+
+
+def job_values(
+    plan: Plan,
+    uid: str,
+    provider: str,
+    base_url: str | None,
+    account: str | None,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """The columns of a new job."""
+    ask = plan.ask
+    chosen = {
+        "where": ask.where,
+        "order": ask.order,
+        "limit": ask.limit,
+        "sample": ask.sample,
+        "seed": ask.seed,
+        "missing": ask.missing or None,
+        "changed": ask.changed or None,
+        "blanks": ask.blanks,
+        "part_requests": ask.part_requests,
+        "part_bytes": ask.part_bytes,
+        "part_tokens": ask.part_tokens,
+        "attempts": ask.attempts,
+        **ask.image_settings,
+        "reuse": ask.reuse or None,
+        "reads": [plan.renderer.columns[index] for index in plan.hashed],
+        "prices": ask.money.prices.to_data() if ask.money.prices else None,
+        "context_window": ask.money.window,
+        **settings,
+    }
+    return {
+        "uid": uid,
+        "name": ask.name,
+        "status": "prepared",
+        "source": plan.source.name,
+        "source_sql": plan.source.sql,
+        "source_params": json.dumps(dict(ask.params)) if ask.params else None,
+        "key_columns": json.dumps(list(plan.source.key_columns)),
+        "endpoint": plan.template.endpoint,
+        "model": plan.model,
+        "template": plan.template.to_json(),
+        "template_hash": plan.template.hash,
+        "answer_schema": plan.schema.to_json() if plan.schema else None,
+        "output": plan.output.to_json(),
+        "provider": provider,
+        "base_url": base_url,
+        "account": account,
+        "max_cost_nanousd": ask.money.max_cost,
+        "options": json.dumps({key: value for key, value in chosen.items() if value is not None}),
+        "created_at": clock.now(),
+        "lease_owner": store.me(),
+        "lease_until": clock.now(ABANDONED_SECONDS),
+        "versions": json.dumps(versions()),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made this job, for reports."""
+    from importlib.metadata import version
+
+    names = ("sqlite-utils-openai-batch", "sqlite-utils", "openai", "jinja2")
+    return {**{name: version(name) for name in names}, "sqlite": sqlite3.sqlite_version}
+
+
+# Rendered rows → a job's part and request rows, in short transactions.
+
+# Rule 10 of DESIGN section 7: short locks.
+COMMIT_ROWS = 10_000
+COMMIT_SECONDS = 0.25
+
+
+@dataclass
+class _Part:
+    """The part that is being filled."""
+
+    id: int
+    number: int
+    requests: int = 0
+    bytes: int = 0
+    others: dict[str, int] = field(default_factory=dict)
+    """Requests that aren't sent, by outcome."""
+
+    def count(self, status: str) -> str:
+        """Count a request that isn't sent. Returns its outcome."""
+        outcome = "pending" if status == "shared" else status
+        self.others[outcome] = self.others.get(outcome, 0) + 1
+        return outcome
+
+    def outcomes(self) -> dict[str, int]:
+        """All requests of the part, by outcome."""
+        pending = self.requests + self.others.get("pending", 0)
+        return {**self.others, **({"pending": pending} if pending else {})}
+
+
+class Recorder:
+    """Stores a job's parts and requests in short transactions."""
+
+    def __init__(self, conn: sqlite3.Connection, job_id: int):
+        self.conn = conn
+        self.job_id = job_id
+        self.part: _Part | None = None
+        self.waiting: list[store.RequestRow] = []
+        self.pending: list[tuple[int, Any, bytes]] = []
+        self.links: list[tuple[int, int]] = []
+        self.last_commit = time.monotonic()
+
+    def add_run(self, run: Run, first_id: int) -> None:
+        """Take in rows that all go into the part that is open."""
+        part, chunk = self.part, run.chunk
+        assert part is not None
+        part.requests += len(chunk.sizes)
+        part.bytes += sum(chunk.sizes)
+        ids = shifted(chunk.positions, first_id)
+        self.pending += zip(ids, chunk.row_keys, chunk.hashes, strict=True)
+        late = time.monotonic() - self.last_commit > COMMIT_SECONDS
+        if late or len(self.pending) + len(self.waiting) >= COMMIT_ROWS:
+            self.commit()
+
+    def add(self, row: Rendered, request_id: int) -> None:
+        """Take in one rendered row."""
+        status, part = row.status, self.part
+        # A row that can't be asked belongs to a part too: sums come from parts.
+        if part is None or (row.starts_part and part.requests):
+            part = self.start_part()
+        if status == "pending":
+            part.requests += 1
+            part.bytes += row.size
+        else:
+            status = part.count(status)
+            if row.same_as is not None:
+                self.links.append((row.same_as, request_id))
+        waiting = self.waiting
+        waiting.append(
+            (request_id, self.job_id, part.id, row.row_key, row.source_hash, status, row.message)
+        )
+        count = len(waiting)
+        # the clock is asked now and then: asking costs more than taking in a row
+        late = not count % 64 and time.monotonic() - self.last_commit > COMMIT_SECONDS
+        if late or count >= COMMIT_ROWS:
+            self.commit()
+
+    def start_part(self) -> _Part:
+        """Finish the part before, and begin the next."""
+        self.commit()
+        number = self.part.number + 1 if self.part else 1
+        with transaction(self.conn):
+            self.renew()
+            part_id = store.insert_part(
+                self.conn, job_id=self.job_id, number=number, status="prepared", requests=0, bytes=0
+            )
+        self.part = _Part(part_id, number)
+        return self.part
+
+    def commit(self) -> None:
+        """Write what waits, and the part's figures, in one transaction."""
+        if self.part is None:
+            return
+        with transaction(self.conn):
+            self.renew()
+            store.insert_requests(self.conn, self.waiting)
+            store.insert_pending(self.conn, self.job_id, self.part.id, self.pending)
+            history.link(self.conn, self.links)
+            store.update_part(
+                self.conn,
+                self.part.id,
+                requests=self.part.requests,
+                bytes=self.part.bytes,
+                outcomes=json.dumps(self.part.outcomes()),
+            )
+        self.waiting.clear()
+        self.pending.clear()
+        self.links.clear()
+        self.last_commit = time.monotonic()
+
+    def renew(self) -> None:
+        """Keep the job for this process, in the caller's transaction.
+
+        Raises JobError where another one took it for abandoned: the ids that were reserved for its
+        requests may be others' by now.
+        """
+        if not renew_job(self.conn, self.job_id):
+            raise JobError(
+                "This took a long break, and another process has swept away what was prepared. "
+                "Nothing was sent: run it again."
+            )
 
 
 def refuse_blanks(plan: Plan) -> None:
@@ -111,10 +307,10 @@ def fit_queue(conn: sqlite3.Connection, job: store.Job, asked: int | None) -> No
     """Keep the queue limit that was given, and cut parts that take more than half of it."""
     if asked is not None:
         with transaction(conn):
-            capacity.learn(conn, job, asked, "option")
-    limit = capacity.known_limit(conn, job)
+            queue.learn(conn, job, asked, "option")
+    limit = queue.known_limit(conn, job)
     if limit is not None and job.provider != "local":
-        capacity.recut(conn, job, limit)
+        queue.recut(conn, job, limit)
 
 
 def fill(
@@ -146,7 +342,7 @@ def fill(
         writer.renew()
         store.drop_placeholder(conn, job_id)
         if tally.reused:
-            asking.take_answers(conn, job_id)
+            history.take_answers(conn, job_id)
         finish_empty_parts(conn, job_id)
         share_estimate(conn, job_id, found, tally.bytes)
         store.update_job(

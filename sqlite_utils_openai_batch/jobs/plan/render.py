@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from .chunks import Chunk, Chunks
-from .errors import SourceError
-from .estimate import Distinct, Estimate
-from .limits import Planner
+from ...base.errors import SourceError
+from ...pricing.estimate import Distinct, Estimate
+from ...pricing.sampling import Sample
+from ...pricing.tokens import count_requests
+from ...requests.chunks import Chunk, Chunks
+from ...requests.limits import Planner
+from ...tables.sql import Row
+from .parallel import can_share, shared_chunks
 from .plan import PAGE_BYTES, Plan
-from .ranges import can_share, shared_chunks
-from .reading import Row
-from .sampling import Sample
-from .seen import Seen
-from .tokens import count_requests
+from .reuse import Seen
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from .store import asking
+from ...store import history
 
 
 class Seen:
@@ -18,7 +18,7 @@ class Seen:
             "CREATE TABLE seen (digest PRIMARY KEY, request_id, answered) WITHOUT ROWID"
         )
         if earlier:
-            for page in asking.answered_before(conn, earlier):
+            for page in history.answered_before(conn, earlier):
                 self.own.execute("BEGIN")
                 self.own.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, 1)", page)
                 self.own.execute("COMMIT")

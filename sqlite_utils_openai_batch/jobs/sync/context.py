@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from . import store
-from .api import BatchState, Provider
-from .errors import NeedsAttention, ProviderError, Transient, Unreachable, Unreadable
+from ... import store
+from ...base.errors import NeedsAttention, ProviderError, Transient, Unreachable, Unreadable
+from ...base.statuses import STATES
+from ...provider.client import BatchState, Provider
+from ..writeback import Writer, Written
 from .send import Sender
-from .states import STATES
-from .writeback import Writer, Written
 
 
 @dataclass

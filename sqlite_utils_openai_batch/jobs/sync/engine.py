@@ -11,11 +11,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from . import clock, incoming, outgoing, store
-from .account import check_account
-from .api import Provider
-from .database import left_at_once, transaction
-from .errors import (
+from ... import store
+from ...base import clock
+from ...base.errors import (
     DatabaseError,
     OpenAIBatchError,
     OutputError,
@@ -27,9 +25,13 @@ from .errors import (
     Unreachable,
     Unreadable,
 )
-from .passes import Pass, Report
+from ...base.statuses import AT_PROVIDER, ENDED
+from ...provider.accounts import check_account
+from ...provider.client import Provider
+from ...store.connection import left_at_once, transaction
+from . import incoming, outgoing
+from .context import Pass, Report
 from .settle import settle_job
-from .states import AT_PROVIDER, ENDED
 
 OpenProvider = Callable[[store.Job], Provider]
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from . import clock, outgoing, store, waits
+from ... import store
+from ...base import clock, waits
+from ...base.errors import NeedsAttention, NotFound, ProviderError, Unreadable
+from ...base.statuses import AT_PROVIDER, ENDED
+from ...base.text import counted
+from ...store.connection import transaction
+from ...store.costs import lose_cost
+from . import outgoing
 from .collect import collect as collect_batch
 from .collect import collect_surplus
-from .database import transaction
-from .errors import NeedsAttention, NotFound, ProviderError, Unreadable
-from .figures import counted
-from .reuse import share
-from .sent_lines import Rejected, rejected_lines
-from .states import AT_PROVIDER, ENDED
-from .store.money import lose_cost
+from .lookup import Rejected, rejected_lines
+from .settle import share
 
 if TYPE_CHECKING:
-    from .api import BatchState
-    from .passes import Pass
+    from ...provider.client import BatchState
+    from .context import Pass
 
 
 def poll(pass_: Pass, part: store.Part) -> None:

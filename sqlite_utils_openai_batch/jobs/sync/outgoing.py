@@ -2,32 +2,123 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import capacity, clock, store, waits
-from .adopted import compare
-from .database import transaction
-from .errors import (
+import orjson
+
+from ... import store
+from ...answers.jsonl import iter_lines
+from ...answers.reader import own_id
+from ...base import clock, waits
+from ...base.errors import (
     DatabaseError,
     NeedsAttention,
     NoList,
+    NotFound,
     ProviderError,
     QueueFull,
+    SourceError,
+    TemplateError,
     Transient,
     Unreachable,
 )
-from .figures import counted
-from .kept import kept_json
-from .look import look
-from .nearest import listed
-from .states import ENDED
+from ...base.json import kept_json
+from ...base.statuses import ENDED
+from ...base.text import counted, listed
+from ...store.connection import transaction
+from .. import queue
+from .lookup import look
 
 if TYPE_CHECKING:
-    from .api import BatchState
-    from .passes import Pass
+    from ...provider.client import BatchState, Provider
+    from .context import Pass
+    from .send import RenderedPart, Sender
+
+
+# A batch that this database didn't send as it stands: what it asked may not be what rows hold.
+#
+# After a restored backup, in a copy, or where a part was rendered anew and an older batch turned up,
+# the rows may have been others when the batch was made. Its requests are compared with what they
+# would be now; where they differ, the answer is to something else, and isn't written (`stale`).
+
+#: The hash of a row that was asked about as it isn't now: that of no values.
+OTHERWISE = bytes(16)
+
+
+def compare(sender: Sender, part: store.Part, state: BatchState) -> None:
+    """Bring the hashes of a part's rows up to what a batch asks, before it becomes the part's."""
+    sha256 = state.metadata.get("sha256")
+    if not sha256 or (part.sha256 and part.sha256.hex() == sha256):
+        return
+    with tempfile.TemporaryDirectory(prefix="openai-batch-") as folder:
+        try:
+            here = sender.render(part, Path(folder))
+        except (SourceError, TemplateError) as error:
+            # Without its rows nothing is written; the answers are taken in all the same.
+            store.log(
+                sender.conn, "not compared", job_id=part.job_id, part_id=part.id, why=str(error)
+            )
+            return
+        hashes = here.hashes
+        if here.sha256.hex() != sha256:
+            prefix = f"{sender.job.uid}-"
+            asked = asked_by(sender.provider, state, Path(folder) / "asked.jsonl", prefix)
+            hashes = differing(here, requests_in(here.path, prefix), asked)
+    with transaction(sender.conn):
+        store.set_hashes(sender.conn, hashes)
+        rows = sum(digest == OTHERWISE for digest, _ in hashes)
+        if rows:
+            store.log(
+                sender.conn, "asked otherwise", job_id=part.job_id, part_id=part.id, rows=rows
+            )
+
+
+def asked_by(
+    provider: Provider, state: BatchState, path: Path, prefix: str
+) -> dict[int, bytes] | None:
+    """What a batch asks, as `requests_in`; None where its file isn't there any more."""
+    try:
+        provider.download(str(state.input_file_id), path)
+        return requests_in(path, prefix)
+    except (NotFound, ValueError, KeyError, TypeError):
+        # It is gone, or what came is no file of requests.
+        return None
+
+
+def requests_in(path: Path, prefix: str) -> dict[int, bytes]:
+    """A hash of the body of each request in a file, however it is written, by request id."""
+    found: dict[int, bytes] = {}
+    with path.open("rb") as file:
+        for _, lines in iter_lines(file):
+            for line in lines:
+                read = orjson.loads(line)
+                request_id = own_id(prefix, read["custom_id"])
+                if request_id is not None:
+                    body = orjson.dumps(read["body"], option=orjson.OPT_SORT_KEYS)
+                    found[request_id] = hashlib.sha256(body).digest()[:16]
+    return found
+
+
+def differing(
+    here: RenderedPart, ours: dict[int, bytes], asked: dict[int, bytes] | None
+) -> list[tuple[bytes, int]]:
+    """The hashes of rows that are to be changed: (hash, request id).
+
+    Where nobody knows what was asked, it may have been anything.
+    """
+    other = {
+        one
+        for one in here.requests
+        if asked is None or asked.get(one, ours.get(one)) != ours.get(one)
+    }
+    same = [(digest, one) for digest, one in here.hashes if one not in other]
+    return [*same, *((OTHERWISE, one) for one in sorted(other))]
 
 
 def known(pass_: Pass, part: store.Part) -> list[BatchState]:
@@ -165,7 +256,7 @@ def send(pass_: Pass, part: store.Part) -> None:
         if part.errors:
             pass_.say(part, words_of(part))
         return
-    reason = capacity.reason_to_wait(pass_.conn, pass_.job, part)
+    reason = queue.reason_to_wait(pass_.conn, pass_.job, part)
     if reason is not None:
         pass_.say(part, reason)
         return
@@ -203,32 +294,32 @@ def refusals(pass_: Pass, part: store.Part) -> Iterator[None]:
 
 def queue_full(pass_: Pass, part: store.Part, why: str) -> None:
     """Waiting is not failing: back to `prepared`, at no cost, and cut to fit where need be."""
-    limit = capacity.limit_in(why)
+    limit = queue.limit_in(why)
     with transaction(pass_.conn):
         if limit is not None:
-            capacity.learn(pass_.conn, pass_.job, limit, "refusal")
+            queue.learn(pass_.conn, pass_.job, limit, "refusal")
         store.move_part(
             pass_.conn,
             part,
             "prepared",
-            next_try_at=clock.now(capacity.patience(part.sends)),
+            next_try_at=clock.now(queue.patience(part.sends)),
             errors=json.dumps([{"code": "token_limit_exceeded", "message": why}]),
         )
         store.log(pass_.conn, "queue full", job_id=pass_.job.id, part_id=part.id, why=why)
     if limit is None:
         pass_.say(part, why)
         return
-    waiting = capacity.enqueued(pass_.conn, pass_.job)
+    waiting = queue.enqueued(pass_.conn, pass_.job)
     if not waiting and part.requests == 1:
         raise NeedsAttention(
-            f"Part {part.number} is one request of about {capacity.tokens_of(part):,} tokens, "
+            f"Part {part.number} is one request of about {queue.tokens_of(part):,} tokens, "
             f"and the queue of {pass_.job.model} takes {limit:,}: it can't fit. "
             "Ask your provider for a larger limit, or shorten the row."
         )
-    if capacity.recut(pass_.conn, pass_.job, limit) == 0 and not waiting:
+    if queue.recut(pass_.conn, pass_.job, limit) == 0 and not waiting:
         # The estimate said that it fits, the service says it doesn't: believe the service.
         with transaction(pass_.conn):
-            capacity.split(pass_.conn, pass_.job, store.get_part(pass_.conn, part.id), 2)
+            queue.split(pass_.conn, pass_.job, store.get_part(pass_.conn, part.id), 2)
     if not waiting:
         for piece in store.list_parts(pass_.conn, pass_.job.id):
             if piece.status == "prepared":

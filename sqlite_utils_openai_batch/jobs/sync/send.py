@@ -6,28 +6,210 @@ knows what may have happened and looks before it sends again.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
-from . import capacity, clock, store
-from .api import BatchState, Provider
-from .binding import bind_job
-from .ceiling import PartBound, reserve
-from .chunks import Chunks
-from .database import transaction
-from .errors import NeedsAttention, ProviderError, Unreachable
-from .limits import cap_for
-from .look import since
-from .output import Output
-from .part_file import RenderedPart, figures, resized
-from .part_lines import part_lines
-from .plan import hashed_columns
-from .sent_lines import hash_ids
-from .source import Source, reopen
-from .store import sent
-from .store.leases import Renewal
-from .template import Renderer
+from ... import store
+from ...base import clock
+from ...base.errors import NeedsAttention, ProviderError, Unreachable
+from ...pricing.ceiling import PartBound, reserve
+from ...provider.client import BatchState, Provider
+from ...requests.chunks import ROWS, ROWS_WITH_IMAGES, Chunks
+from ...requests.limits import cap_for
+from ...requests.template import Renderer, bind_job
+from ...store import Part, parts
+from ...store.connection import transaction
+from ...store.leases import Renewal
+from ...tables.output import Output
+from ...tables.source import Source, fetch_groups, reopen
+from ...tables.sql import SQLiteValue
+from .. import queue
+from ..plan.plan import hashed_columns
+from .lookup import hash_ids, since
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
+
+# The lines of a part, from its rows as they are now: for a send, and for a file by hand.
+
+GONE = "the row is gone"
+
+
+@dataclass(frozen=True, slots=True)
+class PartLines:
+    """Some of a part's requests, in the order of their ids."""
+
+    ids: list[int]
+    """Those that have a line."""
+    lines: list[bytes]
+    changed: list[tuple[bytes, int]]
+    """The hash of each row that isn't as it was when last asked or planned, and its request."""
+    problems: list[tuple[int, str]]
+    """Requests that have no line, and why."""
+
+
+def part_lines(
+    conn: sqlite3.Connection, source: Source, chunks: Chunks, part_id: int
+) -> Iterator[PartLines]:
+    """Render the requests of a part that wait for an answer, a few hundred at a time.
+
+    No cursor is open on the database while lines are with the caller.
+    """
+    renderer = chunks.renderer
+    most = ROWS_WITH_IMAGES if renderer.has_images else ROWS
+    after = 0
+    while page := store.pending_page(conn, part_id, after):
+        after = page[-1][0]
+        groups = fetch_groups(
+            source,
+            renderer.columns,
+            [key for _, key, _ in page],
+            stored=renderer.takes_stored,
+            most=most,
+        )
+        start = 0
+        for rows, stored in groups:
+            asked = page[start : start + len(rows)]
+            start += len(rows)
+            there = [
+                (request_id, digest, row)
+                for (request_id, _, digest), row in zip(asked, rows, strict=True)
+                if row is not None
+            ]
+            gone = [one for (one, *_), row in zip(asked, rows, strict=True) if row is None]
+            yield _rendered(chunks, there, gone, stored)
+
+
+def _rendered(
+    chunks: Chunks,
+    rows: list[tuple[int, bytes | None, tuple[SQLiteValue, ...]]],
+    gone: list[int],
+    stored: bool,
+) -> PartLines:
+    problems = [(request_id, GONE) for request_id in gone]
+    if not rows:
+        return PartLines([], [], [], problems)
+    ids = [request_id for request_id, _, _ in rows]
+    made = chunks.made(ids, list(zip(*(values for _, _, values in rows), strict=True)), stored)
+    lines, failed = made.lines.all(), made.problems
+    problems += [(ids[index], message) for index, message in failed.items()]
+    changed = [
+        (digest, request_id)
+        for (request_id, asked, _), digest, line in zip(rows, made.hashes, lines, strict=True)
+        if digest != asked and line
+    ]
+    if failed:
+        ids = [request_id for index, request_id in enumerate(ids) if index not in failed]
+        lines = [line for line in lines if line]
+    return PartLines(ids, lines, changed, sorted(problems))
+
+
+# A part's file as it is about to be sent: its lines, their requests, and what stays behind.
+
+
+@dataclass
+class RenderedPart:
+    """A part's file as it is about to be sent."""
+
+    path: Path
+    most: int
+    """Bytes that the provider takes in one file."""
+    bound: PartBound | None
+    size: int = 0
+    ids: list[int] = field(default_factory=list)
+    """The request of each line."""
+    hashes: list[tuple[bytes, int]] = field(default_factory=list)
+    gone: list[tuple[str, str | None, str | None, int]] = field(default_factory=list)
+    overflow: list[int] = field(default_factory=list)
+    """Requests that don't fit any more: rows can have grown since they were planned."""
+    overflow_size: int = 0
+    """Bytes of their lines."""
+    _digest: Hash = field(default_factory=hashlib.sha256)
+
+    @property
+    def lines(self) -> int:
+        """How many lines the file has."""
+        return len(self.ids)
+
+    @property
+    def sha256(self) -> bytes:
+        """The first half of the hash of the file."""
+        return self._digest.digest()[:16]
+
+    @property
+    def requests(self) -> list[int]:
+        """All requests of the part that were looked at, in their order."""
+        return sorted([*self.ids, *self.overflow, *(gone[-1] for gone in self.gone)])
+
+    def add(self, some: PartLines, file: BinaryIO) -> None:
+        """Write the next lines of the part."""
+        self.gone += [("unrenderable", None, why, one) for one, why in some.problems]
+        ids, lines = some.ids, some.lines
+        if self.overflow or self.size + sum(map(len, lines)) > self.most:
+            ids, lines = self.fitting(some)
+        kept = frozenset(ids)
+        self.hashes += [(now, one) for now, one in some.changed if one in kept]
+        written = b"".join(lines)
+        self._digest.update(written)
+        file.write(written)
+        self.size += len(written)
+        self.ids += ids
+        if self.bound is not None:
+            for line in lines:
+                self.bound.add(line)
+
+    def fitting(self, some: PartLines) -> tuple[list[int], list[bytes]]:
+        """Sort out what fits no file at all, and what is left for another part."""
+        ids, lines, size = [], [], self.size
+        for request_id, line in zip(some.ids, some.lines, strict=True):
+            if len(line) > self.most:
+                message = f"one line of {len(line):,} bytes; the limit is {self.most:,}"
+                self.gone.append(("too_large", None, message, request_id))
+            elif self.overflow or size + len(line) > self.most:
+                self.overflow.append(request_id)
+                self.overflow_size += len(line)
+            else:
+                ids.append(request_id)
+                lines.append(line)
+                size += len(line)
+        return ids, lines
+
+
+def resized(part: Part, size: int, requests: int) -> Part:
+    """A part over some of another's requests: their bytes, and its share of what was estimated.
+
+    Tokens follow the bytes. So does the bound of the cost, but answers may be as long in short
+    lines: it never falls behind the share of the requests.
+    """
+
+    def share(value: int | None, some: int, whole: int) -> int | None:
+        return value if value is None or not whole else -(-value * some // whole)
+
+    by_size = share(part.upper_cost_nanousd, size, part.bytes)
+    by_number = share(part.upper_cost_nanousd, requests, part.requests)
+    return replace(
+        part,
+        requests=requests,
+        bytes=size,
+        estimated_tokens=share(part.estimated_tokens, size, part.bytes),
+        upper_cost_nanousd=None if by_size is None else max(by_size, by_number or 0),
+    )
+
+
+def figures(part: Part) -> dict[str, int | None]:
+    """The columns that tell how much a part is."""
+    return {
+        "requests": part.requests,
+        "bytes": part.bytes,
+        "estimated_tokens": part.estimated_tokens,
+        "upper_cost_nanousd": part.upper_cost_nanousd,
+    }
 
 
 class Sender:
@@ -138,7 +320,7 @@ class Sender:
             if not mine:
                 return None
             store.insert_send(self.conn, part, send, token, rendered.sha256)
-            sent.log_intent(
+            parts.log_intent(
                 self.conn,
                 part,
                 token=token,
@@ -153,9 +335,7 @@ class Sender:
         job = store.get_job(self.conn, self.job.id)
         if job.status != "running" or job.approved_at is None:
             return False
-        return (
-            store.renew(self.conn, part) and capacity.reason_to_wait(self.conn, job, part) is None
-        )
+        return store.renew(self.conn, part) and queue.reason_to_wait(self.conn, job, part) is None
 
     def still_so(self, part: store.Part, rendered: RenderedPart) -> bool:
         """Whether all that was rendered waits for an answer still; else the next pass renders."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
-from . import clock, store
-from .database import transaction
-from .outcome import is_providers_fault
-from .store import asking, settling
+from ... import store
+from ...answers.outcome import is_providers_fault
+from ...base import clock
+from ...store import history, outcomes
+from ...store.connection import transaction
 
 DEFAULT_ATTEMPTS = 3
 # A batch expires after 24 hours (OpenAI's batch guide).
@@ -80,7 +82,7 @@ def settle_job(
             return
         stopping = job.status == "cancelling"
         if job.settings.get("reuse"):
-            for part_id in asking.cancel_followers(conn, job_id):
+            for part_id in history.cancel_followers(conn, job_id):
                 store.count_outcomes(conn, part_id)
         status = end_status(conn, job_id, stopping)
         store.update_job(
@@ -111,7 +113,7 @@ def end_unsent(conn: sqlite3.Connection, job_id: int) -> None:
         for part in unsent:
             now = clock.now()
             # Some of it may have been answered late, or by hand.
-            waiting = job.writes["write"] and settling.unwritten_page(conn, part.id, 0, 1)
+            waiting = job.writes["write"] and outcomes.unwritten_page(conn, part.id, 0, 1)
             written = None if waiting else now
             store.end_pending(conn, part.id, "cancelled", None, "never sent")
             store.update_part(
@@ -139,13 +141,13 @@ def end_status(conn: sqlite3.Connection, job_id: int, stopping: bool) -> str:
     """What a job with nothing left to do has become."""
     if stopping:
         return "cancelled"
-    counts = store.outcomes(store.list_parts(conn, job_id))
+    counts = store.outcome_counts(store.list_parts(conn, job_id))
     return "failed" if counts and set(counts) <= NOTHING_RAN else "completed"
 
 
 def why_nothing_ran(conn: sqlite3.Connection, job_id: int) -> str:
     """Why no row of a job could be asked: its outcomes, each with its commonest message."""
-    counts = store.outcomes(store.list_parts(conn, job_id))
+    counts = store.outcome_counts(store.list_parts(conn, job_id))
     examples = store.examples(conn, job_id)
     kinds = []
     for status, count in counts.items():
@@ -158,5 +160,48 @@ def why_nothing_ran(conn: sqlite3.Connection, job_id: int) -> str:
 
 def has_failures(conn: sqlite3.Connection, job: store.Job) -> bool:
     """Whether an ended job has requests without an answer."""
-    counts = store.outcomes(store.list_parts(conn, job.id))
+    counts = store.outcome_counts(store.list_parts(conn, job.id))
     return any(status not in ("ok", "pending") for status in counts)
+
+
+# --reuse: identical requests are asked once, and answers of earlier jobs are taken again.
+#
+# A request that shares another's answer names it in `same_as` and is never sent itself. Two are
+# identical where the template is the same and so are the values that it reads.
+
+
+def share(conn: sqlite3.Connection, job: store.Job) -> None:
+    """Give requests the outcome of the one that was asked for them, as far as it is there.
+
+    Where the row that was asked has changed meanwhile, or is gone, the others are asked
+    themselves.
+    """
+    if not job.settings.get("reuse"):
+        return
+    after: int | None = 0
+    while after is not None:
+        # Looked at in the transaction: another process may have them asked, and sent, meanwhile.
+        with transaction(conn):
+            page = history.shareable(conn, job.id, after)
+            after = page[-1].id if page else None
+            ready = [one for one in page if one.same_question]
+            history.copy_outcomes(conn, [(one.same_as, one.id) for one in ready])
+            for part_id in {one.part_id for one in ready}:
+                store.count_outcomes(conn, part_id)
+            # Those of a job that is being cancelled end with it.
+            if job.status in ("prepared", "running", "paused"):
+                ask_alone(conn, job, [one for one in page if not one.same_question])
+    # Their parts may count as written: what was written are the answers that came for them.
+    for part_id in history.unwritten_parts(conn, job.id):
+        store.update_part(conn, part_id, written_at=None)
+
+
+def ask_alone(conn: sqlite3.Connection, job: store.Job, alone: Iterable[history.Follower]) -> None:
+    """Ask requests themselves that were to share an answer, in the caller's transaction."""
+    by_part: dict[int, list[int]] = {}
+    for one in alone:
+        by_part.setdefault(one.part_id, []).append(one.id)
+    for part_id, ids in by_part.items():
+        history.set_alone(conn, ids)
+        old = store.get_part(conn, part_id)
+        new_part(conn, job, old, ids, old.overrides)

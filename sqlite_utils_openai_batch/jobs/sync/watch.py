@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 
-from . import store
-from .passes import Report
-from .states import AT_PROVIDER
-from .sync import OpenProvider, one_pass
-from .writeback import Written
+from ... import store
+from ...base.statuses import AT_PROVIDER
+from ..writeback import Written
+from .context import Report
+from .engine import OpenProvider, one_pass
 
 REMOTE_POLL = 30.0
 LOCAL_POLL = 0.5

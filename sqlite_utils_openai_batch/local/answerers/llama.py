@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError
-from .shapes import Usage
+from ...base.errors import ConfigurationError
+from ..protocol.shapes import Usage
 
 CONTEXT_TOKENS = 4096
 """Tokens that one request and its answer may have."""

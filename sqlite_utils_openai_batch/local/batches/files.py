@@ -7,10 +7,9 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
-from .records import FileRecord
-from .replies import APIError, invalid_value, missing, no_file
-from .settings import DAY, Clock, Folders, ServerLimits
-from .store import Store
+from ..protocol.errors import APIError, invalid_value, missing, no_file
+from ..settings import DAY, Clock, Folders, ServerLimits
+from .store import FileRecord, Store
 from .uploads import Upload, first_line_is_json, too_large
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")

@@ -8,13 +8,11 @@ from typing import Any
 
 import orjson
 
-from .lines import numbered_lines, parse_line
-from .mangle import concerns, mangle
-from .records import BatchRecord
-from .run import Run
-from .settings import DAY, Clock, Folders
-from .store import Store
-from .work import request_id
+from ..faults.files import concerns, mangle
+from ..protocol.lines import numbered_lines, parse_line
+from ..settings import DAY, Clock, Folders
+from .store import BatchRecord, Store
+from .work import Run, request_id
 
 EXPIRED = {
     "code": "batch_expired",

@@ -15,18 +15,16 @@ from typing import Any
 
 import orjson
 
-from ..errors import OpenAIBatchError
+from ...base.errors import OpenAIBatchError
+from ..faults.registry import Faults
+from ..protocol.answers import Answerer
+from ..protocol.lines import numbered_lines
+from ..settings import Clock, Folders, ServerLimits
 from .answering import answer_lines
-from .answers import Answerer
-from .faults import Faults
 from .finish import Finisher
-from .lines import numbered_lines
-from .records import BatchRecord
-from .run import Run
-from .settings import Clock, Folders, ServerLimits
-from .store import Store
+from .store import BatchRecord, Store
 from .validate import Validator, batch_error, no_input_file, queue_error
-from .work import Work
+from .work import Run, Work
 
 logger = logging.getLogger(__name__)
 

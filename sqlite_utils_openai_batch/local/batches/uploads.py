@@ -12,7 +12,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from .replies import APIError, missing
+from ..protocol.errors import APIError, missing
 
 FIELD_BYTES = 65_536
 """More than this is no form field of this API."""

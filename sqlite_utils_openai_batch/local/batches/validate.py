@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from ..endpoints import MODEL_OPTIONAL, REQUIRED, STREAMING
-from .lines import batch_url, parse_line
-from .settings import ORGANIZATION, ServerLimits
-from .shapes import inputs_of
+from ...base.endpoints import MODEL_OPTIONAL, REQUIRED, STREAMING
+from ..protocol.lines import batch_url, parse_line
+from ..protocol.shapes import inputs_of
+from ..settings import ORGANIZATION, ServerLimits
 
 CHARACTERS_PER_TOKEN = 4
 

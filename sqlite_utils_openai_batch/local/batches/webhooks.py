@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from .faults import Faults
-from .records import BatchRecord
-from .settings import Clock
+from ..faults.registry import Faults
+from ..settings import Clock
+from .store import BatchRecord
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .answers import Answer, NoAnswer, api_error
+from ..protocol.answers import Answer, NoAnswer, api_error
 
 REFUSAL = "I'm sorry, but I can't help with that."
 SEPARATORS = " \u2028 \u2029 \u0085 "

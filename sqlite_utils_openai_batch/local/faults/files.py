@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from .lines import numbered_lines, parse_line
+from ..protocol.lines import numbered_lines, parse_line
 
 LINE_FAULTS = (
     "missing-lines", "duplicate-lines", "foreign-lines", "nameless-lines", "garbage-lines",

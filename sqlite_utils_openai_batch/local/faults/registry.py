@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..errors import UsageError
+from ...base.errors import UsageError
 
 ALWAYS = -1
 """As `times`: until it is switched off."""

@@ -12,18 +12,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ..errors import Unreachable
+from ...base.errors import Unreachable
+from ..batches.batches import batch_object
+from ..batches.files import file_object, page
+from ..batches.store import BatchRecord
+from ..batches.uploads import receive_upload
+from ..protocol.answers import NoAnswer
+from ..protocol.errors import APIError, json_response, no_file
+from ..service import Service
+from ..settings import ENDPOINTS
 from . import download
-from .answers import NoAnswer
-from .batches import batch_object
 from .control import Control
-from .files import file_object, page
 from .gate import Gate, Handler
-from .records import BatchRecord
-from .replies import APIError, json_response, no_file
-from .service import Service
-from .settings import ENDPOINTS
-from .uploads import receive_upload
 
 PREFIXES = ("/v1", "/openai/v1", "/openai")
 """OpenAI's, Azure's new and Azure's old; the last two take `api-key` for a header."""

@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..errors import UsageError
+from ...base.errors import UsageError
+from ..protocol.errors import APIError, json_response, missing
+from ..service import Service
 from .gate import has_key
-from .replies import APIError, json_response, missing
-from .service import Service
 
 
 class Control:

@@ -671,7 +671,7 @@ def test_read_json_notes_a_fence_only() -> None:
 
 # --- the documentation ----------------------------------------------------------------------------
 
-DOCS = (Path(__file__).parent.parent / "docs" / "schemas.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parents[2] / "docs" / "schemas.md").read_text(encoding="utf-8")
 
 
 def test_the_documented_short_forms_fill_the_documented_columns() -> None:

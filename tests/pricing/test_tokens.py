@@ -32,7 +32,7 @@ from sqlite_utils_openai_batch.pricing.tokens import (
 )
 
 CHAT = "/v1/chat/completions"
-DEMO = Path(__file__).parent.parent / "demo.db"
+DEMO = Path(__file__).parents[2] / "demo.db"
 
 # Counted once by OpenAI's tiktoken 0.14, as ordinary text: (text, o200k_base, cl100k_base).
 COUNTED = [

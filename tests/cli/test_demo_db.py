@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "demo"
 OURS = "'openai\\_batch\\_%' ESCAPE '\\'"
 # The two last columns of movies are the answers of the finished job.

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
+from sqlite_utils_openai_batch.base.statuses import OUTCOMES
 from sqlite_utils_openai_batch.results import words
 from sqlite_utils_openai_batch.store import Job
 
@@ -59,7 +60,7 @@ class Listing:
 
 def ordered(outcomes: Mapping[str, int]) -> dict[str, int]:
     """Outcomes in the order in which they are shown; what nobody knows comes last."""
-    known = {status: outcomes[status] for status in words.OUTCOMES if status in outcomes}
+    known = {status: outcomes[status] for status in OUTCOMES if status in outcomes}
     return known | dict(outcomes)
 
 

@@ -12,7 +12,7 @@ from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
 
 from .. import compat
 from ..access.job import Opened
-from ..pages.views import opened_job, render
+from ..access.request import opened_job, render
 from ..text import urls
 from . import background
 from .actions import ACTIONS, Action, address, may_act, offered

@@ -61,10 +61,10 @@ Escape = Callable[[Sequence[Any]], Sequence[Any]]
 
 # CSV of a plain table's rows, column by column: what a million rows are mostly made of.
 #
-# The same bytes as `csvtext.line` makes of `Reader.joined`'s rows. Text stays the UTF-8 that SQLite
-# keeps: to decode it, only to encode it again, would take as long as all the rest, and twice that
-# where it has accents. A column of a few dozen rows is looked at as a whole, so that most cells cost
-# a few calls in C and no line of Python.
+# The same bytes as `line` makes of `Reader.joined`'s rows. Text stays the UTF-8 that SQLite keeps:
+# to decode it, only to encode it again, would take as long as all the rest, and twice that where it
+# has accents. A column of a few dozen rows is looked at as a whole, so that most cells cost a few
+# calls in C and no line of Python.
 #
 # Rows that are out of the ordinary (gone, with a BLOB where none is declared, an answer that was
 # edited by hand) go the slower way, together with those that were read beside them.

@@ -16,14 +16,14 @@ from datasette.utils import add_cors_headers
 from datasette.utils.asgi import BadRequest
 
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
-from sqlite_utils_openai_batch.results import words
+from sqlite_utils_openai_batch.base.statuses import OUTCOMES
 from sqlite_utils_openai_batch.results.report import report
 from sqlite_utils_openai_batch.results.xlsx import check_fits, write_xlsx
 from sqlite_utils_openai_batch.tables.sql import decode_key
 
 from .. import compat
 from ..access.job import Opened
-from ..pages.views import opened_job
+from ..access.request import opened_job
 from ..text import urls
 from . import csv
 from .csv import FastLines, suits
@@ -54,8 +54,8 @@ def wanted(request: Any) -> Wanted:
     """What the query string asks for. Raises BadRequest for an outcome that there isn't."""
     statuses = tuple(status for status in request.args.getlist("_status") if status)
     for status in statuses:
-        if status not in words.OUTCOMES:
-            known = ", ".join(words.OUTCOMES)
+        if status not in OUTCOMES:
+            known = ", ".join(OUTCOMES)
             raise BadRequest(f"There is no outcome '{status}'. Outcomes: {known}")
     formulas = request.args.get("_formulas") or "keep"
     if formulas not in ("keep", "escape"):

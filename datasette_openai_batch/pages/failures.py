@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlite_utils_openai_batch.base.statuses import FAILED, OUTCOMES
 from sqlite_utils_openai_batch.results.recipe import more_room
 from sqlite_utils_openai_batch.results.words import COMMAND
 
@@ -18,24 +18,6 @@ from ..text import urls
 
 EXAMPLES = 3
 SHOWN = 12
-
-# What helps, by outcome, and what `retry` needs for it; None where asking again alone is no help.
-HELP: Mapping[str, tuple[str, str | None]] = {
-    "truncated": ("The model's own limit was reached: ask for shorter answers.", None),
-    "refused": ("Reword the prompt, or ask another model about these rows.", None),
-    "content_filter": ("Reword the prompt, or leave these rows out with --where.", None),
-    "empty": ("Ask again.", ""),
-    "invalid_json": ("Ask again, with more tokens if answers were cut.", ""),
-    "schema_violation": ("Ask again, or loosen the schema.", ""),
-    "http_error": ("Read the message: it is the provider's. Then ask again.", ""),
-    "api_error": ("Ask again.", ""),
-    "rejected": ("The line itself was refused: mend the row or the template, then ask again.", ""),
-    "expired": ("Ask again.", ""),
-    "cancelled": ("Ask again.", ""),
-    "missing": ("Ask again.", ""),
-    "unrenderable": ("Mend the rows, then ask about them in a new job with --missing.", None),
-    "too_large": ("Shorten what the template takes from these rows.", None),
-}
 
 
 @dataclass(slots=True)
@@ -62,7 +44,7 @@ class Failures:
 def failures(conn: sqlite3.Connection, opened: Opened) -> Failures:
     """The failures of a job by message, counted in at most `samples.MESSAGES` of each kind."""
     groups: dict[tuple[str, str | None, str], Group] = {}
-    kinds = [status for status in opened.outcomes if status not in ("ok", "pending")]
+    kinds = [status for status in opened.outcomes if status in FAILED]
     for status in kinds:
         for row in samples.messages(conn, opened.job.id, status):
             _add(groups, opened, status, row)
@@ -75,7 +57,7 @@ def failures(conn: sqlite3.Connection, opened: Opened) -> Failures:
             for status in kinds
             if opened.outcomes[status] > samples.MESSAGES
         },
-        help={status: what_helps(opened, status) for status in kinds if status in HELP},
+        help={status: what_helps(opened, status) for status in kinds},
     )
 
 
@@ -92,7 +74,7 @@ def _add(
 
 def what_helps(opened: Opened, status: str) -> tuple[str, str | None]:
     """A sentence, and the command that mends this kind of failure."""
-    sentence, options = HELP[status]
+    sentence, options = OUTCOMES[status].help, OUTCOMES[status].retry
     if status == "truncated" and (room := more_room(opened.job)):
         sentence = "Ask again with room for more tokens."
         options = f"--set {room[0]}={room[1]}"

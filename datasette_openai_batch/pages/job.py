@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup, escape
 
 from sqlite_utils_openai_batch.base import text
+from sqlite_utils_openai_batch.base.statuses import OUTCOMES
 from sqlite_utils_openai_batch.base.text import counted
 from sqlite_utils_openai_batch.pricing.prices import usd
 from sqlite_utils_openai_batch.results import words
@@ -225,7 +226,7 @@ def outcome_lines(opened: Opened) -> list[OutcomeLine]:
     return [
         OutcomeLine(
             status=status,
-            meaning=words.OUTCOMES.get(status, ""),
+            meaning=OUTCOMES[status].meaning if status in OUTCOMES else "",
             count=f"{count:,}",
             share=text.percent(count, opened.total),
             href=failures.link(opened, status),

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
-from sqlite_utils_openai_batch.jobs.plan.plan import hashed_columns
-from sqlite_utils_openai_batch.requests.template import Renderer
+from sqlite_utils_openai_batch.requests.template import Renderer, hashed_columns
 from sqlite_utils_openai_batch.tables.hashing import source_hash
 from sqlite_utils_openai_batch.tables.source import Source
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import orjson
 from datasette import Forbidden, NotFound, Response
-from datasette.utils import add_cors_headers, tilde_decode
+from datasette.utils import add_cors_headers
 
-from sqlite_utils_openai_batch.results import words
+from sqlite_utils_openai_batch.base.statuses import OUTCOMES
 
 from .. import compat
-from ..access.job import Opened, open_job
 from ..access.lists import listing
+from ..access.request import database_of, number, opened_job, render
 from ..actions.actions import offers
 from ..data import queries, rows, samples
 from ..data.samples import Mark
@@ -20,35 +20,6 @@ from ..text import urls
 from . import images, job
 from . import job_json as twin
 from .start import TABLE, command, first_command
-
-
-async def database_of(datasette: Any, request: Any) -> Any:
-    """The database that the address names, where the actor may see it.
-
-    Raises NotFound where there is none, Forbidden where it is hidden from the actor.
-    """
-    route = tilde_decode(request.url_vars["database"])
-    try:
-        db = datasette.get_database(route=route)
-    except KeyError:
-        raise NotFound(f"Database not found: {route}") from None
-    if not await compat.may_view_database(datasette, request.actor, db.name):
-        raise Forbidden("view-database")
-    return db
-
-
-async def render(datasette: Any, request: Any, template: str, **context: Any) -> Response:
-    """A page of this plugin, in Datasette's own look."""
-    context["openai_batch_css"] = urls.static(datasette, "openai_batch.css")
-    context["openai_batch_times_js"] = urls.static(datasette, "times.js")
-    html = await datasette.render_template(f"openai_batch/{template}", context, request=request)
-    return Response.html(html)
-
-
-def number(request: Any, name: str) -> int | None:
-    """A whole number from the query string; anything else counts as absent."""
-    text = request.args.get(name) or ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 async def all_jobs_page(datasette: Any, request: Any) -> Response:
@@ -92,12 +63,6 @@ async def jobs_page(datasette: Any, request: Any) -> Response:
     )
 
 
-async def opened_job(datasette: Any, request: Any) -> Opened:
-    """The job that the address names, where the actor may see it."""
-    db = await database_of(datasette, request)
-    return await open_job(datasette, db, request.actor, int(request.url_vars["job"]))
-
-
 async def job_page(datasette: Any, request: Any) -> Response:
     """Everything about one job."""
     db = await database_of(datasette, request)
@@ -105,7 +70,7 @@ async def job_page(datasette: Any, request: Any) -> Response:
         return await jobs_page(datasette, request)
     opened = await opened_job(datasette, request)
     status = request.args.get("_status")
-    if status not in words.OUTCOMES:
+    if status not in OUTCOMES:
         status = "ok" if opened.outcomes.get("ok") else next(iter(opened.outcomes), "pending")
     choice = job.Choice(
         status=status,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from .outcome import Outcome
+from ..base.outcome import Outcome
 from .schema import AnswerSchema, SQLiteValue
 from .wire import BUILDING, Count
 

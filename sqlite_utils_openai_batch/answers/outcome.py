@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..base.outcome import Outcome
 from .extract import Found, answers_in, kind_of, listed, tokens_in
 from .schema import AnswerSchema, read_json
 from .wire import Body, Error, Line, read_line
@@ -26,24 +27,6 @@ else:
     # msgspec decodes no union of text and bytes; any value is what was packed.
     Text, Cells = Any, tuple[Any, ...]
 
-STATUSES = (
-    "pending",
-    "ok",
-    "http_error",
-    "api_error",
-    "expired",
-    "cancelled",
-    "missing",
-    "rejected",
-    "unrenderable",
-    "too_large",
-    "invalid_json",
-    "schema_violation",
-    "truncated",
-    "refused",
-    "content_filter",
-    "empty",
-)
 
 MAX_MESSAGE = 1_000
 _MAX_CODE = 100
@@ -52,31 +35,6 @@ _EXPIRED = {"batch_expired", "request_expired", "expired"}
 _CANCELLED = {"batch_cancelled", "batch_canceled", "request_cancelled", "cancelled", "canceled"}
 _FAULTS = {"server_error", "internal_error", "internal_server_error", "rate_limit_exceeded"}
 _OUT_OF_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
-
-
-class Outcome(msgspec.Struct, gc=False, array_like=True):
-    """What became of one request. It packs as an array of its fields.
-
-    `status` is one of STATUSES. `answer` is text, or bytes for an embedding; kept too where the
-    answer was cut or breaks its schema. `error_code` begins with the HTTP status where that is
-    not 200: `429 rate_limit_exceeded`, or `502` if the provider gave no code of its own.
-    `error_message` has at most 1,000 characters. `values` are the schema's columns, if ok.
-    `note` says what was forgiven in an answer that is ok.
-    """
-
-    custom_id: str | None
-    status: str
-    answer: Text = None
-    error_code: str | None = None
-    error_message: str | None = None
-    finish_reason: str | None = None
-    model: str | None = None
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    completion_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    values: Cells | None = None
-    note: str | None = None
 
 
 def read_response(

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from .. import store
-from ..requests.template import Template
+from ..base.outcome import Outcome
 from .fastpath import Check, Values, quick_check, read_usual, unsure
-from .outcome import Outcome, check_answer, read_response
+from .outcome import check_answer, read_response
 from .schema import AnswerSchema
 
 _ID_DIGITS = 18  # more than any request id has; SQLite's integers end at 19 digits
@@ -26,13 +25,6 @@ class Reader:
         self.quick: Check = (schema and quick_check(schema)) or unsure
         self.usual = read_usual if is_chat and not json_mode else None
         self.whole = partial(read_response, endpoint=endpoint, schema=schema, json_mode=json_mode)
-
-    @classmethod
-    def of(cls, job: store.Job) -> Reader:
-        """The reader of a job's lines."""
-        schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
-        body = Template.from_json(job.template, job.endpoint).body
-        return cls(job.endpoint, schema, json_mode=asks_for_json(body))
 
     def read(self, lines: Iterable[bytes]) -> list[Outcome]:
         """What lines say. An `ok` without the values of the schema isn't checked yet."""

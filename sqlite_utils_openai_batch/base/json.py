@@ -9,6 +9,7 @@ comes out.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn, TypeVar
 
 from .errors import DatabaseError
@@ -114,3 +115,33 @@ def kept_words(text: object) -> dict[str, str]:
     except DatabaseError:
         return {}
     return {name: str(value) for name, value in found.items()}
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Null(str):
+    """SQL NULL: empty text that `is none` and `default` know. It never says None."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or str.__eq__(self, other) is True
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+def without_surrogates(value: Any) -> Any:
+    """Return text or JSON data with U+FFFD for each lone surrogate."""
+    if isinstance(value, Null):
+        return value
+    if isinstance(value, str):
+        return _SURROGATES.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {without_surrogates(key): without_surrogates(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_surrogates(one) for one in value]
+    return value

@@ -65,8 +65,9 @@ def retry_command(
     """
     from .. import store
     from ..base.errors import UsageError
+    from ..base.statuses import FAILED
     from ..base.text import counted
-    from ..jobs.manage import FAILED, plan_retry, retry, retry_most
+    from ..jobs.manage import plan_retry, retry, retry_most
     from ..provider.places import Places
     from ..store.connection import connect
     from .follow import follow

@@ -50,14 +50,14 @@ def results_command(
       sqlite-utils openai-batch results movies.db 3 --xlsx answers.xlsx
     """
     from .. import store
-    from ..answers.outcome import STATUSES
     from ..base.errors import UsageError
+    from ..base.statuses import OUTCOMES
     from ..results.results import Results
     from ..store.connection import connect
 
     for wanted in status:
-        if wanted not in STATUSES:
-            raise UsageError(f"No outcome is called '{wanted}'. There are: {', '.join(STATUSES)}")
+        if wanted not in OUTCOMES:
+            raise UsageError(f"No outcome is called '{wanted}'. There are: {', '.join(OUTCOMES)}")
     if xlsx and any_format(formats):
         raise UsageError("--xlsx writes a file of its own: leave out the other format.")
     with closing(connect(db)) as conn:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import store
-from ..answers.outcome import STATUSES
 from ..base import clock
 from ..base.errors import JobError, NoList, NotFound
-from ..base.statuses import CUT
+from ..base.statuses import CUT, FAILED
 from ..pricing.ceiling import again_most
 from ..pricing.prices import part_prices
 from ..provider.client import Provider
@@ -25,9 +24,6 @@ from .revert import busy
 from .sync.engine import approve, open_batches
 from .sync.lookup import look, since
 from .sync.settle import new_part
-
-#: What `retry` asks again unless told otherwise: everything that has no answer.
-FAILED = tuple(status for status in STATUSES if status not in ("pending", "ok"))
 
 
 @dataclass(frozen=True)

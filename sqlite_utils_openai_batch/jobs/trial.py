@@ -20,10 +20,11 @@ from pathlib import Path
 import orjson
 
 from .. import store
-from ..answers.outcome import Outcome, read_response
+from ..answers.outcome import read_response
 from ..answers.reader import asks_for_json
 from ..base import clock
 from ..base.errors import OpenAIBatchError
+from ..base.outcome import Outcome
 from ..pricing.prices import Prices, Spent
 from ..provider.client import Provider
 from ..store.connection import transaction

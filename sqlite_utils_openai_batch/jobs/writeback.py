@@ -16,7 +16,7 @@ from .. import store
 from ..answers.schema import AnswerSchema
 from ..base import clock
 from ..base.errors import SourceError, TemplateError
-from ..requests.template import bind_job
+from ..requests.template import bind_job, hashed_columns
 from ..store import outcomes
 from ..store.connection import Commits
 from ..store.leases import Renewal
@@ -24,11 +24,9 @@ from ..tables.columns import Rows
 from ..tables.output import Output
 from ..tables.source import Source, reopen
 from ..tables.sql import Stored, decode_key
-from ..tables.stale import Answer, Judge, Judged, Values
+from ..tables.stale import Answer, Earlier, Judge, Judged, Values
 from ..tables.target import Target, make_target
 from ..tables.undo import plain
-from .plan.plan import hashed_columns
-from .plan.selection import Earlier
 
 PAGE = 2_000
 

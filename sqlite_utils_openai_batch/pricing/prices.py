@@ -19,21 +19,19 @@ import msgspec
 
 from ..base.errors import UsageError
 from ..base.json import kept_json, unreadable
+from ..base.statuses import UNPAID
 from ..provider.client import OPENAI_URL
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice, PriceCalculation, PriceVariant
 
-    from ..answers.outcome import Outcome
+    from ..base.outcome import Outcome
 
 
 CENT = 10_000_000
 """A cent in nano-dollars."""
 PER_TOKEN = 1_000
 """Nano-dollars a token for each USD per million tokens."""
-
-#: Outcomes of lines whose request no model answered, so that nothing is paid for it.
-NOTHING_RAN = ("http_error", "api_error", "expired", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +120,7 @@ class Spent:
         ]
         if len(told) < len(outcomes):
             self.unpriced += sum(
-                one.prompt_tokens is one.completion_tokens is None and one.status not in NOTHING_RAN
+                one.prompt_tokens is one.completion_tokens is None and one.status not in UNPAID
                 for one in outcomes
             )
         self.requests += len(told)

@@ -23,7 +23,8 @@ from typing import Any
 import orjson
 
 from ..requests.body import CHAT, EMBEDDINGS, RESPONSES
-from .image_tokens import Image, image_tokens, read_image
+from ..requests.images import Image, read_image
+from .image_tokens import image_tokens
 
 # Tokens of texts, by `toktok-rs`: here, or in a process of its own that ends with its memory.
 #

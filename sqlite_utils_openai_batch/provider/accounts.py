@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from .. import store
 from ..base.errors import ConfigurationError, NotFound, Unreadable, UsageError
 from .azure import AZURE, ENDPOINT, TOKEN, Azure, azure_address, azure_key, azure_version
-from .client import OPENAI_URL, Provider, host_of
+from .client import OPENAI_URL, Provider
+from .errors import host_of
 
 # For servers that want no key: the client insists on sending one.
 NO_KEY = "none"

@@ -7,6 +7,9 @@ only where an image has to be made smaller, or into a kind that models take.
 from __future__ import annotations
 
 import base64
+import binascii
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import filetype
 
 from ..base.errors import ConfigurationError, UnrenderableRow
-from ..pricing.image_tokens import pixels
 from ..tables.sql import SQLiteValue
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 #: What models take. Source: OpenAI's guide "Images and vision", requirements of image inputs.
 TAKEN = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
@@ -131,7 +136,7 @@ def remade(data: bytes, kind: str, size: int, place: str) -> tuple[str, bytes]:
         raise UnrenderableRow(f"{place} holds an image that can't be read: {reason}") from error
 
 
-def saved(image: Image, *, lossless: bool) -> tuple[str, bytes]:
+def saved(image: Picture, *, lossless: bool) -> tuple[str, bytes]:
     """Return an image as PNG, or as JPEG where it was photographed."""
     out = BytesIO()
     if lossless or image.mode in ("RGBA", "LA", "PA"):
@@ -158,3 +163,88 @@ def pillow(kind: str, place: str) -> Any:
             "--image-size 0"
         ) from error
     return Image.open
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image in a request; its size in pixels is None where it isn't in the request itself."""
+
+    size: tuple[int, int] | None
+    detail: str = "auto"
+
+
+def read_image(part: Mapping[str, Any]) -> Image | None:
+    """The image that a content part of chat completions or responses holds, or None."""
+    if part.get("type") not in ("image_url", "input_image"):
+        return None
+    given = part.get("image_url")
+    holder = given if isinstance(given, dict) else part
+    url = holder.get("url") if isinstance(given, dict) else given
+    return Image(
+        size_of(url) if isinstance(url, str) else None, str(holder.get("detail") or "auto")
+    )
+
+
+def size_of(url: str) -> tuple[int, int] | None:
+    """Width and height of the image in a data URL, by its first bytes; None where unknown."""
+    kind, _, data = url.partition(",")
+    if not kind.startswith("data:") or not kind.endswith(";base64"):
+        return None
+    try:
+        # A JPEG names its size after its metadata, which may be long.
+        start = base64.b64decode(data[: 4 * 65_536])
+    except (binascii.Error, ValueError):
+        return None
+    return pixels(start)
+
+
+def pixels(start: bytes) -> tuple[int, int] | None:
+    """Width and height of an image by its first bytes; None where they don't tell."""
+    try:
+        return _png(start) or _gif(start) or _webp(start) or _jpeg(start)
+    except (struct.error, IndexError):
+        return None
+
+
+def _png(data: bytes) -> tuple[int, int] | None:
+    if data[:8] != b"\x89PNG\r\n\x1a\n":
+        return None
+    width, height = struct.unpack(">II", data[16:24])
+    return width, height
+
+
+def _gif(data: bytes) -> tuple[int, int] | None:
+    if data[:6] not in (b"GIF87a", b"GIF89a"):
+        return None
+    width, height = struct.unpack("<HH", data[6:10])
+    return width, height
+
+
+def _webp(data: bytes) -> tuple[int, int] | None:
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return None
+    if data[12:16] == b"VP8X":
+        return _three(data[24:27]) + 1, _three(data[27:30]) + 1
+    if data[12:16] == b"VP8L":
+        (bits,) = struct.unpack("<I", data[21:25])
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack("<HH", data[26:30])
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _three(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
+def _jpeg(data: bytes) -> tuple[int, int] | None:
+    if data[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while data[at] == 0xFF:
+        marker, (length,) = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])
+        # Start of frame, of whatever coding; C4, C8 and CC are tables.
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return width, height
+        at += 2 + length
+    return None

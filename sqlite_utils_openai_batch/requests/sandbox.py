@@ -18,7 +18,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import pass_context
 from markupsafe import escape
 
-from .values import Blob, Null, finalize, from_json, json_text
+from ..base.json import Null
+from .values import Blob, finalize, from_json, json_text
 
 #: Name of the budget among a rendering's variables; the space keeps templates from naming it.
 BUDGET = "the budget"

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..base.errors import TemplateError
-from ..base.json import kept_json
+from ..base.json import kept_json, without_surrogates
 from ..base.text import listed
+from ..tables.columns import fold
 from ..tables.output import Output
 from ..tables.sql import SQLiteValue
 from .body import EMBEDDINGS
 from .images import SIZE, Images
 from .lines import Columns, Lines, StoredSlot, all_filled, decoded, is_number, stored_slot
 from .placeholders import Slot, Text, Texts, one_by_one, read_slot
-from .values import json_bytes, json_string, json_strings, json_value, one_line, without_surrogates
+from .values import json_bytes, json_string, json_strings, json_value, one_line
 
 if TYPE_CHECKING:
     from ..store import Job
@@ -375,3 +376,9 @@ def bind_job(job: Job, source: Source, overrides: str | None = None) -> Renderer
             job.endpoint,
         )
     return bind(template, source, Output.from_json(job.output), job.settings)
+
+
+def hashed_columns(renderer: Renderer, output: Output) -> tuple[int, ...]:
+    """Which of the rendered columns a row's hash covers: all but those the job writes itself."""
+    written = {fold(name) for name in output.names} if output.table is None else set()
+    return tuple(index for index, name in enumerate(renderer.columns) if fold(name) not in written)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from math import isfinite
 from typing import Any, NoReturn
@@ -10,23 +9,9 @@ from typing import Any, NoReturn
 import orjson
 
 from ..base.errors import UnrenderableRow
+from ..base.json import Null, without_surrogates
 
 _OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_NON_STR_KEYS
-_SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-class Null(str):
-    """SQL NULL: empty text that `is none` and `default` know. It never says None."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        return other is None or str.__eq__(self, other) is True
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = str.__hash__
 
 
 NULL = Null()
@@ -96,19 +81,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Iterable):
         return list(value)
     raise TypeError(f"{type(value).__name__} can't be JSON")
-
-
-def without_surrogates(value: Any) -> Any:
-    """Return text or JSON data with U+FFFD for each lone surrogate."""
-    if isinstance(value, Null):
-        return value
-    if isinstance(value, str):
-        return _SURROGATES.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {without_surrogates(key): without_surrogates(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_surrogates(one) for one in value]
-    return value
 
 
 def json_text(value: Any) -> str:

@@ -16,8 +16,8 @@ from .. import store
 from ..answers.fastpath import quick_check, unsure
 from ..answers.schema import AnswerSchema
 from ..base.errors import JobError, UsageError
+from ..base.statuses import UNSENT
 from ..base.text import listed, meant
-from ..jobs.sync.settle import NOTHING_RAN
 from ..store import outcomes
 from ..store.outcomes import pairs_page
 from ..tables.columns import fold
@@ -320,7 +320,7 @@ def check_has_answers(conn: sqlite3.Connection, job: store.Job) -> None:
     """Raise JobError for a job without an answer."""
     counts = store.outcome_counts(store.list_parts(conn, job.id))
     if not counts.get("ok"):
-        why = "it failed" if set(counts) <= NOTHING_RAN else f"it is {job.status}"
+        why = "it failed" if set(counts) <= set(UNSENT) else f"it is {job.status}"
         raise JobError(f"Job {job.id} has no answer to compare yet: {why}.")
 
 

@@ -13,7 +13,7 @@ from .. import store
 from ..base import clock
 from ..base.text import code, fenced, plain
 from ..pricing.prices import job_is_own, stored_prices
-from ..provider.client import host_of
+from ..provider.errors import host_of
 from ..store import history
 from ..store import outcomes as settling
 from ..tables.output import Output

@@ -13,8 +13,8 @@ from ..base.text import listed, meant
 from ..store import outcomes
 from ..tables.columns import fold
 from ..tables.output import Output
-from ..tables.source import Source, decode_key, reopen
-from ..tables.sql import weight
+from ..tables.source import Source, reopen
+from ..tables.sql import decode_key, weight
 
 # Requests read together, at most; rows with images make it fewer.
 PAGE = 2_000

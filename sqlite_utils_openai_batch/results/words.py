@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from ..base.statuses import AT_PROVIDER, CUT, ENDED
+from ..base.statuses import AT_PROVIDER, CUT, ENDED, FAILED
 from ..base.text import cut
 
 if TYPE_CHECKING:
@@ -18,30 +18,10 @@ DEMO_MODEL = (
 #: Statuses of a part whose file is, or may be, with the provider.
 UNDER_WAY = frozenset((*CUT, *AT_PROVIDER)) - frozenset(ENDED)
 
-#: Outcomes in the order in which they are listed; each with what it means to a reader.
-OUTCOMES = {
-    "ok": "answered",
-    "pending": "no answer yet",
-    "refused": "the model declined to answer",
-    "content_filter": "stopped by the provider's filter",
-    "truncated": "stopped at the token limit",
-    "empty": "the answer is empty",
-    "invalid_json": "the answer is not JSON",
-    "schema_violation": "the answer doesn't fit the schema",
-    "http_error": "the provider answered with an error",
-    "api_error": "the provider could not run the request",
-    "rejected": "the provider rejected the line",
-    "expired": "not run within the window",
-    "cancelled": "cancelled before it ran",
-    "missing": "the batch ended without its line",
-    "unrenderable": "the row could not be made into a request",
-    "too_large": "the request is larger than the provider takes",
-}
-
 
 def failures(counts: Mapping[str, int]) -> dict[str, int]:
     """Outcomes that are neither answered nor awaited, most frequent first."""
-    failed = {status: n for status, n in counts.items() if status not in ("ok", "pending") and n}
+    failed = {status: counts[status] for status in counts if status in FAILED and counts[status]}
     return dict(sorted(failed.items(), key=lambda item: -item[1]))
 
 
@@ -61,7 +41,7 @@ def own_server(job: Job) -> bool:
 
 def host_words(job: Job) -> str:
     """Who answers a job, for a sentence: `OpenAI`, `this machine`, `localhost:8000`."""
-    from ..provider.client import host_of
+    from ..provider.errors import host_of
 
     if job.provider == "local":
         return host_of(job.base_url) if job.base_url else "this machine"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from .jobs import list_jobs, rows
+from ..base.statuses import ANSWERED
+from .jobs import rows
 from .parts import list_parts, strays
 from .records import Part
-
-if TYPE_CHECKING:
-    from ..pricing.prices import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,20 @@ def was_sent(part: Part) -> bool:
     return part.status != "prepared" and part.sends > 0
 
 
-def add_cost(conn: sqlite3.Connection, part_id: int, spent: Spent) -> None:
+class Usage(Protocol):
+    """Tokens that a batch reported, and what they cost."""
+
+    prompt: int
+    cached: int
+    completion: int
+    reasoning: int
+
+    @property
+    def nanousd(self) -> int | None:
+        """Nano-dollars; None for unknown."""
+
+
+def add_cost(conn: sqlite3.Connection, part_id: int, spent: Usage) -> None:
     """Add what one batch reported to its part, and bring the job's cost up to date.
 
     Call it in the transaction that marks the batch as collected, so that it is added once.
@@ -147,12 +158,11 @@ def earlier_answers(
         conn,
         "SELECT jobs.id, sum(parts.completion_tokens) AS tokens, "
         "sum((SELECT sum(value) FROM json_each(parts.outcomes) "
-        "     WHERE key IN ('ok', 'truncated', 'refused', 'content_filter', 'empty', "
-        "                   'invalid_json', 'schema_violation'))) AS answers "
+        f"     WHERE key IN ({', '.join('?' * len(ANSWERED))}))) AS answers "
         "FROM openai_batch_jobs AS jobs JOIN openai_batch_parts AS parts ON parts.job_id = jobs.id "
         "WHERE jobs.template_hash = ? AND jobs.base_url IS ? AND parts.collected_at IS NOT NULL "
         "GROUP BY jobs.id HAVING answers > 0 AND tokens > 0 ORDER BY jobs.id DESC LIMIT 1",
-        [template_hash, base_url],
+        [*ANSWERED, template_hash, base_url],
     )
     if not found:
         return None
@@ -179,51 +189,3 @@ def queue_limit(conn: sqlite3.Connection, account: str, model: str) -> int | Non
         [account, model],
     ).fetchone()
     return int(row[0]) if row else None
-
-
-@dataclass(frozen=True, slots=True)
-class Month:
-    """What the jobs of one month (`2026-11`, by when they were made) asked and cost."""
-
-    month: str
-    jobs: int
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost_nanousd: int | None
-    """None where it isn't known of any job; 0 where all that was answered was on own servers."""
-    unknown: int
-    """Jobs with answers whose cost isn't known."""
-    paid: int
-    """Jobs whose cost is known, but for those on own servers."""
-
-
-def months(conn: sqlite3.Connection) -> list[Month]:
-    """Totals by month, newest first. A job on an own server costs nothing, which is known."""
-    from ..results.words import own_server
-
-    found = rows(
-        conn,
-        "SELECT job_id, sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion "
-        "FROM openai_batch_parts GROUP BY job_id",
-    )
-    sums = {row["job_id"]: (row["prompt"], row["completion"]) for row in found}
-    totals: dict[str, list[int]] = {}
-    for job in list_jobs(conn):
-        if job.requests is None:
-            continue
-        prompt, completion = sums.get(job.id, (None, None))
-        paid = job.cost_nanousd is not None
-        free = not paid and own_server(job)
-        unknown = prompt is not None and not (paid or free)
-        figures = (1, job.requests, prompt or 0, completion or 0, job.cost_nanousd or 0,
-                   unknown, paid, free)  # fmt: skip
-        total = totals.setdefault(job.created_at[:7], [0] * len(figures))
-        for n, figure in enumerate(figures):
-            total[n] += figure
-    return [
-        Month(month, jobs, asked, prompt, completion, cost if paid or free else None, unknown, paid)
-        for month, (jobs, asked, prompt, completion, cost, unknown, paid, free) in sorted(
-            totals.items(), reverse=True
-        )
-    ]

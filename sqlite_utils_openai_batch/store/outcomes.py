@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..answers.outcome import Outcome
+    from ..base.outcome import Outcome
 
 
 # A request as far as an answer to it has to know: id, part_id, status, row_key, source_hash.

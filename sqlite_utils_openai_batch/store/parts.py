@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..base import clock
-from ..base.statuses import may_become
+from ..base.statuses import UNSENT, may_become
 from .connection import left_at_once, transaction
 from .jobs import log, rows
 from .owner import is_dead, me
@@ -271,9 +271,6 @@ def count_outcomes(conn: sqlite3.Connection, part_id: int) -> None:
 
 # Every statement about which requests went out with a send: read from the log.
 
-# Outcomes of requests that no file holds, or holds no more once they have them.
-LEFT_OUT = ("unrenderable", "too_large", "rejected")
-
 
 def log_intent(
     conn: sqlite3.Connection, part: Part, *, token: str, sha256: bytes, lines: int, ids: str
@@ -320,8 +317,8 @@ def ids_with(conn: sqlite3.Connection, part: Part, *, settled: bool) -> list[int
 
     With `settled` also those that have one, or another outcome that an answer brings.
     """
-    left_out = ", ".join("?" for _ in LEFT_OUT)
-    which, params = ("= 'pending'", ()) if not settled else (f"NOT IN ({left_out})", LEFT_OUT)
+    left_out = ", ".join("?" for _ in UNSENT)
+    which, params = ("= 'pending'", ()) if not settled else (f"NOT IN ({left_out})", UNSENT)
     found = conn.execute(
         "SELECT id FROM openai_batch_requests "
         f"WHERE part_id = ? AND status {which} AND same_as IS NULL ORDER BY id",

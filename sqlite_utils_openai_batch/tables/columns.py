@@ -8,16 +8,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from operator import length_hint
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..base.errors import OutputError
 from ..store.connection import explain
 from .sql import SQLiteValue, quote
-
-if TYPE_CHECKING:
-    from .output import Output
-
 
 _ROWIDS = ("rowid", "_rowid_", "oid")
 
@@ -32,6 +29,31 @@ class Column(NamedTuple):
     """1 hidden, 2 generated when read, 3 generated and stored."""
     required: bool
     """Whether a new row has to fill it: NOT NULL without a default."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumn:
+    """One column that answers are written to; `property` is the schema's, None for the text."""
+
+    name: str
+    type: str
+    property: str | None = None
+
+
+class Destination(Protocol):
+    """Where answers go: a table, None for the source itself, and its columns."""
+
+    @property
+    def table(self) -> str | None:
+        """The name of the output table."""
+
+    @property
+    def columns(self) -> tuple[OutputColumn, ...]:
+        """The columns that are written."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
 
 
 def fold(name: str) -> str:
@@ -64,7 +86,7 @@ def output_keys(keys: Iterable[str]) -> tuple[str, ...]:
 
 
 def making(
-    conn: sqlite3.Connection, source: str | None, keys: Sequence[str], output: Output
+    conn: sqlite3.Connection, source: str | None, keys: Sequence[str], output: Destination
 ) -> list[str]:
     """The statements that make the columns, or the table, that aren't there yet.
 
@@ -82,7 +104,11 @@ def making(
 
 
 def _create_table(
-    conn: sqlite3.Connection, source: str | None, keys: Sequence[str], output: Output, table: str
+    conn: sqlite3.Connection,
+    source: str | None,
+    keys: Sequence[str],
+    output: Destination,
+    table: str,
 ) -> str:
     parent = {} if source is None else table_columns(conn, source)
     own = output_keys(keys)
@@ -149,7 +175,7 @@ def triggers(conn: sqlite3.Connection, table: str) -> dict[str, str]:
 
 
 def rehearse(
-    conn: sqlite3.Connection, source: str | None, keys: Sequence[str], output: Output
+    conn: sqlite3.Connection, source: str | None, keys: Sequence[str], output: Destination
 ) -> str | None:
     """Make the columns and compile the writes in an empty copy of the schema, in memory.
 
@@ -170,7 +196,7 @@ def rehearse(
 
 
 def compile_writes(
-    conn: sqlite3.Connection, table: str, keys: Sequence[str], output: Output
+    conn: sqlite3.Connection, table: str, keys: Sequence[str], output: Destination
 ) -> None:
     """Compile what will write answers, and run none of it. Raises sqlite3.Error."""
     own = keys if output.table is None else output_keys(keys)

@@ -10,7 +10,7 @@ from typing import cast
 
 import msgspec
 
-from ..requests.values import without_surrogates
+from ..base.json import without_surrogates
 from .sql import SQLiteValue
 
 _pack = msgspec.msgpack.Encoder().encode

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..base.errors import OutputError
 from ..base.json import kept_json, unreadable
 from ..base.text import listed
-from .columns import Column, fold, key_of, output_keys, rehearse, table_columns
+from .columns import Column, OutputColumn, fold, key_of, output_keys, rehearse, table_columns
 from .source import reopen
 from .sql import quote
 
@@ -231,15 +231,6 @@ __all__ = [
 if TYPE_CHECKING:
     from ..answers.schema import AnswerSchema
     from .source import Source
-
-
-@dataclass(frozen=True, slots=True)
-class OutputColumn:
-    """One column that answers are written to; `property` is the schema's, None for the text."""
-
-    name: str
-    type: str
-    property: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

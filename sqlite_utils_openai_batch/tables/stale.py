@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..jobs.plan.selection import Earlier
+from .. import store
+from ..store.history import last_written
 from .hashing import digests, packed_rows, source_hash
 from .source import Source, fetch_in_turn
 from .sql import CHUNK, SQLiteValue, are_near, decode_key, exactly, lookup, quote, select, sentences
@@ -188,3 +190,24 @@ class Judge:
         on, names = ([quote(name) for name in some] for some in (target.keys, target.names))
         key = decode_key(row_key, len(on))
         return exactly(self.source.conn, f"main.{quote(target.table)}", on, names, key) or old
+
+
+class Earlier:
+    """What the earlier jobs of a name wrote: a job with --changed may overwrite that."""
+
+    def __init__(self, conn: sqlite3.Connection, job: store.Job) -> None:
+        self.conn = conn
+        self.jobs: list[int] = []
+        if job.settings.get("changed"):
+            self.jobs = [
+                one.id
+                for one in store.list_jobs(conn)
+                if one.id < job.id and one.name == job.name and one.source == job.source
+            ]
+
+    def wrote(self, row_key: SQLiteValue, cells: Sequence[SQLiteValue]) -> bool:
+        """Whether the cells of a row still hold exactly what such a job left there."""
+        if not self.jobs:
+            return False
+        found = last_written(self.conn, self.jobs, [row_key]).get(row_key)
+        return found is not None and json.loads(found)["wrote"] == source_hash(cells).hex()

@@ -14,13 +14,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.answers.outcome import (
-    STATUSES,
-    Outcome,
-    is_providers_fault,
-    read_response,
-)
+from sqlite_utils_openai_batch.answers.outcome import is_providers_fault, read_response
 from sqlite_utils_openai_batch.answers.schema import AnswerSchema
+from sqlite_utils_openai_batch.base.outcome import Outcome
+from sqlite_utils_openai_batch.base.statuses import OUTCOMES
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -454,7 +451,7 @@ def test_messages_and_codes_are_cut() -> None:
         ("api_error", "batch_failed", False),
         ("cancelled", "batch_cancelled", False),
         ("refused", "429", False),
-        *((status, None, False) for status in STATUSES if status not in ("expired", "missing")),
+        *((status, None, False) for status in OUTCOMES if status not in ("expired", "missing")),
     ],
 )
 def test_whose_fault(status: str, code: str | None, fault: bool) -> None:
@@ -641,7 +638,7 @@ def can_be_stored(data: bytes, endpoint: str) -> Outcome:
     read_response(data, endpoint=endpoint, json_mode=True)
     read_response(data, endpoint=endpoint, schema=FILM)
     outcome = read_response(data, endpoint=endpoint)
-    assert outcome.status in STATUSES
+    assert outcome.status in OUTCOMES
     assert len(outcome.error_message or "") <= 1_000
     assert outcome.answer is not None or outcome.status != "ok"
     fields = [value for name, value in msgspec.structs.asdict(outcome).items() if name != "values"]

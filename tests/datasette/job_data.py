@@ -10,8 +10,7 @@ from typing import Any
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base import clock
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
-from sqlite_utils_openai_batch.jobs.plan.plan import hashed_columns
-from sqlite_utils_openai_batch.requests.template import Template
+from sqlite_utils_openai_batch.requests.template import Template, hashed_columns
 from sqlite_utils_openai_batch.tables.hashing import source_hash
 from sqlite_utils_openai_batch.tables.output import Output
 from sqlite_utils_openai_batch.tables.source import reopen

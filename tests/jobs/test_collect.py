@@ -25,8 +25,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.answers.outcome import Outcome
 from sqlite_utils_openai_batch.answers.reader import own_id
+from sqlite_utils_openai_batch.base.outcome import Outcome
 from sqlite_utils_openai_batch.jobs.sync.collect import ResultFile, finish, take_files
 from sqlite_utils_openai_batch.jobs.sync.staging import Staging
 from sqlite_utils_openai_batch.jobs.writeback import Writer

@@ -11,8 +11,8 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.answers.outcome import Outcome
 from sqlite_utils_openai_batch.base.errors import UsageError
+from sqlite_utils_openai_batch.base.outcome import Outcome
 from sqlite_utils_openai_batch.pricing.prices import (
     Prices,
     Spent,

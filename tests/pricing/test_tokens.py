@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.pricing import tokens
-from sqlite_utils_openai_batch.pricing.image_tokens import Image, image_tokens, read_image, size_of
+from sqlite_utils_openai_batch.pricing.image_tokens import image_tokens
 from sqlite_utils_openai_batch.pricing.sampling import InputTokens, Sample
 from sqlite_utils_openai_batch.pricing.tokens import (
     Counter,
@@ -30,6 +30,7 @@ from sqlite_utils_openai_batch.pricing.tokens import (
     model_cap,
     output_cap,
 )
+from sqlite_utils_openai_batch.requests.images import Image, read_image, size_of
 
 CHAT = "/v1/chat/completions"
 DEMO = Path(__file__).parents[2] / "demo.db"

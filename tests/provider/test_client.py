@@ -12,7 +12,9 @@ import pytest
 
 from sqlite_utils_openai_batch.base import errors
 from sqlite_utils_openai_batch.provider import client
-from sqlite_utils_openai_batch.provider.client import OPENAI_URL, Provider, host_of, normalised
+from sqlite_utils_openai_batch.provider.batch import normalised
+from sqlite_utils_openai_batch.provider.client import OPENAI_URL, Provider
+from sqlite_utils_openai_batch.provider.errors import host_of
 
 KEY = "sk-test-1234567890"
 # The client waits so long before it repeats a read.

@@ -12,7 +12,8 @@ from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import ProviderError
 from sqlite_utils_openai_batch.jobs.sync import engine
 from sqlite_utils_openai_batch.local import LocalServer, ServerLimits, SimulatedAnswerer
-from sqlite_utils_openai_batch.provider.client import Provider, UploadedFile
+from sqlite_utils_openai_batch.provider.batch import UploadedFile
+from sqlite_utils_openai_batch.provider.client import Provider
 from sqlite_utils_openai_batch.store.connection import connect
 
 from .conftest import KEY, Zygote, answers, asking, check_all_answered, make_table

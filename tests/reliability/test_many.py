@@ -20,7 +20,8 @@ from sqlite_utils_openai_batch.jobs.plan.plan import settle
 from sqlite_utils_openai_batch.jobs.plan.prepare import prepare as prepare_job
 from sqlite_utils_openai_batch.jobs.sync import engine
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.provider.client import BatchState, Provider
+from sqlite_utils_openai_batch.provider.batch import BatchState
+from sqlite_utils_openai_batch.provider.client import Provider
 from sqlite_utils_openai_batch.store import leases, owner
 from sqlite_utils_openai_batch.store.connection import connect, transaction
 

@@ -13,7 +13,8 @@ from sqlite_utils_openai_batch.base.errors import ProviderError
 from sqlite_utils_openai_batch.jobs.sync import engine
 from sqlite_utils_openai_batch.jobs.sync.watch import watch
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.provider.client import BatchState, Provider
+from sqlite_utils_openai_batch.provider.batch import BatchState
+from sqlite_utils_openai_batch.provider.client import Provider
 from sqlite_utils_openai_batch.store.connection import connect
 
 from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table

@@ -16,7 +16,8 @@ from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.jobs.sync import engine
 from sqlite_utils_openai_batch.jobs.sync.send import Sender
 from sqlite_utils_openai_batch.local import LocalServer
-from sqlite_utils_openai_batch.provider.client import BatchState, Provider
+from sqlite_utils_openai_batch.provider.batch import BatchState
+from sqlite_utils_openai_batch.provider.client import Provider
 from sqlite_utils_openai_batch.store.connection import connect, transaction
 
 from .conftest import KEY, Paid, Zygote, answers, asking, make_table, streaming

@@ -16,7 +16,8 @@ from sqlite_utils_openai_batch.base.errors import NotFound
 from sqlite_utils_openai_batch.jobs import manage
 from sqlite_utils_openai_batch.jobs.sync import engine
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.provider.client import BatchState, Provider
+from sqlite_utils_openai_batch.provider.batch import BatchState
+from sqlite_utils_openai_batch.provider.client import Provider
 from sqlite_utils_openai_batch.store.connection import connect
 from sqlite_utils_openai_batch.store.costs import committed
 

@@ -7,7 +7,7 @@ import pytest
 from sqlite_utils_openai_batch.base.errors import TemplateError
 from sqlite_utils_openai_batch.requests.body import build_body
 from sqlite_utils_openai_batch.requests.template import Template
-from sqlite_utils_openai_batch.tables.source import SQLiteValue
+from sqlite_utils_openai_batch.tables.sql import SQLiteValue
 
 CHAT = "/v1/chat/completions"
 COLUMNS = ("id", "title", "photo")

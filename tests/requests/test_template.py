@@ -14,7 +14,7 @@ from sqlite_utils_openai_batch.requests.body import build_body, parse_body
 from sqlite_utils_openai_batch.requests.placeholders import read_slot
 from sqlite_utils_openai_batch.requests.template import Renderer, Template
 from sqlite_utils_openai_batch.tables.hashing import source_hash, source_hashes
-from sqlite_utils_openai_batch.tables.source import SQLiteValue
+from sqlite_utils_openai_batch.tables.sql import SQLiteValue
 
 CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"

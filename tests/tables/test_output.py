@@ -12,7 +12,8 @@ import pytest
 
 from sqlite_utils_openai_batch.answers.schema import AnswerSchema
 from sqlite_utils_openai_batch.base import errors
-from sqlite_utils_openai_batch.tables.output import Output, OutputColumn, check_output, plan_output
+from sqlite_utils_openai_batch.tables.columns import OutputColumn
+from sqlite_utils_openai_batch.tables.output import Output, check_output, plan_output
 from sqlite_utils_openai_batch.tables.source import Source, open_source
 
 ASK = ("--prompt", "{{ text }}")

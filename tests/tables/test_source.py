@@ -14,15 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.base.errors import SourceError, UsageError
-from sqlite_utils_openai_batch.tables.source import (
-    Source,
-    SQLiteValue,
-    decode_key,
-    encode_key,
-    open_source,
-    quote,
-    reopen,
-)
+from sqlite_utils_openai_batch.tables.source import Source, open_source, reopen
+from sqlite_utils_openai_batch.tables.sql import SQLiteValue, decode_key, encode_key, quote
 
 TABLES = """
 CREATE TABLE films (id INTEGER PRIMARY KEY, title TEXT, year INTEGER, director INTEGER);

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
+    from ...results.months import Month
     from ...store import Job, Part
-    from ...store.costs import Month
 
 
 def job_cost_line(job: Job) -> str:
@@ -83,7 +83,7 @@ def cut_answers(job: Job, parts: Sequence[Part], cut: int) -> tuple[str, str] | 
 def months_of(conn: sqlite3.Connection) -> list[Month]:
     """What the jobs of each month asked and cost, newest first."""
     from ... import store
-    from ...store.costs import months
+    from ...results.months import months
 
     return months(conn) if store.exists(conn) else []
 

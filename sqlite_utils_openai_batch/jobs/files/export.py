@@ -11,14 +11,13 @@ from pathlib import Path
 from ... import store
 from ...base.errors import JobError
 from ...requests.chunks import Chunks
-from ...requests.template import bind_job
+from ...requests.template import bind_job, hashed_columns
 from ...store.connection import connect, path_of, transaction
 from ...store.leases import job_leased
 from ...tables.output import Output
 from ...tables.source import Source, reopen
 from ..manage import failed_requests, into_new_parts
 from ..plan.parallel import Workers
-from ..plan.plan import hashed_columns
 from ..revert import busy
 from ..sync.send import part_lines
 

@@ -18,11 +18,11 @@ import msgspec
 import orjson
 
 from ...answers.jsonl import iter_lines
-from ...answers.outcome import Outcome
 from ...answers.reader import Reader
 from ...answers.schema import AnswerSchema
 from ...answers.wire import BUILDING
 from ...base.errors import FileError, UsageError
+from ...base.outcome import Outcome
 from ...base.text import counted, listed, meant
 from .validate import check_readable
 

@@ -11,38 +11,12 @@ from ... import store
 from ...base.errors import JobError
 from ...base.text import counted, listed
 from ...tables.output import Output, check_output
+from .plan import rivals
 
 if TYPE_CHECKING:
-    from ...tables.source import Source
     from .plan import Plan
 
 CHUNK = 500
-
-
-def rivals(
-    conn: sqlite3.Connection, source: Source, output: Output
-) -> list[tuple[store.Job, list[str]]]:
-    """Unfinished jobs that write to the same columns, and which ones those are."""
-    if not output.write or output.replace:
-        return []
-    target, names = output.table or source.name, {name.lower() for name in output.names}
-    found = []
-    for job in store.unfinished_jobs(conn):
-        theirs = Output.from_json(job.output)
-        shared = sorted(names & {name.lower() for name in theirs.names})
-        if theirs.write and (theirs.table or job.source) == target and shared:
-            found.append((job, shared))
-    return found
-
-
-def rival_warnings(conn: sqlite3.Connection, source: Source, output: Output) -> list[str]:
-    """What unfinished jobs will write to the same columns, as sentences."""
-    return [
-        f"job {job.id}, which isn't finished, writes {listed(shared)} of "
-        f"{output.table or source.name} too: a cell that it fills first is left as it is. "
-        "Name other columns with --output or --prefix."
-        for job, shared in rivals(conn, source, output)
-    ]
 
 
 def refuse_rivals(conn: sqlite3.Connection, plan: Plan, path: str) -> None:

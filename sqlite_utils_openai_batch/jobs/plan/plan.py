@@ -14,14 +14,12 @@ from ...answers.schema import AnswerSchema
 from ...base.errors import OutputError, UsageError
 from ...base.text import listed
 from ...requests.limits import Limits, limits_for
-from ...requests.template import Renderer, Template, bind
-from ...tables.columns import fold
+from ...requests.template import Renderer, Template, bind, hashed_columns
 from ...tables.output import Output, plan_output
 from ...tables.source import Source, open_source
 from ...tables.sql import Row, SQLiteValue
 from ...tables.triggers import trigger_warnings
 from .ask import DEFAULT_MODEL, Ask, default_for, whole_body
-from .conflicts import rival_warnings
 from .selection import Choosing, Chosen, check_choice, choose, chooses
 
 # Characters of a page: beside an emoji each takes four bytes, and two pages may be held at once.
@@ -189,7 +187,27 @@ def check_told_apart(source: Source, renderer: Renderer, output: Output) -> None
     )
 
 
-def hashed_columns(renderer: Renderer, output: Output) -> tuple[int, ...]:
-    """Which of the rendered columns a row's hash covers: all but those the job writes itself."""
-    written = {fold(name) for name in output.names} if output.table is None else set()
-    return tuple(index for index, name in enumerate(renderer.columns) if fold(name) not in written)
+def rivals(
+    conn: sqlite3.Connection, source: Source, output: Output
+) -> list[tuple[store.Job, list[str]]]:
+    """Unfinished jobs that write to the same columns, and which ones those are."""
+    if not output.write or output.replace:
+        return []
+    target, names = output.table or source.name, {name.lower() for name in output.names}
+    found = []
+    for job in store.unfinished_jobs(conn):
+        theirs = Output.from_json(job.output)
+        shared = sorted(names & {name.lower() for name in theirs.names})
+        if theirs.write and (theirs.table or job.source) == target and shared:
+            found.append((job, shared))
+    return found
+
+
+def rival_warnings(conn: sqlite3.Connection, source: Source, output: Output) -> list[str]:
+    """What unfinished jobs will write to the same columns, as sentences."""
+    return [
+        f"job {job.id}, which isn't finished, writes {listed(shared)} of "
+        f"{output.table or source.name} too: a cell that it fills first is left as it is. "
+        "Name other columns with --output or --prefix."
+        for job, shared in rivals(conn, source, output)
+    ]

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ... import store
 from ...base.errors import UsageError
-from ...store.history import Asked, asked_before, last_written
+from ...base.statuses import UNRUN
+from ...store.history import Asked, asked_before
 from ...tables.columns import fold, output_keys, table_columns
 from ...tables.hashing import source_hash
 from ...tables.output import Output
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 # What was asked about rows before, and what became of it: for --missing and --changed.
 
-#: Outcomes of requests that no model has seen.
-NEVER_RAN = ("cancelled", "expired")
 KEYS_AT_ONCE = 500
 
 
@@ -46,7 +45,7 @@ class Last(NamedTuple):
     @property
     def never_ran(self) -> bool:
         """Whether it ended without having been asked."""
-        return self.status in NEVER_RAN
+        return self.status in UNRUN
 
     @property
     def may_ask(self) -> bool:
@@ -113,27 +112,6 @@ def wrote(one: Asked) -> bytes | None:
     if one.write_status != "written" or not one.previous:
         return None
     return bytes.fromhex(json.loads(one.previous)["wrote"])
-
-
-class Earlier:
-    """What the earlier jobs of a name wrote: a job with --changed may overwrite that."""
-
-    def __init__(self, conn: sqlite3.Connection, job: store.Job) -> None:
-        self.conn = conn
-        self.jobs: list[int] = []
-        if job.settings.get("changed"):
-            self.jobs = [
-                one.id
-                for one in store.list_jobs(conn)
-                if one.id < job.id and one.name == job.name and one.source == job.source
-            ]
-
-    def wrote(self, row_key: SQLiteValue, cells: Sequence[SQLiteValue]) -> bool:
-        """Whether the cells of a row still hold exactly what such a job left there."""
-        if not self.jobs:
-            return False
-        found = last_written(self.conn, self.jobs, [row_key]).get(row_key)
-        return found is not None and json.loads(found)["wrote"] == source_hash(cells).hex()
 
 
 def before(conn: sqlite3.Connection, ask: Ask, source: Source, output: Output) -> Before:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ... import store
 from ...answers.jsonl import BOM, iter_lines
-from ...answers.outcome import Outcome
-from ...answers.reader import Reader, as_stored, own_id
+from ...answers.reader import Reader, as_stored, asks_for_json, own_id
+from ...answers.schema import AnswerSchema
 from ...base import clock
 from ...base.errors import NotFound, OutputError
+from ...base.outcome import Outcome
 from ...pricing.prices import Prices, Spent, part_prices
+from ...requests.template import Template
 from ...store.connection import COMMIT_ROWS, Commits, cached, transaction
 from ...store.costs import add_cost, end_batch
 from ...store.leases import Renewal
@@ -39,7 +41,8 @@ from .settle import ask_again
 from .staging import Staged, Staging
 
 if TYPE_CHECKING:
-    from ...provider.client import BatchState, Provider
+    from ...provider.batch import BatchState
+    from ...provider.client import Provider
 
 
 # Lines of result files → outcomes of requests, and answers into columns with them.
@@ -97,7 +100,7 @@ class Taker:
         self.writer = writer if output.write else None
         self.writes = output.write
         self.keep = output.responses
-        self.reader = Reader.of(job)
+        self.reader = reader_of(job)
         self.prefix = f"{job.uid}-"
         self.files: list[ResultFile] = []
         self.strays: dict[tuple[int, int], int | None] = {}
@@ -471,3 +474,10 @@ def log(
     store.log(
         conn, event, job_id=job.id, part_id=part.id, batch=batch, lines=collected.lines, **odd
     )
+
+
+def reader_of(job: store.Job) -> Reader:
+    """The reader of a job's lines."""
+    schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
+    body = Template.from_json(job.template, job.endpoint).body
+    return Reader(job.endpoint, schema, json_mode=asks_for_json(body))

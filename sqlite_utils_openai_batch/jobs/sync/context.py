@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from ... import store
 from ...base.errors import NeedsAttention, ProviderError, Transient, Unreachable, Unreadable
 from ...base.statuses import STATES
-from ...provider.client import BatchState, Provider
+from ...provider.batch import BatchState
+from ...provider.client import Provider
 from ..writeback import Writer, Written
 from .send import Sender
 

@@ -19,7 +19,7 @@ from .lookup import Rejected, rejected_lines
 from .settle import share
 
 if TYPE_CHECKING:
-    from ...provider.client import BatchState
+    from ...provider.batch import BatchState
     from .context import Pass
 
 

@@ -16,7 +16,8 @@ import orjson
 
 from ... import store
 from ...base import clock
-from ...provider.client import BatchState, Provider
+from ...provider.batch import BatchState
+from ...provider.client import Provider
 from ...store import Part, parts
 
 # Look further back than the job's creation: a clock may have been fast by hours when it was made

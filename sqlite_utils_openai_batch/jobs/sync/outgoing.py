@@ -36,16 +36,18 @@ from .. import queue
 from .lookup import look
 
 if TYPE_CHECKING:
-    from ...provider.client import BatchState, Provider
+    from ...provider.batch import BatchState
+    from ...provider.client import Provider
     from .context import Pass
     from .send import RenderedPart, Sender
 
 
 # A batch that this database didn't send as it stands: what it asked may not be what rows hold.
 #
-# After a restored backup, in a copy, or where a part was rendered anew and an older batch turned up,
-# the rows may have been others when the batch was made. Its requests are compared with what they
-# would be now; where they differ, the answer is to something else, and isn't written (`stale`).
+# After a restored backup, in a copy, or where a part was rendered anew and an older batch turned
+# up, the rows may have been others when the batch was made. Its requests are compared with what
+# they would be now; where they differ, the answer is to something else, and isn't written
+# (`stale`).
 
 #: The hash of a row that was asked about as it isn't now: that of no values.
 OTHERWISE = bytes(16)

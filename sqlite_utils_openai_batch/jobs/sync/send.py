@@ -18,10 +18,11 @@ from ... import store
 from ...base import clock
 from ...base.errors import NeedsAttention, ProviderError, Unreachable
 from ...pricing.ceiling import PartBound, reserve
-from ...provider.client import BatchState, Provider
+from ...provider.batch import BatchState
+from ...provider.client import Provider
 from ...requests.chunks import ROWS, ROWS_WITH_IMAGES, Chunks
 from ...requests.limits import cap_for
-from ...requests.template import Renderer, bind_job
+from ...requests.template import Renderer, bind_job, hashed_columns
 from ...store import Part, parts
 from ...store.connection import transaction
 from ...store.leases import Renewal
@@ -29,7 +30,6 @@ from ...tables.output import Output
 from ...tables.source import Source, fetch_groups, reopen
 from ...tables.sql import SQLiteValue
 from .. import queue
-from ..plan.plan import hashed_columns
 from .lookup import hash_ids, since
 
 if TYPE_CHECKING:

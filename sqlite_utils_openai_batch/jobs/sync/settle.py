@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from ... import store
 from ...answers.outcome import is_providers_fault
 from ...base import clock
+from ...base.statuses import UNSENT
 from ...store import history, outcomes
 from ...store.connection import transaction
 
 DEFAULT_ATTEMPTS = 3
 # A batch expires after 24 hours (OpenAI's batch guide).
 STRAY_SECONDS = 25 * 3600.0
-NOTHING_RAN = {"rejected", "unrenderable", "too_large"}
 
 
 def ask_again(conn: sqlite3.Connection, job: store.Job, part: store.Part) -> int:
@@ -142,7 +142,7 @@ def end_status(conn: sqlite3.Connection, job_id: int, stopping: bool) -> str:
     if stopping:
         return "cancelled"
     counts = store.outcome_counts(store.list_parts(conn, job_id))
-    return "failed" if counts and set(counts) <= NOTHING_RAN else "completed"
+    return "failed" if counts and set(counts) <= set(UNSENT) else "completed"
 
 
 def why_nothing_ran(conn: sqlite3.Connection, job_id: int) -> str:

@@ -15,8 +15,8 @@ from sys import getsizeof
 
 import msgspec
 
-from ...answers.outcome import Outcome
 from ...answers.wire import BUILDING
+from ...base.outcome import Outcome
 
 # Rows that are written together, at most: few enough that what is read of them to be judged is
 # still in the processor's cache when they are written.

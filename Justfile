@@ -11,6 +11,7 @@ test *args:
 lint:
     {{bin}}ruff format --check .
     {{bin}}ruff check .
+    {{bin}}lint-imports
 
 types:
     {{bin}}mypy

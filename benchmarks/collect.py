@@ -43,10 +43,11 @@ PART = 50_000  # requests in a batch: the API's limit
 
 def make(folder: Path, rows: int, one_file: bool) -> None:
     """Make data.db with a job whose batches have ended, and their files part-1.jsonl …"""
-    from sqlite_utils_openai_batch import clock, store
-    from sqlite_utils_openai_batch.ask import Ask
-    from sqlite_utils_openai_batch.plan import settle
-    from sqlite_utils_openai_batch.prepare import prepare
+    from sqlite_utils_openai_batch import store
+    from sqlite_utils_openai_batch.base import clock
+    from sqlite_utils_openai_batch.jobs.plan.ask import Ask
+    from sqlite_utils_openai_batch.jobs.plan.plan import settle
+    from sqlite_utils_openai_batch.jobs.plan.prepare import prepare
 
     rng = random.Random(SEED)
     words = Words(rng)
@@ -239,8 +240,8 @@ def update(conn: sqlite3.Connection, chunk: list[Any]) -> None:
 def collect(conn: sqlite3.Connection, folder: Path, responses: str) -> None:
     """What `sync` does once the files are there."""
     from sqlite_utils_openai_batch import store
-    from sqlite_utils_openai_batch.collect import ResultFile, finish, take_files
-    from sqlite_utils_openai_batch.writeback import Writer
+    from sqlite_utils_openai_batch.jobs.sync.collect import ResultFile, finish, take_files
+    from sqlite_utils_openai_batch.jobs.writeback import Writer
 
     conn.execute("UPDATE openai_batch_jobs SET output = json_set(output, '$.responses', ?)",
                  [responses])  # fmt: skip

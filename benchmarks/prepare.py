@@ -161,9 +161,9 @@ def command(folder: Path, *arguments: str) -> None:
     from click.testing import CliRunner
     from sqlite_utils.cli import cli
 
-    from sqlite_utils_openai_batch.cli import ask
+    from sqlite_utils_openai_batch.cli import run
 
-    ask.check_place = ask.check_model = lambda *_: []  # type: ignore[assignment]
+    run.check_place = run.check_model = lambda *_: []  # type: ignore[assignment]
     os.chdir(folder)
     result = CliRunner().invoke(cli, ["openai-batch", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -211,7 +211,7 @@ def measured(way: str, folder: Path) -> dict[str, float]:
 
 def end_others() -> None:
     """End the process that counts tokens, if there is one: its seconds are known only then."""
-    found = sys.modules.get("sqlite_utils_openai_batch.tokenizer")
+    found = sys.modules.get("sqlite_utils_openai_batch.pricing.tokens")
     if found is not None:
         found.apart.cache_clear()
         gc.collect()

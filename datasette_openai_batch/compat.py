@@ -1,35 +1,22 @@
 """All that differs between Datasette 0.65 and 1.0, and nothing else.
 
-0.65 asks plugins with `permission_allowed` and gets metadata from a hook; 1.0 asks for SQL that
-describes permissions, and has actions and resources as classes. Each line ignores hooks that it
-doesn't know, but only those that exist are defined, so that `datasette plugins` tells the truth.
+0.65 asks plugins with `permission_allowed`; 1.0 has actions and resources as classes. Hooks that
+only one line has are in `hooks`.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
-from datasette import hookimpl, hookspecs
-
-from . import names
+from datasette import hookspecs
 
 # Plugins are imported while Datasette itself is: its hooks are what can be looked at by then.
 IS_1_0 = hasattr(hookspecs, "permission_resources_sql")
 
 MANAGE = "openai-batch-manage"
-
-# Names and implementations of the hooks of this line; `__init__` publishes them.
-LINE_HOOKS: dict[str, Any] = {}
-
-# True while the permissions of sources are being asked for: the rule about our tables, which
-# needs those answers, must not ask again.
-_asking = ContextVar("openai_batch_asking", default=False)
 
 
 async def may_view_instance(datasette: Any, actor: Any) -> bool:
@@ -101,194 +88,6 @@ async def may_manage(datasette: Any, actor: Any, database: str) -> bool:
             await datasette.allowed(action=MANAGE, resource=DatabaseResource(database), actor=actor)
         )
     return bool(await datasette.permission_allowed(actor, MANAGE, resource=database, default=False))
-
-
-async def _sees_all_sources(datasette: Any, actor: Any, database: str) -> bool:
-    from .permissions import access
-
-    token = _asking.set(True)
-    try:
-        return (await access(datasette, datasette.databases[database], actor)).everything
-    except sqlite3.Error:
-        # Locked, damaged, or of a later version: who can't be shown to see all sources doesn't,
-        # and every other table of this Datasette stays as it is.
-        return False
-    finally:
-        _asking.reset(token)
-
-
-if IS_1_0:
-    from datasette.permissions import Action, PermissionSQL
-    from datasette.resources import DatabaseResource
-
-    @hookimpl  # type: ignore[untyped-decorator]
-    def register_actions() -> list[Any]:
-        """The permission to change jobs: denied unless configuration grants it."""
-        return [
-            Action(
-                name=MANAGE,
-                description="Start, pause, cancel and retry batch jobs",
-                resource_class=DatabaseResource,
-                also_requires="view-database",
-            )
-        ]
-
-    @hookimpl  # type: ignore[untyped-decorator]
-    def permission_resources_sql(datasette: Any, actor: Any, action: str) -> Any:
-        """Deny our tables to an actor who may not see all the sources."""
-        if action != "view-table" or _asking.get():
-            return None
-
-        async def inner() -> Any:
-            denied = [
-                [database, table]
-                for database in list(datasette.databases)
-                if not await _sees_all_sources(datasette, actor, database)
-                for table in names.TABLES
-            ]
-            if not denied:
-                return None
-            return PermissionSQL(
-                sql="SELECT json_extract(value, '$[0]') AS parent, "
-                "json_extract(value, '$[1]') AS child, 0 AS allow, "
-                "'a batch job has a source that this actor may not see' AS reason "
-                "FROM json_each(:openai_batch_denied)",
-                params={"openai_batch_denied": json.dumps(denied)},
-            )
-
-        return inner
-
-    @hookimpl  # type: ignore[untyped-decorator]
-    def startup(datasette: Any) -> None:
-        """Keep our tables out of listings, unless the configuration shows them."""
-        databases = datasette.config.setdefault("databases", {})
-        for database in datasette.databases:
-            tables = databases.setdefault(database, {}).setdefault("tables", {})
-            for table in names.TABLES:
-                tables.setdefault(table, {}).setdefault("hidden", True)
-
-    @hookimpl  # type: ignore[untyped-decorator]
-    def top_table(datasette: Any, request: Any, database: str, table: str) -> Any:
-        """Above a table: which of its columns a job wrote."""
-        from .notes import table_note
-
-        return lambda: table_note(datasette, request, database, table)
-
-    @hookimpl  # type: ignore[untyped-decorator]
-    def top_row(datasette: Any, request: Any, database: str, table: str) -> Any:
-        """Above a row: what jobs asked about it."""
-        from .notes import row_note
-
-        return lambda: row_note(datasette, request, database, table)
-
-    @hookimpl  # type: ignore[untyped-decorator]
-    def row_actions(datasette: Any, request: Any, database: str, table: str) -> Any:
-        """The jobs that asked about a row, in the menu of its page."""
-        from .notes import row_links
-
-        return lambda: row_links(datasette, request, database, table)
-
-    @hookimpl  # type: ignore[untyped-decorator]
-    def view_actions(datasette: Any, actor: Any, database: str, view: str) -> Any:
-        """The jobs over a view, in the menu of its page."""
-        from .menus import table_links
-
-        return lambda: table_links(datasette, actor, database, view)
-
-    @hookimpl  # type: ignore[untyped-decorator]
-    def jump_items_sql(datasette: Any, actor: Any) -> Any:
-        """The jobs of each database, in the jump menu."""
-        from datasette.jump import JumpSQL
-
-        from .menus import jump_links
-
-        async def inner() -> Any:
-            return [
-                JumpSQL.menu_item(label=link["label"], url=link["href"], description="Batch jobs")
-                for link in await jump_links(datasette, actor)
-            ]
-
-        return inner
-
-    LINE_HOOKS.update(
-        register_actions=register_actions,
-        permission_resources_sql=permission_resources_sql,
-        startup=startup,
-        top_table=top_table,
-        top_row=top_row,
-        row_actions=row_actions,
-        view_actions=view_actions,
-        jump_items_sql=jump_items_sql,
-    )
-else:
-    from datasette.utils import actor_matches_allow
-
-    def _granted(datasette: Any, actor: Any, database: str | None) -> bool | None:
-        """Whether `permissions` blocks grant the right to change jobs, as on 1.0.
-
-        0.65 itself reads no such blocks. None where none of them speaks of it.
-        """
-        blocks = [datasette.metadata("permissions", fallback=False)]
-        if database is not None:
-            blocks.append(datasette.metadata("permissions", database=database, fallback=False))
-        allows = [block[MANAGE] for block in blocks if isinstance(block, dict) and MANAGE in block]
-        return any(actor_matches_allow(actor, allow) for allow in allows) if allows else None
-
-    @hookimpl(trylast=True)  # type: ignore[untyped-decorator]
-    def permission_allowed(datasette: Any, actor: Any, action: str, resource: Any) -> Any:
-        """Deny our tables to an actor who may not see all the sources.
-
-        0.65 lets the last hook that has an opinion decide, hence `trylast`.
-        """
-        if action == MANAGE:
-            return _granted(datasette, actor, resource)
-        if action != "view-table" or _asking.get() or not resource:
-            return None
-        database, table = resource
-        if not names.is_ours(table):
-            return None
-
-        async def inner() -> bool | None:
-            sees_all = await _sees_all_sources(datasette, actor, database)
-            return None if sees_all else False
-
-        return inner
-
-    @hookimpl  # type: ignore[untyped-decorator]
-    def get_metadata(datasette: Any) -> dict[str, Any]:
-        """Keep our tables out of listings; metadata of the instance's own wins over this."""
-        hidden = {"tables": {table: {"hidden": True} for table in names.TABLES}}
-        return {"databases": dict.fromkeys(datasette.databases, hidden)}
-
-    @hookimpl  # type: ignore[untyped-decorator]
-    def prepare_jinja2_environment(env: Any) -> None:
-        """Make room for notes on table and row pages, below everybody else's templates.
-
-        0.65 has no hooks for that, but a block that each of these pages includes.
-        """
-        env.loader.loaders[0].searchpath.insert(-1, str(Path(__file__).parent / "templates_0_65"))
-
-    @hookimpl  # type: ignore[untyped-decorator]
-    def extra_template_vars(
-        datasette: Any, request: Any, database: Any, table: Any, view_name: Any
-    ) -> Any:
-        """The note that a table or row page shows."""
-        if request is None or table is None or view_name not in ("table", "row"):
-            return {}
-        from .notes import row_note, table_note
-
-        async def inner() -> dict[str, Any]:
-            note = row_note if view_name == "row" else table_note
-            return {"openai_batch_note": await note(datasette, request, database, table)}
-
-        return inner
-
-    LINE_HOOKS.update(
-        permission_allowed=permission_allowed,
-        get_metadata=get_metadata,
-        prepare_jinja2_environment=prepare_jinja2_environment,
-        extra_template_vars=extra_template_vars,
-    )
 
 
 @contextmanager

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .acting import job_action
-from .files import job_csv, job_jsonl, job_report, job_xlsx
-from .views import all_jobs_page, job_image, job_json, job_page, jobs_page
-from .webhook import PATH, webhook
+from .actions.views import job_action
+from .actions.webhook import PATH, webhook
+from .files.views import job_csv, job_jsonl, job_report, job_xlsx
+from .pages.views import all_jobs_page, job_image, job_json, job_page, jobs_page
 
 DATABASE = r"(?P<database>[^/]+)"
 JOB = rf"^/{DATABASE}/-/openai-batch/(?P<job>[0-9]{{1,18}})"

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.api import Provider
-from sqlite_utils_openai_batch.ask import Ask
-from sqlite_utils_openai_batch.database import connect
+from sqlite_utils_openai_batch.jobs.plan.ask import Ask
+from sqlite_utils_openai_batch.jobs.plan.conflicts import check_free
+from sqlite_utils_openai_batch.jobs.plan.plan import settle
+from sqlite_utils_openai_batch.jobs.plan.prepare import prepare
+from sqlite_utils_openai_batch.jobs.sync.engine import approve
+from sqlite_utils_openai_batch.jobs.sync.watch import watch
 from sqlite_utils_openai_batch.local import Answer, Answerer, LocalServer
-from sqlite_utils_openai_batch.plan import settle
-from sqlite_utils_openai_batch.prepare import prepare
-from sqlite_utils_openai_batch.rivals import check_free
-from sqlite_utils_openai_batch.sync import approve
-from sqlite_utils_openai_batch.watch import watch
+from sqlite_utils_openai_batch.provider.client import Provider
+from sqlite_utils_openai_batch.store.connection import connect
 
 RECORDED = Path(__file__).resolve().parent / "finished_job.jsonl"
 
@@ -106,7 +106,7 @@ def make_job(path: Path, answerer: Answerer) -> None:
             )  # fmt: skip
         watch(conn, [approve(conn, job).id], lambda _: provider, poll=0.1)
         job = store.get_job(conn, job.id)
-        counts = store.outcomes(store.list_parts(conn, job.id))
+        counts = store.outcome_counts(store.list_parts(conn, job.id))
         if job.status != "completed" or counts != {"ok": len(FILMS)}:
             raise RuntimeError(f"The finished job ended {job.status}, with {counts or 'nothing'}.")
         # As one file without a log beside it, and no room that steps before have left.

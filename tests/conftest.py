@@ -416,6 +416,13 @@ NOTES = "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT, mark INTEGER);" 
 
 
 @pytest.fixture
+def conn() -> Iterator[sqlite3.Connection]:
+    """An empty database in memory, in autocommit as the commands have it."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as opened:
+        yield opened
+
+
+@pytest.fixture
 def notes(database: MakeDatabase) -> Path:
     """`data.db` with a table `notes`: id 1 to 12, text 'note 1' …, mark 0 to 2."""
     return database(NOTES)

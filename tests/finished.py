@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils_openai_batch import clock, store
-from sqlite_utils_openai_batch.ask import Ask
-from sqlite_utils_openai_batch.collect import Collected, ResultFile, finish, take_files
-from sqlite_utils_openai_batch.plan import settle
-from sqlite_utils_openai_batch.prepare import prepare
-from sqlite_utils_openai_batch.rivals import check_free
-from sqlite_utils_openai_batch.settle import settle_job
-from sqlite_utils_openai_batch.writeback import Writer
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import clock
+from sqlite_utils_openai_batch.jobs.plan.ask import Ask
+from sqlite_utils_openai_batch.jobs.plan.conflicts import check_free
+from sqlite_utils_openai_batch.jobs.plan.plan import settle
+from sqlite_utils_openai_batch.jobs.plan.prepare import prepare
+from sqlite_utils_openai_batch.jobs.sync.collect import Collected, ResultFile, finish, take_files
+from sqlite_utils_openai_batch.jobs.sync.settle import settle_job
+from sqlite_utils_openai_batch.jobs.writeback import Writer
 
 CHAT = "/v1/chat/completions"
 

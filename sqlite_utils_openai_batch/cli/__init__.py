@@ -5,21 +5,27 @@ from __future__ import annotations
 import click
 from sqlite_utils.cli import cli
 
-from .ask import prepare_command, run_command
-from .batch_files import extract_command, split_command, validate_command
-from .bring_in import import_responses_command
-from .compare import compare_command
-from .demo import demo_command
-from .files import export_requests_command
-from .follow import sync_command, watch_command
-from .framework import Group
-from .look import jobs_command, show_command
-from .manage import cancel_command, delete_command, pause_command, retry_command
-from .mend import apply_command, revert_command
-from .preview import preview_command
-from .serve import serve
-from .submit import submit_command
-from .take import report_command, results_command
+from .click_ext import Group
+from .files import (
+    export_requests_command,
+    extract_command,
+    import_responses_command,
+    split_command,
+    validate_command,
+)
+from .follow import submit_command, sync_command, watch_command
+from .jobs import jobs_command, show_command
+from .manage import (
+    apply_command,
+    cancel_command,
+    delete_command,
+    pause_command,
+    retry_command,
+    revert_command,
+)
+from .results import compare_command, report_command, results_command
+from .run import prepare_command, preview_command, run_command
+from .server import demo_command, serve
 from .trial import try_command
 
 

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from .framework import (
-    FAILED_REQUESTS,
-    INTERRUPTED,
-    NEEDS_YOU,
-    Command,
-    option,
-    talk,
+from .click_ext import FAILED_REQUESTS, INTERRUPTED, NEEDS_YOU, Command, confirm, option, talk
+from .options import (
+    check_may_send,
+    db_argument,
+    job_argument,
+    job_ceiling,
+    key_option,
+    max_cost_option,
+    poll_option,
+    raise_ceiling,
+    yes_option,
 )
-from .options import db_argument, job_argument, key_option, poll_option
-from .progress import Teller
+from .screens.spent import job_expects
+from .screens.text import Teller
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from ..passes import Report
-    from ..places import Places
-    from ..store import Job
+    from ..jobs.sync.context import Report
+    from ..provider.places import Places
+    from ..store import Job, Part
 
 
 @click.command("sync", cls=Command)
@@ -44,8 +49,8 @@ def sync_command(db: str, job: str | None, key: str | None, silent: bool) -> Non
     from contextlib import closing
 
     from .. import store
-    from ..database import connect
-    from ..places import Places
+    from ..provider.places import Places
+    from ..store.connection import connect
 
     with closing(connect(db)) as conn, Places(key=key) as places:
         store.check_version(conn)
@@ -72,8 +77,8 @@ def watch_command(db: str, job: str | None, key: str | None, poll: float | None)
     from contextlib import closing
 
     from .. import store
-    from ..database import connect
-    from ..places import Places
+    from ..provider.places import Places
+    from ..store.connection import connect
 
     with closing(connect(db)) as conn, Places(key=key) as places:
         store.check_version(conn)
@@ -96,11 +101,11 @@ def follow(
 ) -> None:
     """Sync once or until the end, say how it goes, and leave with the right exit code."""
     from .. import store
-    from ..places import forget_local
-    from ..settle import has_failures
-    from ..sync import one_pass
-    from ..watch import watch
-    from .end_screen import stopped_sentence
+    from ..jobs.sync.engine import one_pass
+    from ..jobs.sync.settle import has_failures
+    from ..jobs.sync.watch import watch
+    from ..provider.places import forget_local
+    from .screens.end import stopped_sentence
 
     teller = Teller(conn, silent=silent)
     ids = [job.id for job in jobs]
@@ -142,15 +147,15 @@ def tell_result(
     from dataclasses import asdict
 
     from .. import store
-    from ..words import COMMAND, DEMO_MODEL, status_words
-    from .end_screen import ended_screen
-    from .job_screen import mend
-    from .text import progress
+    from ..results.words import COMMAND, DEMO_MODEL, status_words
+    from .screens.end import ended_screen
+    from .screens.job import mend
+    from .screens.text import progress
 
     ended = {job.id for job in report.ended}
     for job_id in ids:
         job = store.get_job(conn, job_id)
-        counts = store.outcomes(store.list_parts(conn, job_id))
+        counts = store.outcome_counts(store.list_parts(conn, job_id))
         if job.needs_you:
             talk(f"Job {job.id} is {job.status}: {job.message}\n  Go on with    {mend(job, db)}")
         elif silent:
@@ -175,3 +180,107 @@ def tell_result(
             talk(sentence)
         for sentence in report.unreachable:
             talk(sentence)
+
+
+# `submit`: approve a job and send what fits.
+
+
+@click.command("submit", cls=Command)
+@db_argument
+@job_argument
+@option("--accept-account", is_flag=True, section="Where it runs",
+        help="Go on with this key's account where the job began with another")  # fmt: skip
+@max_cost_option
+@key_option
+@yes_option
+def submit_command(
+    db: str,
+    job: str | None,
+    accept_account: bool,
+    max_cost: str | None,
+    key: str | None,
+    yes: bool,
+) -> None:
+    """Send a prepared job, or go on with a paused one.
+
+    \b
+    Example:
+      sqlite-utils openai-batch submit movies.db 3
+    """
+    from contextlib import closing
+
+    from .. import store
+    from ..base.errors import UsageError
+    from ..base.text import counted
+    from ..jobs.manage import doubtful, send_again
+    from ..jobs.sync.engine import approve
+    from ..jobs.sync.outgoing import in_doubt
+    from ..provider.places import Places
+    from ..store.connection import connect
+    from .screens.job import title
+
+    with closing(connect(db)) as conn, Places(key=key) as places:
+        store.check_version(conn)
+        found = job_to_submit(conn, db, job)
+        can_ask = sys.stdin.isatty() and sys.stderr.isatty()
+        check_may_send(yes, max_cost, can_ask)
+        ceiling = job_ceiling(conn, found, max_cost) if max_cost else None
+        provider = places.of_job(found)
+        unseen = doubtful(conn, provider, found)
+        if unseen and not yes and not can_ask:
+            raise UsageError(f"{in_doubt(provider.host, unseen)} Without a terminal it needs -y.")
+        if not yes and can_ask:
+            from ..tables.output import Output
+
+            talk(f"Job {found.id}: {title(found, Output.from_json(found.output))}")
+            asked = counted(rows_to_send(store.list_parts(conn, found.id)), "row")
+            talk(f"Ask {found.model} about {asked}? {job_expects(found, ceiling)}")
+            if unseen:
+                talk(in_doubt(provider.host, unseen))
+            if not confirm("Send?"):
+                talk("Nothing was sent.")
+                return
+        send_again(conn, unseen)
+        if accept_account:
+            store.update_job(conn, found.id, account=places.of_job(found).account)
+            found = store.get_job(conn, found.id)
+        if ceiling is not None:
+            found = raise_ceiling(conn, found, ceiling)
+        follow(conn, db, [approve(conn, found)], places, poll=None, once=True)
+
+
+def rows_to_send(parts: Sequence[Part]) -> int:
+    """How many rows wait to be sent: those that were answered by hand don't."""
+    from ..base.statuses import CUT
+
+    return sum(part.counts.get("pending", 0) for part in parts if part.status in ("prepared", *CUT))
+
+
+def job_to_submit(conn: sqlite3.Connection, db: str, job: str | None) -> Job:
+    """The job that `submit` means. Raises JobError."""
+    from .. import store
+    from ..base.errors import JobError
+
+    if job is not None:
+        found = store.find_job(conn, job, db)
+        if found.status not in ("prepared", "paused") or found.requests is None:
+            raise JobError(
+                f"Job {found.id} is {found.status}: only a prepared or paused job can be "
+                "submitted. Look at it with: "
+                f"sqlite-utils openai-batch show {shlex.quote(db)} {found.id}"
+            )
+        return found
+    waiting = [
+        found
+        for found in store.list_jobs(conn)
+        if found.status == "prepared" and found.requests is not None
+    ]
+    if len(waiting) == 1:
+        return waiting[0]
+    if not waiting:
+        raise JobError(
+            f"No job in '{db}' waits to be submitted. "
+            f"Prepare one with: sqlite-utils openai-batch prepare {shlex.quote(db)} TABLE …"
+        )
+    names = ", ".join(str(found.id) for found in waiting)
+    raise JobError(f"Several jobs wait to be submitted: {names}. Name one of them.")

@@ -8,13 +8,275 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from .framework import option
-from .money import money_options, read_money
-from .place import Place
+from .click_ext import option
+from .destination import Place
 
 if TYPE_CHECKING:
-    from ..ask import Ask
+    import sqlite3
+
+    from ..jobs.plan.ask import Ask
+    from ..jobs.plan.plan import Plan
+    from ..pricing.estimate import Money
+    from ..provider.places import Places
+    from ..store import Job
+
+
+# `--like JOB`: what was typed for a job, kept with it, and taken up by another.
+
+# Options of the moment, which no job keeps.
+NEVER_KEPT = ("key", "new", "like", "workers")
+# An option that is typed puts out what it would contradict.
+PUTS_OUT = {
+    "table": ("sql", "pk", "params"),
+    "sql": ("table", "pk"),
+    "template": ("template_body", "prompt", "system", "images"),
+    "prompt": ("template_body",),
+    "sample": ("limit",),
+    "limit": ("sample", "seed"),
+    "missing": ("changed", "replace"),
+    "changed": ("missing", "replace"),
+    "replace": ("missing", "changed"),
+    "base_url": ("local", "upstream", "concurrency"),
+    "upstream": ("base_url",),
+    "local": ("base_url", "upstream", "concurrency"),
+    "price_as": ("price_input", "price_output"),
+    "price_input": ("price_as",),
+    "price_output": ("price_as",),
+}
+# Repeatable options whose values have names: those that are typed come on top.
+NAMED = ("options", "params")
+
+
+def recipe(table: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """What was typed for a job, texts of files in place of their names. Raises TemplateError."""
+    from ..jobs.plan.ask import text_or_file
+
+    kept = {name: value for name, value in options.items() if name not in NEVER_KEPT}
+    for name in ("prompt", "system", "schema"):
+        kept[name] = text_or_file(kept.get(name))
+    template = kept.pop("template", None)
+    if template is not None:
+        kept["template_body"] = read_template(template)
+    if kept.get("image_dir"):
+        kept["image_dir"] = str(Path(kept["image_dir"]).resolve())
+    kept["table"] = table
+    return {name: value for name, value in kept.items() if value not in (None, False, (), [])}
+
+
+def inherit(
+    conn: sqlite3.Connection, db: str, table: str | None, options: dict[str, Any]
+) -> str | None:
+    """Fill `options` with those of the job named by --like; what was typed wins.
+
+    Returns the table. Raises JobError for a job that isn't there or kept no options.
+    """
+    from .. import store
+    from ..base.errors import JobError
+
+    wanted = options.pop("like", None)
+    if wanted is None:
+        return table
+    job = store.find_job(conn, wanted, db)
+    kept = dict(job.settings.get("recipe") or {})
+    if not kept:
+        raise JobError(f"Job {job.id} keeps no options, so --like can't take them up.")
+    typed = {name for name in (*options, "table") if was_typed(name)}
+    for name in typed:
+        for other in PUTS_OUT.get(name, ()):
+            kept.pop(other, None)
+    for name in NAMED:
+        if name in kept:
+            # JSON knows no pairs, only lists.
+            options[name] = (*map(tuple, kept.pop(name)), *options.get(name, ()))
+    if "table" not in typed:
+        table = kept.pop("table", None)
+    options.update({name: value for name, value in kept.items() if name not in (*typed, "table")})
+    return table
+
+
+def was_typed(name: str) -> bool:
+    """Whether an option of the command that runs was given by the person."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+
+
+# What commands share about money: options, and who may send without being asked.
+
+MONEY = "Money"
+
+max_cost_option = option(
+    "--max-cost", metavar="USD", section=MONEY, help="Never let the job cost more than this"
+)
+
+
+def money_options(function: Any) -> Any:
+    """--max-cost and the options that say what tokens cost."""
+    for add in (
+        option("--price-output", metavar="USD", section=MONEY,
+               help="What a million tokens of answers cost in a batch"),
+        option("--price-input", metavar="USD", section=MONEY,
+               help="What a million tokens of questions cost in a batch"),
+        option("--price-as", metavar="MODEL", section=MONEY,
+               help="Price it as this model: for deployments and aliases"),
+        max_cost_option,
+    ):  # fmt: skip
+        function = add(function)
+    return function
+
+
+def read_money(options: dict[str, Any], place: Place, model: str, endpoint: str) -> Money:
+    """Take the options under 'Money' out of `options`.
+
+    Raises UsageError where prices contradict each other, or a ceiling has no price to hold by.
+    """
+    from ..base.errors import UsageError
+    from ..pricing.ceiling import parse_ceiling
+    from ..pricing.estimate import Money
+    from ..pricing.prices import context_window, is_own
+    from ..provider.client import OPENAI_URL
+
+    asked = options.pop("max_cost", None)
+    ceiling = None if asked is None else parse_ceiling(asked)
+    base_url = place.base_url or ("" if place.provider == "local" else OPENAI_URL)
+    price_as = options.get("price_as")
+    prices = read_prices(options, model, base_url, endpoint)
+    own = prices is None and is_own(place.provider, base_url)
+    if ceiling is not None and prices is None and not own:
+        raise UsageError(
+            f"No batch price of {model} at {place.host} is known, so --max-cost can't hold. "
+            "Name a model that costs the same with --price-as, "
+            "or give USD per million tokens with --price-input and --price-output."
+        )
+    return Money(
+        prices=prices,
+        own=own,
+        max_cost=ceiling,
+        price_as=price_as,
+        window=None if own else context_window(price_as or model, base_url or OPENAI_URL),
+        base_url=place.base_url,
+        account=place.account,
+    )
+
+
+def read_prices(options: dict[str, Any], model: str, base_url: str, endpoint: str) -> Any:
+    """The prices that somebody stated, else those that are published; None where unknown."""
+    from ..base.errors import UsageError
+    from ..pricing.prices import find_prices, parse_usd, prices_version, stated_prices
+    from ..provider.client import OPENAI_URL
+
+    price_as = options.pop("price_as", None)
+    input_, output = options.pop("price_input", None), options.pop("price_output", None)
+    if price_as is not None and (input_ is not None or output is not None):
+        raise UsageError("--price-as and --price-input or --price-output: give one or the other.")
+    if output is None and endpoint == "/v1/embeddings":
+        output = "0"
+    if input_ is not None and output is not None:
+        return stated_prices(
+            parse_usd("--price-input", input_), parse_usd("--price-output", output)
+        )
+    if input_ is not None or (output is not None and endpoint != "/v1/embeddings"):
+        missing = "--price-output" if output is None else "--price-input"
+        raise UsageError(f"{missing} is missing: questions and answers have a price each.")
+    if price_as is None:
+        return find_prices(model, base_url)
+    found = find_prices(price_as, base_url) or find_prices(price_as, OPENAI_URL)
+    if found is None:
+        raise UsageError(
+            f"--price-as '{price_as}': {prices_version()} knows no batch price of it. "
+            "Give USD per million tokens with --price-input and --price-output."
+        )
+    return found
+
+
+def check_may_send(yes: bool, max_cost: Any, can_ask: bool) -> None:
+    """Raise UsageError where nobody can be asked and nothing was said beforehand."""
+    from ..base.errors import UsageError
+
+    if not yes and max_cost is None and not can_ask:
+        raise UsageError(
+            "Without a terminal to ask on, sending needs -y or --max-cost (or use preview)."
+        )
+
+
+def check_model(place: Place, places: Places, plan: Plan) -> None:
+    """See whether the server knows the model, where it has a list (`GET /v1/models`).
+
+    Raises UsageError where OpenAI itself doesn't: nothing could be answered. Elsewhere a list need
+    not be whole, so that is a warning.
+    """
+    from ..base.errors import UsageError
+    from ..base.text import listed, meant, nearest_first
+    from ..provider.accounts import destination
+
+    if place.provider != "openai" or "{{" in plan.model:
+        return
+    provider = places.remote(destination(place.base_url, places.key, place.provider))
+    known = provider.models()
+    if not known or plan.model in known:
+        return
+    said = f"{place.host} has no model '{plan.model}'."
+    if provider.is_openai:
+        raise UsageError(f"{said} {meant(plan.model, known)}Name one with -m.")
+    near = listed(nearest_first(plan.model, known)[:5])
+    plan.warnings.append(f"{place.host} doesn't list a model '{plan.model}'. It lists: {near}.")
+
+
+def queue_figures(conn: sqlite3.Connection, money: Money, model: str) -> dict[str, Any]:
+    """The queue limit and the pace of a provider, where this database knows them."""
+    from .. import store
+    from ..store.costs import pace, queue_limit
+
+    if not store.exists(conn) or money.own:
+        return {"limit": None, "pace": None}
+    return {
+        "limit": queue_limit(conn, money.account, model),
+        "pace": pace(conn, money.base_url, model),
+    }
+
+
+def job_ceiling(conn: sqlite3.Connection, job: Job, text: str) -> int:
+    """A new ceiling in nano-dollars for a job that waits. Raises UsageError where it can't hold."""
+    from ..base.errors import UsageError
+    from ..pricing.ceiling import parse_ceiling
+    from ..pricing.prices import job_is_own, stored_prices, usd
+    from ..store.costs import committed
+
+    ceiling = parse_ceiling(text)
+    if job_is_own(job.provider, job.base_url, job.settings):
+        return ceiling
+    if stored_prices(job.settings) is None:
+        raise UsageError(
+            f"Job {job.id} was prepared without prices, so --max-cost can't hold. "
+            "Prepare it again with --price-as, or with --price-input and --price-output."
+        )
+    taken = committed(conn, job.id)
+    if taken.total > ceiling:
+        raise UsageError(
+            f"--max-cost {text}: {usd(taken.spent)} is spent already, and up to "
+            f"{usd(taken.open, up=True)} may still come of what was sent."
+        )
+    most = job.upper_cost_nanousd
+    if job.status == "prepared" and (most is None or most > ceiling):
+        may = "nothing bounds its cost" if most is None else f"may cost up to {usd(most, up=True)}"
+        raise UsageError(
+            f"The ceiling of {usd(ceiling)} can't hold: job {job.id} {may}. "
+            "Raise it, or prepare the job anew with a lower -o max_tokens."
+        )
+    return ceiling
+
+
+def raise_ceiling(conn: sqlite3.Connection, job: Job, nanousd: int) -> Job:
+    """Store a ceiling that `job_ceiling` found good."""
+    from .. import store
+    from ..store.connection import transaction
+
+    with transaction(conn):
+        store.update_job(conn, job.id, max_cost_nanousd=nanousd)
+        store.log(conn, "ceiling", job_id=job.id, nanousd=nanousd)
+    return store.get_job(conn, job.id)
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -163,8 +425,8 @@ ask_options = together(
 
 def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     """Turn the command line into an `Ask`."""
-    from ..ask import DEFAULT_MODEL, Ask, default_for
-    from ..body import parse_option
+    from ..jobs.plan.ask import DEFAULT_MODEL, Ask, default_for
+    from ..requests.body import parse_option
 
     template = options.pop("template_body", None) or read_template(options.get("template"))
     options.pop("template")
@@ -194,8 +456,8 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
 
 def read_template(name: str | None) -> dict[str, Any] | None:
     """The whole body in a file. Raises TemplateError."""
-    from ..body import parse_body
-    from ..errors import TemplateError
+    from ..base.errors import TemplateError
+    from ..requests.body import parse_body
 
     if name is None:
         return None
@@ -208,7 +470,7 @@ def read_template(name: str | None) -> dict[str, Any] | None:
 
 def image_folder(name: str | None) -> str | None:
     """The folder of --image-dir as the job keeps it. Raises UsageError."""
-    from ..errors import UsageError
+    from ..base.errors import UsageError
 
     if name is None:
         return None

@@ -8,25 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..figures import counted
-from .framework import FAILED_REQUESTS, INTERRUPTED, Command, option, talk
-from .like import inherit
-from .money import check_may_send, check_model
-from .options import ask_options, db_argument, read_ask, table_argument, yes_option
-from .place import check_place, read_place
-from .preview import model_default, nothing_to_ask
-from .trial_screen import answer_lines, tell
+from ..base.text import counted
+from .click_ext import FAILED_REQUESTS, INTERRUPTED, Command, option, talk
+from .destination import check_place, read_place
+from .options import (
+    ask_options,
+    check_may_send,
+    check_model,
+    db_argument,
+    inherit,
+    read_ask,
+    table_argument,
+    yes_option,
+)
+from .run import model_default, nothing_to_ask
+from .screens.trial import answer_lines, tell
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from ..api import Provider
-    from ..places import Places
-    from ..plan import Plan
-    from ..prices import Prices
-    from ..trial import Tried
-    from .place import Place
+    from ..jobs.plan.plan import Plan
+    from ..jobs.trial import Tried
+    from ..pricing.prices import Prices
+    from ..provider.client import Provider
+    from ..provider.places import Places
+    from .destination import Place
 
 
 @click.command("try", cls=Command)
@@ -52,8 +59,8 @@ def try_command(
     """
     from contextlib import closing
 
-    from ..database import connect
-    from ..places import Places
+    from ..provider.places import Places
+    from ..store.connection import connect
 
     can_ask = sys.stdin.isatty() and sys.stderr.isatty()
     with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
@@ -72,11 +79,11 @@ def try_rows(
 ) -> None:
     """Choose rows, ask them, say what they answered and what all rows would cost."""
     from .. import store
-    from ..output import check_output
-    from ..places import forget_local
-    from ..plan import settle
-    from ..prepare import estimated
-    from ..trial import choose
+    from ..jobs.plan.plan import settle
+    from ..jobs.plan.prepare import estimated
+    from ..jobs.trial import choose
+    from ..provider.places import forget_local
+    from ..tables.output import check_output
 
     place = read_place(options)
     options.pop("key")
@@ -116,8 +123,8 @@ def try_rows(
 
 def prices_now(plan: Plan, place: Place) -> Prices | None:
     """What single requests cost; None where nothing is paid, or that isn't known."""
-    from ..api import OPENAI_URL
-    from ..price_list import full_prices
+    from ..pricing.prices import full_prices
+    from ..provider.client import OPENAI_URL
 
     money = plan.ask.money
     if money.own or money.prices is None or not money.prices.model:
@@ -129,9 +136,9 @@ def prices_now(plan: Plan, place: Place) -> Prices | None:
 
 def check_bound(plan: Plan, lines: Sequence[bytes], prices: Prices | None) -> None:
     """Raise UsageError where the rows of this try might cost more than --max-cost."""
-    from ..ceiling import PartBound
-    from ..errors import UsageError
-    from ..prices import usd
+    from ..base.errors import UsageError
+    from ..pricing.ceiling import PartBound
+    from ..pricing.prices import usd
 
     money = plan.ask.money
     if money.max_cost is None or money.own:
@@ -158,8 +165,8 @@ def check_bound(plan: Plan, lines: Sequence[bytes], prices: Prices | None) -> No
 
 def open_place(place: Place, places: Places, uid: str) -> Provider:
     """The provider that `check_place` found in order."""
-    from ..account import destination
-    from ..places import LOCAL
+    from ..provider.accounts import destination
+    from ..provider.places import LOCAL
 
     if place.provider == LOCAL:
         return places.local(uid, place.base_url, place.settings)
@@ -168,7 +175,7 @@ def open_place(place: Place, places: Places, uid: str) -> Provider:
 
 def ask_and_show(provider: Provider, plan: Plan, rows: Sequence[Any]) -> tuple[list[Tried], bool]:
     """Print each row's answer as it comes. Returns them, and whether Ctrl-C came first."""
-    from ..trial import ask_rows
+    from ..jobs.trial import ask_rows
 
     tried: list[Tried] = []
     try:
@@ -189,7 +196,7 @@ def keep(
     prices: Prices | None,
 ) -> None:
     """Keep the answers as a job, and say which."""
-    from ..trial import save
+    from ..jobs.trial import save
 
     job = save(
         conn,

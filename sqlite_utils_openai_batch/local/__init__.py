@@ -10,16 +10,16 @@ with LocalServer() as server:
 
 from __future__ import annotations
 
-from .answers import Answer, Answerer, ImmediateAnswerer, NoAnswer
-from .faults import FAULTS, Fault
+from .answerers.model import MODEL_NAME, ModelAnswerer
+from .answerers.simulate import SimulatedAnswerer
+from .answerers.upstream import UpstreamAnswerer, upstream_models
+from .answerers.weights import ensure_weights, weights_path
+from .batches.webhooks import Webhook
+from .faults.registry import FAULTS, Fault
 from .lock import StateInUse
-from .model import MODEL_NAME, ModelAnswerer
+from .protocol.answers import Answer, Answerer, ImmediateAnswerer, NoAnswer
 from .server import LocalServer
 from .settings import Clock, ServerLimits
-from .simulate import SimulatedAnswerer
-from .upstream import UpstreamAnswerer, upstream_models
-from .webhooks import Webhook
-from .weights import ensure_weights, weights_path
 
 __all__ = [
     "FAULTS",

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import orjson
 
-from ..errors import ConfigurationError
+from ..base.errors import ConfigurationError
 
 WAIT = 5.0
 """Seconds to wait for the address of a server that is just starting."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from .answers import Answerer
-from .batches import Batches
-from .connections import Connections
-from .faults import Faults
-from .files import Files
-from .runner import Runner
+from .batches.batches import Batches
+from .batches.files import Files
+from .batches.runner import Runner
+from .batches.store import Store
+from .batches.webhooks import Webhook, Webhooks
+from .faults.connections import Connections
+from .faults.registry import Faults
+from .protocol.answers import Answerer
 from .settings import Clock, Folders, ServerLimits
-from .store import Store
-from .webhooks import Webhook, Webhooks
 
 
 class Service:

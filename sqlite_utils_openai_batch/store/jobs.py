@@ -9,8 +9,8 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .. import clock
-from ..errors import JobError
+from ..base import clock
+from ..base.errors import JobError
 from .records import Job, Part, read
 from .tables import exists
 
@@ -133,7 +133,7 @@ def log_lines(conn: sqlite3.Connection, job_id: int) -> list[sqlite3.Row]:
     )
 
 
-def outcomes(parts: list[Part]) -> dict[str, int]:
+def outcome_counts(parts: list[Part]) -> dict[str, int]:
     """Requests by outcome, summed over parts: what every screen shows."""
     total: dict[str, int] = {}
     for part in parts:

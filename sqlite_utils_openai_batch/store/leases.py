@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .. import clock
-from ..database import left_at_once, transaction
+from ..base import clock
+from .connection import left_at_once, transaction
 from .owner import me
 from .parts import LEASE_SECONDS, may_take, renew
 from .records import Part

@@ -6,8 +6,8 @@ import sqlite3
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from .. import clock
-from ..kept import kept_counts, kept_json, kept_words, unreadable
+from ..base import clock
+from ..base.json import kept_counts, kept_json, kept_words, unreadable
 
 T = TypeVar("T")
 HASHES = ("template_hash", "sha256")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from .. import clock
+from ..base import clock
 from .jobs import rows
 
 #: Rows of one INSERT: beginning and ending a statement takes as long as a row does.

@@ -11,7 +11,7 @@ import sqlite3
 
 from sqlite_utils import Database, Migrations
 
-from ..errors import DatabaseError
+from ..base.errors import DatabaseError
 
 migrations = Migrations("openai_batch")
 

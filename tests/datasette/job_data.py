@@ -7,13 +7,13 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils_openai_batch import clock, store
-from sqlite_utils_openai_batch.errors import OpenAIBatchError
-from sqlite_utils_openai_batch.hashing import source_hash
-from sqlite_utils_openai_batch.output import Output
-from sqlite_utils_openai_batch.plan import hashed_columns
-from sqlite_utils_openai_batch.source import reopen
-from sqlite_utils_openai_batch.template import Template
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import clock
+from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.requests.template import Template, hashed_columns
+from sqlite_utils_openai_batch.tables.hashing import source_hash
+from sqlite_utils_openai_batch.tables.output import Output
+from sqlite_utils_openai_batch.tables.source import reopen
 
 SCRIPT = "<script>alert('x')</script>"
 SCHEMA = {

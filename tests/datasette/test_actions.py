@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from serving import IS_1_0, fetch, press
 
-from datasette_openai_batch import background
-from sqlite_utils_openai_batch.database import connect
+from datasette_openai_batch.actions import background
 from sqlite_utils_openai_batch.store import leases
+from sqlite_utils_openai_batch.store.connection import connect
 
 MANAGE = "openai-batch-manage"
 GRANTED = {"databases": {"data": {"permissions": {MANAGE: {"id": "ana"}}}}}

@@ -13,7 +13,7 @@ import job_data
 import pytest
 from serving import IS_1_0, fetch
 
-from datasette_openai_batch import queries
+from datasette_openai_batch.data import queries
 
 ADDRESSES = ("", "/1", "/1.json", "/1.csv", "/1.xlsx", "/1.jsonl", "/1/report", "/2", "/3")
 
@@ -146,7 +146,7 @@ def test_a_file_that_is_locked_for_long(serve, page, db: Path, monkeypatch) -> N
     conn = job_data.connect(db)
     conn.execute("BEGIN EXCLUSIVE")
     monkeypatch.setattr(
-        "datasette_openai_batch.queries.store.exists", impatient(queries.store.exists)
+        "datasette_openai_batch.data.queries.store.exists", impatient(queries.store.exists)
     )
     html = page(datasette, "/films/-/openai-batch/1")
     conn.execute("ROLLBACK")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasette_openai_batch import csvtext, fastcsv
-from datasette_openai_batch.fastcsv import FastLines
-from datasette_openai_batch.reader import Reader
+from datasette_openai_batch.files import csv
+from datasette_openai_batch.files.csv import FastLines
+from datasette_openai_batch.files.reader import Reader
 from sqlite_utils_openai_batch import store
 
 UGLY = ["", ",", '"', "\n", "\r", "é", "🎬", 'a,"b"\r\nc', "plain", "ok"]
@@ -96,13 +96,13 @@ def test_the_same_bytes(
         slow = reader(conn, job)
         slow.blobs = []
         expected = b""
-        while (lines := slow.step(csvtext.line, 50)) is not None:
+        while (lines := slow.step(csv.line, 50)) is not None:
             expected += "".join(lines).encode("utf-8", "replace")
         fast = FastLines(reader(conn, job))
         fast.rows = together
         found = b""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("datasette_openai_batch.reader.STRETCH", stretch)
+            patch.setattr("datasette_openai_batch.files.reader.STRETCH", stretch)
             while (piece := fast.piece(50)) is not None:
                 found += piece
         assert found == expected
@@ -112,7 +112,7 @@ def test_the_same_bytes(
 def test_rows_of_a_megabyte_are_formed_one_by_one(
     conn: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fastcsv, "ROWS", 4)
+    monkeypatch.setattr(csv, "ROWS", 4)
     fill(conn, [("x" * 1_000_000, b"", n, "{}", "refused") for n in range(12)], gone=False)
     fast = FastLines(reader(conn, 2))
     fast.piece(100)

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import fetch
 
-from datasette_openai_batch import csvtext
-from sqlite_utils_openai_batch.keys import encode_key
+from datasette_openai_batch.files import csv as csvtext
+from sqlite_utils_openai_batch.tables.sql import encode_key
 
 ONE = "/films/-/openai-batch/1"
 UGLY = 'comma, "quote"\r\nnew line\n=1+1 🎬 é   end'
@@ -119,10 +119,10 @@ def test_csv_in_steps(serve, page, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     job_data.add_job(conn, list(range(700, 0, -1)), {3: "empty", 500: "refused"}, parts=3)
     job_data.add_job(conn, list(range(1, 701)), source="seen", write=False, output_table="out")
     conn.close()
-    monkeypatch.setattr("datasette_openai_batch.files.PIECE_CHARACTERS", 100)
-    monkeypatch.setattr("datasette_openai_batch.files.CHUNK", 700)
-    monkeypatch.setattr("datasette_openai_batch.reader.STEP_ROWS", 13)
-    monkeypatch.setattr("datasette_openai_batch.reader.STRETCH", 31)
+    monkeypatch.setattr("datasette_openai_batch.files.views.PIECE_CHARACTERS", 100)
+    monkeypatch.setattr("datasette_openai_batch.files.views.CHUNK", 700)
+    monkeypatch.setattr("datasette_openai_batch.files.reader.STEP_ROWS", 13)
+    monkeypatch.setattr("datasette_openai_batch.files.reader.STRETCH", 31)
     datasette = serve(path)
     rows = rows_of(page(datasette, f"{ONE}.csv"))
     assert [row[0] for row in rows[1:]] == [str(n) for n in range(700, 0, -1)]
@@ -223,7 +223,7 @@ def test_raw_responses_byte_for_byte(
         [(2, 1, "of nobody"), (1, 2, "of job 1")],
     )
     conn.close()
-    monkeypatch.setattr("datasette_openai_batch.raw.STEP_BYTES", 100)
+    monkeypatch.setattr("datasette_openai_batch.files.raw.STEP_BYTES", 100)
     lines = fetch(serve(path), "/films/-/openai-batch/2.jsonl").content.split(b"\n")
     assert len(lines) == 52
     assert lines[9] == b"\xff{not json" and lines[-2:] == [b"of nobody", b""]
@@ -281,7 +281,7 @@ def test_excel_without_formulas(serve, ugly: Path) -> None:
 
 
 def test_excel_has_room_for_so_many(serve, page, db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sqlite_utils_openai_batch.xlsx.SHEET_ROWS", 9)
+    monkeypatch.setattr("sqlite_utils_openai_batch.results.xlsx.SHEET_ROWS", 9)
     assert "An Excel sheet holds 8 rows" in page(serve(db), f"{ONE}.xlsx", status=400)
 
 

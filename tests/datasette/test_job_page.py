@@ -8,8 +8,8 @@ import job_data
 from serving import cells, fetch
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.keys import encode_key
-from sqlite_utils_openai_batch.report import report
+from sqlite_utils_openai_batch.results.report import report
+from sqlite_utils_openai_batch.tables.sql import encode_key
 
 ONE = "/films/-/openai-batch/1"
 

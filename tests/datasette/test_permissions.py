@@ -11,7 +11,7 @@ import job_data
 import pytest
 from serving import IS_1_0, cells, fetch, run
 
-from datasette_openai_batch.permissions import Access, access, remembering
+from datasette_openai_batch.access.permissions import Access, access, remembering
 
 # ana may see everything; ben may not see the table `secret`; cleo may not see the database.
 ACTORS = ("ana", "ben", "cleo", None)

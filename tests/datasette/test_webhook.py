@@ -16,7 +16,7 @@ from live import running
 from serving import run as ask
 
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer, Webhook
-from sqlite_utils_openai_batch.local.webhooks import sign
+from sqlite_utils_openai_batch.local.batches.webhooks import sign
 
 SECRET = "whsec_" + base64.b64encode(b"a secret for the tests").decode()
 PATH = "/-/openai-batch/webhook"

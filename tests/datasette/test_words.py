@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasette_openai_batch import times
-from datasette_openai_batch.distribution import draw, histogram
-from datasette_openai_batch.samples import Mark
-from sqlite_utils_openai_batch import figures
+from datasette_openai_batch.data.samples import Mark
+from datasette_openai_batch.pages.answers import draw, histogram
+from datasette_openai_batch.text import times
+from sqlite_utils_openai_batch.base.text import cut, duration, size
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 
@@ -41,18 +41,18 @@ def test_ago(at: str, text: str) -> None:
 
 
 def test_durations_and_sizes() -> None:
-    assert [figures.duration(n) for n in (5, 720, 5_940, 260_000)] == [
+    assert [duration(n) for n in (5, 720, 5_940, 260_000)] == [
         "5.0 s",
         "12 min",
         "1 h 39 min",
         "3 days",
     ]
-    assert [figures.size(n) for n in (812, 41_200_000, 3_000_000_000)] == [
+    assert [size(n) for n in (812, 41_200_000, 3_000_000_000)] == [
         "812 B",
         "41.2 MB",
         "3.0 GB",
     ]
-    assert figures.cut("a  b\nc" + "d" * 20, 8) == "a b cdd…"
+    assert cut("a  b\nc" + "d" * 20, 8) == "a b cdd…"
 
 
 @pytest.mark.parametrize("text", ["", "x", "1", "1.x", "-1.2", "1.-2", "²."])

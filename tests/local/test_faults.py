@@ -7,9 +7,9 @@ import httpx2
 import openai
 import pytest
 
-from sqlite_utils_openai_batch.errors import UsageError
+from sqlite_utils_openai_batch.base.errors import UsageError
 from sqlite_utils_openai_batch.local import FAULTS, LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.local.faults import Faults, parse
+from sqlite_utils_openai_batch.local.faults.registry import Faults, parse
 
 from .bench import CHAT, RESPONSES, Bench, Serve, chat, request_lines, text_of
 from .test_batches import wait_for_counts, wait_for_status

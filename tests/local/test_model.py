@@ -10,17 +10,17 @@ from typing import Any
 import openai
 import pytest
 
-from sqlite_utils_openai_batch.errors import ConfigurationError
+from sqlite_utils_openai_batch.answers.schema import AnswerSchema
+from sqlite_utils_openai_batch.base.errors import ConfigurationError
 from sqlite_utils_openai_batch.local import (
     MODEL_NAME,
     Answer,
     LocalServer,
     ModelAnswerer,
     ensure_weights,
-    weights,
 )
-from sqlite_utils_openai_batch.local.grammar import bounded, in_words
-from sqlite_utils_openai_batch.schema import AnswerSchema
+from sqlite_utils_openai_batch.local.answerers import weights
+from sqlite_utils_openai_batch.local.answerers.model import bounded, in_words
 
 from .bench import CHAT, EMBEDDINGS, RESPONSES, Bench, chat, request_lines
 from .test_batches import wait_for_status

@@ -9,9 +9,9 @@ from pathlib import Path
 import openai
 import pytest
 
-from sqlite_utils_openai_batch.errors import ConfigurationError, JobError
+from sqlite_utils_openai_batch.base.errors import ConfigurationError, JobError
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.local.keys import fingerprint
+from sqlite_utils_openai_batch.local.http.gate import fingerprint
 
 from .bench import Bench, Serve, chat, request_lines
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sqlite_utils_openai_batch.answers.schema import AnswerSchema
 from sqlite_utils_openai_batch.local import SimulatedAnswerer
-from sqlite_utils_openai_batch.local.made_up import made_up
-from sqlite_utils_openai_batch.schema import AnswerSchema
+from sqlite_utils_openai_batch.local.answerers.simulate import made_up
 
 from .bench import CHAT, EMBEDDINGS, RESPONSES, Bench, chat, request_lines
 

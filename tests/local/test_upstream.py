@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from sqlite_utils_openai_batch.errors import Unreachable
+from sqlite_utils_openai_batch.base.errors import Unreachable
 from sqlite_utils_openai_batch.local import (
     Answer,
     NoAnswer,
@@ -20,8 +20,8 @@ from sqlite_utils_openai_batch.local import (
     UpstreamAnswerer,
     upstream_models,
 )
+from sqlite_utils_openai_batch.local.answerers.upstream import retry_after
 from sqlite_utils_openai_batch.local.server import listen
-from sqlite_utils_openai_batch.local.upstream import retry_after
 
 from .bench import EMBEDDINGS, RESPONSES, Bench, Serve, chat, request_lines
 

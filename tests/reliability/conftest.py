@@ -16,8 +16,8 @@ import openai
 import pytest
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.database import connect
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
+from sqlite_utils_openai_batch.store.connection import connect
 
 KEY = "test-key"
 ROWS = 10
@@ -130,7 +130,7 @@ def outcome_sums(path: Path) -> dict[str, int]:
     """Outcomes of the newest job; checks that parts, requests and the job's figure agree."""
     with closing(connect(path)) as conn:
         job = store.list_jobs(conn)[0]
-        parts = store.outcomes(store.list_parts(conn, job.id))
+        parts = store.outcome_counts(store.list_parts(conn, job.id))
         rows = conn.execute(
             "SELECT status, count(*) FROM openai_batch_requests WHERE job_id = ? GROUP BY status",
             [job.id],

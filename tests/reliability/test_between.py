@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 
-from sqlite_utils_openai_batch import capacity, store, sync, waits
-from sqlite_utils_openai_batch.api import Provider
-from sqlite_utils_openai_batch.database import connect
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import waits
+from sqlite_utils_openai_batch.jobs import queue
+from sqlite_utils_openai_batch.jobs.sync import engine
 from sqlite_utils_openai_batch.local import LocalServer
+from sqlite_utils_openai_batch.provider.client import Provider
 from sqlite_utils_openai_batch.store import owner
+from sqlite_utils_openai_batch.store.connection import connect
 
 from .conftest import Paid, Zygote, asking, check_all_answered, make_table
 
@@ -75,7 +78,7 @@ def end(db: Path, server: LocalServer, key: str, at: int, patch: pytest.MonkeyPa
     ):
 
         def pass_of(one: sqlite3.Connection, by: Provider) -> store.Job:
-            sync.one_pass(one, [store.get_job(one, 1)], lambda _: by)
+            engine.one_pass(one, [store.get_job(one, 1)], lambda _: by)
             return store.get_job(one, 1)
 
         def other() -> None:
@@ -87,7 +90,7 @@ def end(db: Path, server: LocalServer, key: str, at: int, patch: pytest.MonkeyPa
         turns = Turns(at, other)
         provider.tell = turns.tell
         conn.set_trace_callback(turns.tell)
-        sync.approve(conn, store.get_job(conn, 1))
+        engine.approve(conn, store.get_job(conn, 1))
         while (job := pass_of(conn, provider)).unfinished:
             assert job.status == "running", job.message
 
@@ -109,7 +112,7 @@ def test_another_takes_its_turn(
 ) -> None:
     monkeypatch.setattr(waits, "GRACE_SECONDS", 0)
     monkeypatch.setattr(waits, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(capacity, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(queue, "WAIT_SECONDS", 0.0)
     for at in range(len(str(fault)), LAST, STEP):
         key = f"between-{fault}-{len(more)}-{at}".replace(":", "-").replace("*", "-")
         db = make_table(tmp_path / f"{at}.db")

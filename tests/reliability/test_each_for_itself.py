@@ -6,11 +6,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sqlite_utils_openai_batch import store, sync
-from sqlite_utils_openai_batch.api import BatchState, Provider
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.errors import NotFound, Transient
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base.errors import NotFound, Transient
+from sqlite_utils_openai_batch.jobs.sync import engine
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
+from sqlite_utils_openai_batch.provider.batch import BatchState
+from sqlite_utils_openai_batch.provider.client import Provider
+from sqlite_utils_openai_batch.store.connection import connect
 
 from .conftest import KEY, Zygote, asking, make_table
 
@@ -58,9 +60,9 @@ def all_sent(zygote: Zygote, db: Path, server: LocalServer) -> list[store.Part]:
     server.faults.add("stuck:in_progress")
     prepared(zygote, db, server)
     with closing(connect(db)) as conn, Provider(server.base_url, KEY) as provider:
-        job = sync.approve(conn, store.get_job(conn, 1))
+        job = engine.approve(conn, store.get_job(conn, 1))
         while not all(part.batch_id for part in store.list_parts(conn, 1)):
-            sync.one_pass(conn, [job], lambda _: provider)
+            engine.one_pass(conn, [job], lambda _: provider)
         server.faults.clear()
         parts = store.list_parts(conn, 1)
         for part in parts:
@@ -72,7 +74,7 @@ def all_sent(zygote: Zygote, db: Path, server: LocalServer) -> list[store.Part]:
 def collected(db: Path, provider: Provider, passes: int = 1) -> list[bool]:
     with closing(connect(db)) as conn:
         for _ in range(passes):
-            sync.one_pass(conn, [store.get_job(conn, 1)], lambda _: provider)
+            engine.one_pass(conn, [store.get_job(conn, 1)], lambda _: provider)
         return [part.collected_at is not None for part in store.list_parts(conn, 1)]
 
 

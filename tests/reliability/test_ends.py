@@ -11,11 +11,15 @@ from pathlib import Path
 import openai
 import pytest
 
-from sqlite_utils_openai_batch import clock, manage, store, sync, waits
-from sqlite_utils_openai_batch.api import BatchState, Provider
-from sqlite_utils_openai_batch.database import connect
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import clock, waits
+from sqlite_utils_openai_batch.jobs import manage
+from sqlite_utils_openai_batch.jobs.sync import engine
+from sqlite_utils_openai_batch.jobs.sync.settle import settle_job
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.settle import settle_job
+from sqlite_utils_openai_batch.provider.batch import BatchState
+from sqlite_utils_openai_batch.provider.client import Provider
+from sqlite_utils_openai_batch.store.connection import connect
 from sqlite_utils_openai_batch.store.leases import job_leased
 
 from .conftest import KEY, Paid, Zygote, answers, asking, check_all_answered, make_table, streaming
@@ -63,7 +67,7 @@ def test_another_process_settles_no_job_that_is_being_retried(
     assert zygote.run(*asking(db, server, key="settle"))["code"] == 0
     with closing(connect(db)) as conn:
         with job_leased(conn, 1):
-            sync.approve(conn, store.get_job(conn, 1))
+            engine.approve(conn, store.get_job(conn, 1))
             conn.execute(
                 "UPDATE openai_batch_jobs SET lease_owner = 'another-machine-1' WHERE id = 1"
             )
@@ -167,7 +171,7 @@ def test_a_surplus_batch_is_waited_for(zygote: Zygote, server: LocalServer, tmp_
             token=part.token,
             sha256=part.sha256,
         )
-        sync.approve(conn, store.get_job(conn, 1))
+        engine.approve(conn, store.get_job(conn, 1))
         settle_job(conn, 1, [], [])
         assert store.get_job(conn, 1).status == "running"
         store.update_batch(conn, "batch_surplus", created_at=clock.now(-26 * 3600))
@@ -256,7 +260,7 @@ def test_a_failed_batch_is_not_taken_on_twice(
         assert zygote.run(*arguments[:at], *arguments[at + 2 :])["code"] == 1
         with closing(connect(db)) as conn, Lagging(server.base_url, KEY) as provider:
             while (job := store.get_job(conn, 1)).unfinished:
-                sync.one_pass(conn, [job], lambda _: provider)
+                engine.one_pass(conn, [job], lambda _: provider)
         assert Paid(server, KEY).answered_twice == {}
     assert sums(db) == {"ok": 2, "rejected": 2}
     assert [row for row, answer in answers(db).items() if answer is None] == [1, 2]
@@ -291,11 +295,11 @@ def test_a_batch_that_fails_in_the_middle_of_a_pass_is_not_taken_on_again(
             arguments.remove(name)
         assert zygote.run(*arguments)["code"] == 0
         with closing(connect(db)) as conn, Failing(server.base_url, KEY) as provider:
-            sync.approve(conn, store.get_job(conn, 1))
+            engine.approve(conn, store.get_job(conn, 1))
             while (job := store.get_job(conn, 1)).unfinished:
                 provider.listed = False
                 provider.passes += 1
-                sync.one_pass(conn, [job], lambda _: provider)
+                engine.one_pass(conn, [job], lambda _: provider)
         assert Paid(server, KEY).answered_twice == {}
     assert sums(db) == {"ok": 6, "rejected": 2}
     assert [row for row, answer in answers(db).items() if answer is None] == [1, 2]

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import openai
 
-from sqlite_utils_openai_batch import store, sync
-from sqlite_utils_openai_batch.api import Provider, UploadedFile
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.errors import ProviderError
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base.errors import ProviderError
+from sqlite_utils_openai_batch.jobs.sync import engine
 from sqlite_utils_openai_batch.local import LocalServer, ServerLimits, SimulatedAnswerer
+from sqlite_utils_openai_batch.provider.batch import UploadedFile
+from sqlite_utils_openai_batch.provider.client import Provider
+from sqlite_utils_openai_batch.store.connection import connect
 
 from .conftest import KEY, Zygote, answers, asking, check_all_answered, make_table
 
@@ -144,7 +146,7 @@ def test_a_server_that_stumbles_over_such_questions_gets_another_upload(
         assert zygote.run(*asking(db, server, "--no-wait"))["code"] == 1
         with closing(connect(db)) as conn, NoFiles(server.base_url, KEY) as provider:
             while (job := store.get_job(conn, 1)).unfinished:
-                sync.one_pass(conn, [job], lambda _: provider)
+                engine.one_pass(conn, [job], lambda _: provider)
         assert uploads(server) == 2
     assert "files unseen" in zygote.run("show", str(db), "--log")["output"]
     check_all_answered(db, rows=4)

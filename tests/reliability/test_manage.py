@@ -7,10 +7,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sqlite_utils_openai_batch import manage, store
-from sqlite_utils_openai_batch.cli.progress import Teller
-from sqlite_utils_openai_batch.database import connect
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.cli.screens.text import Teller
+from sqlite_utils_openai_batch.jobs import manage
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
+from sqlite_utils_openai_batch.store.connection import connect
 
 from .conftest import KEY, Paid, Zygote, answers, asking, check_all_answered, make_table
 from .conftest import outcome_sums as sums

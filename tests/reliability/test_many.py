@@ -12,15 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from sqlite_utils_openai_batch import clock, store, sync, waits
-from sqlite_utils_openai_batch.api import BatchState, Provider
-from sqlite_utils_openai_batch.ask import Ask
-from sqlite_utils_openai_batch.database import connect, transaction
-from sqlite_utils_openai_batch.errors import JobError
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import clock, waits
+from sqlite_utils_openai_batch.base.errors import JobError
+from sqlite_utils_openai_batch.jobs.plan.ask import Ask
+from sqlite_utils_openai_batch.jobs.plan.plan import settle
+from sqlite_utils_openai_batch.jobs.plan.prepare import prepare as prepare_job
+from sqlite_utils_openai_batch.jobs.sync import engine
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.plan import settle
-from sqlite_utils_openai_batch.prepare import prepare as prepare_job
+from sqlite_utils_openai_batch.provider.batch import BatchState
+from sqlite_utils_openai_batch.provider.client import Provider
 from sqlite_utils_openai_batch.store import leases, owner
+from sqlite_utils_openai_batch.store.connection import connect, transaction
 
 from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table
 
@@ -48,7 +51,7 @@ def test_four_processes_on_one_job(
     db = make_table(tmp_path / "race.db", rows=20, journal=journal)
     prepare(zygote, db, server, key, "--part-requests", "1")
     with closing(connect(db)) as conn:
-        sync.approve(conn, store.list_jobs(conn)[0])
+        engine.approve(conn, store.list_jobs(conn)[0])
     watching = [
         subprocess.Popen(
             [*COMMAND, "watch", str(db), "--key", key, "--poll", "0.05"],
@@ -97,7 +100,7 @@ def test_older_backup_of_an_approved_job(
     db, copy = make_table(tmp_path / "one.db"), tmp_path / "two.db"
     prepare(zygote, db, server, "copy-3")
     with closing(connect(db)) as conn:
-        sync.approve(conn, store.list_jobs(conn)[0])
+        engine.approve(conn, store.list_jobs(conn)[0])
     shutil.copyfile(db, copy)
     for path in (db, copy):
         finish(zygote, path, "copy-3")
@@ -114,7 +117,7 @@ def test_older_backup_in_which_rows_are_as_they_were(
     with LocalServer(answerer=SimulatedAnswerer(echo=True)) as server:
         prepare(zygote, db, server, KEY)
         with closing(connect(db)) as conn:
-            sync.approve(conn, store.get_job(conn, 1))
+            engine.approve(conn, store.get_job(conn, 1))
             shutil.copy(db, backup)
             conn.execute("UPDATE notes SET body = 'another note;' WHERE id = 2")
             conn.execute("DELETE FROM notes WHERE id = 3")
@@ -185,8 +188,8 @@ def test_laptop_that_slept_through_its_lease(
     db = make_table(tmp_path / "notes.db", rows=4)
     prepare(zygote, db, server, key)
     with closing(connect(db)) as conn, Sleeper(server, key, db, asleep) as provider:
-        job = sync.approve(conn, store.list_jobs(conn)[0])
-        sync.one_pass(conn, [job], lambda _: provider)
+        job = engine.approve(conn, store.list_jobs(conn)[0])
+        engine.one_pass(conn, [job], lambda _: provider)
         part = store.list_parts(conn, job.id)[0]
         assert part.batch_id is None
         # The other machine gives up too, at last.
@@ -234,9 +237,9 @@ def test_long_calls_renew_the_lease(
     db = make_table(tmp_path / "notes.db", rows=4)
     prepare(zygote, db, server, "slow")
     with closing(connect(db)) as conn, Slow(server, "slow", db) as provider:
-        job = sync.approve(conn, store.list_jobs(conn)[0])
+        job = engine.approve(conn, store.list_jobs(conn)[0])
         while (job := store.get_job(conn, job.id)).unfinished:
-            sync.one_pass(conn, [job], lambda _: provider)
+            engine.one_pass(conn, [job], lambda _: provider)
     assert len(provider.until) == 2
     assert all(until > clock.now(800) for until in provider.until)
     check_all_answered(db, rows=4)
@@ -255,8 +258,8 @@ def test_two_live_batches_for_one_part(zygote: Zygote, server: LocalServer, tmp_
         file_id = provider.upload(file, "sent.jsonl")
         token = {"token": f"{job.uid}-1-1", "sha256": "00" * 16}
         batches = [provider.create(file_id, "/v1/chat/completions", token) for _ in range(2)]
-        job = sync.approve(conn, job)
-        sync.one_pass(conn, [job], lambda _: provider)
+        job = engine.approve(conn, job)
+        engine.one_pass(conn, [job], lambda _: provider)
         part = store.list_parts(conn, job.id)[0]
         kept = conn.execute("SELECT batch_id FROM openai_batch_batches").fetchall()
     assert {batch_id for (batch_id,) in kept} == {batch.id for batch in batches}
@@ -282,13 +285,13 @@ def test_a_batch_that_is_listed_too_late_is_stopped(
     with LocalServer(answerer=SimulatedAnswerer(echo=True), faults=faults) as server:
         prepare(zygote, db, server, KEY)
         with closing(connect(db)) as conn, Late(server.base_url, KEY) as provider:
-            job = sync.approve(conn, store.list_jobs(conn)[0])
+            job = engine.approve(conn, store.list_jobs(conn)[0])
             for _ in range(2):
-                sync.one_pass(conn, [job], lambda _: provider)
+                engine.one_pass(conn, [job], lambda _: provider)
             provider.shows = True
             made = {state.id for state in provider.list_since(0)}
             assert len(made) == 2
-            sync.one_pass(conn, [job], lambda _: provider)
+            engine.one_pass(conn, [job], lambda _: provider)
             kept = store.list_parts(conn, 1)[0].batch_id
             stopped = {one for one in made if provider.retrieve(one).status != "in_progress"}
             assert stopped == made - {kept}
@@ -330,12 +333,12 @@ def test_two_copies_that_send_at_the_same_time(
             closing(connect(db)) as conn,
             Provider(server.base_url, KEY) as theirs,
         ):
-            job = sync.approve(conn, store.get_job(conn, 1))
+            job = engine.approve(conn, store.get_job(conn, 1))
             copy.write_bytes(db.read_bytes())
             with closing(connect(copy)) as other:
 
                 def pass_of(one: sqlite3.Connection, provider: Provider) -> None:
-                    sync.one_pass(one, [store.get_job(one, job.id)], lambda _: provider)
+                    engine.one_pass(one, [store.get_job(one, job.id)], lambda _: provider)
 
                 with Meanwhile(server, KEY, lambda: pass_of(other, theirs)) as ours:
                     pass_of(conn, ours)
@@ -392,9 +395,9 @@ def test_a_clock_that_was_fast_when_the_job_was_made(
         prepare(zygote, db, server, KEY)
         with closing(connect(db)) as conn, Provider(server.base_url, KEY) as provider:
             store.update_job(conn, 1, created_at=clock.now(6 * 3600))
-            job = sync.approve(conn, store.get_job(conn, 1))
+            job = engine.approve(conn, store.get_job(conn, 1))
             for _ in range(3):
-                sync.one_pass(conn, [job], lambda _: provider)
+                engine.one_pass(conn, [job], lambda _: provider)
         finish(zygote, db, KEY)
         assert Paid(server, KEY).twice == {}
     check_all_answered(db, rows=4)

@@ -14,15 +14,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sqlite_utils_openai_batch import manage, store, sync, waits
-from sqlite_utils_openai_batch.api import Provider
-from sqlite_utils_openai_batch.ask import Ask
-from sqlite_utils_openai_batch.database import connect, transaction
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import waits
+from sqlite_utils_openai_batch.jobs import manage
+from sqlite_utils_openai_batch.jobs.plan.ask import Ask
+from sqlite_utils_openai_batch.jobs.plan.plan import settle
+from sqlite_utils_openai_batch.jobs.plan.prepare import prepare
+from sqlite_utils_openai_batch.jobs.sync import engine
+from sqlite_utils_openai_batch.jobs.sync.settle import DEFAULT_ATTEMPTS
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.plan import settle
-from sqlite_utils_openai_batch.prepare import prepare
-from sqlite_utils_openai_batch.settle import DEFAULT_ATTEMPTS
+from sqlite_utils_openai_batch.provider.client import Provider
 from sqlite_utils_openai_batch.store import owner
+from sqlite_utils_openai_batch.store.connection import connect, transaction
 
 from .conftest import Paid, answers, make_table, outcome_sums
 
@@ -160,12 +163,12 @@ class Machine(RuleBasedStateMachine):
             with transaction(conn):
                 conn.execute("UPDATE openai_batch_parts SET next_try_at = NULL")
             with suppress(Crash):
-                sync.one_pass(conn, store.list_jobs(conn), lambda _: self.provider)
+                engine.one_pass(conn, store.list_jobs(conn), lambda _: self.provider)
 
     @rule()
     def another_syncs(self) -> None:
         with another_process(), closing(connect(self.db)) as conn, suppress(Crash):
-            sync.one_pass(conn, store.list_jobs(conn), lambda _: self.second)
+            engine.one_pass(conn, store.list_jobs(conn), lambda _: self.second)
 
     @rule(call=st.sampled_from(CALLS), after=st.booleans())
     def another_syncs_meanwhile(self, call: str, after: bool) -> None:
@@ -201,7 +204,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def submit(self) -> None:
         with closing(connect(self.db)) as conn:
-            sync.approve(conn, store.list_jobs(conn)[0])
+            engine.approve(conn, store.list_jobs(conn)[0])
 
     @precondition(lambda self: self.job().status in ("prepared", "running"))
     @rule()

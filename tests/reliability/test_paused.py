@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from sqlite_utils_openai_batch import store, sync
-from sqlite_utils_openai_batch.api import BatchState, Provider
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.errors import ProviderError
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base.errors import ProviderError
+from sqlite_utils_openai_batch.jobs.sync import engine
+from sqlite_utils_openai_batch.jobs.sync.watch import watch
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.watch import watch
+from sqlite_utils_openai_batch.provider.batch import BatchState
+from sqlite_utils_openai_batch.provider.client import Provider
+from sqlite_utils_openai_batch.store.connection import connect
 
 from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table
 
@@ -62,7 +64,7 @@ def test_what_a_provider_says_ends_no_watch(zygote: Zygote, tmp_path: Path, why:
         Choosy(server.base_url, why) as provider,
     ):
         prepare(zygote, db, server)
-        sync.approve(conn, store.get_job(conn, 1))
+        engine.approve(conn, store.get_job(conn, 1))
         watch(conn, [1], lambda _: provider, poll=0.01, told=lambda *_: server.faults.clear())
         assert store.get_job(conn, 1).message == why
         first, second = store.list_parts(conn, 1)

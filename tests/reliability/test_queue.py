@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from sqlite_utils_openai_batch import capacity, store
-from sqlite_utils_openai_batch.database import connect
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.jobs import queue
 from sqlite_utils_openai_batch.local import LocalServer, ServerLimits, SimulatedAnswerer
+from sqlite_utils_openai_batch.store.connection import connect
 
 from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table
 
@@ -31,9 +32,9 @@ def test_cut_to_fit_a_small_queue(zygote: Zygote, tmp_path: Path) -> None:
     with closing(connect(db)) as conn:
         job = store.list_jobs(conn)[0]
         parts = store.list_parts(conn, job.id)
-        assert capacity.known_limit(conn, job) == 150
+        assert queue.known_limit(conn, job) == 150
         assert len(parts) > 1
-        assert all(capacity.tokens_of(part) <= 150 for part in parts)
+        assert all(queue.tokens_of(part) <= 150 for part in parts)
         attempts = conn.execute("SELECT DISTINCT attempts FROM openai_batch_requests").fetchall()
     assert attempts == [(1,)], "waiting costs no attempt"
 
@@ -47,7 +48,7 @@ def test_limit_given_by_hand(zygote: Zygote, server: LocalServer, tmp_path: Path
     assert done["code"] == 0, done["output"]
     with closing(connect(db)) as conn:
         job = store.list_jobs(conn)[0]
-        assert all(capacity.tokens_of(part) <= 100 for part in store.list_parts(conn, job.id))
+        assert all(queue.tokens_of(part) <= 100 for part in store.list_parts(conn, job.id))
     shown = zygote.run("show", str(db))["output"]
     assert "of 200 tokens in use; part" in shown, shown
     done = zygote.run("watch", str(db), "--key", "by-hand", "--poll", "0.05", seconds=60)

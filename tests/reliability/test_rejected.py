@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from sqlite_utils_openai_batch import store, sync
-from sqlite_utils_openai_batch.api import BatchState, Provider
-from sqlite_utils_openai_batch.database import connect, transaction
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.jobs.sync import engine
+from sqlite_utils_openai_batch.jobs.sync.send import Sender
 from sqlite_utils_openai_batch.local import LocalServer
-from sqlite_utils_openai_batch.send import Sender
+from sqlite_utils_openai_batch.provider.batch import BatchState
+from sqlite_utils_openai_batch.provider.client import Provider
+from sqlite_utils_openai_batch.store.connection import connect, transaction
 
 from .conftest import KEY, Paid, Zygote, answers, asking, make_table, streaming
 from .conftest import outcome_sums as sums
@@ -80,7 +82,7 @@ def end(conn: sqlite3.Connection, provider: Provider) -> None:
     """Sync until the job has ended."""
     while (job := store.get_job(conn, 1)).unfinished:
         assert not job.needs_you, job.message
-        sync.one_pass(conn, [job], lambda _: provider)
+        engine.one_pass(conn, [job], lambda _: provider)
 
 
 @pytest.mark.parametrize("metadata", [True, False])
@@ -99,11 +101,11 @@ def test_a_late_answer_shifts_no_line(
             return state if metadata else replace(state, metadata={})
 
     with closing(connect(db)) as conn, Bare(server.base_url, KEY) as provider:
-        job = sync.approve(conn, store.get_job(conn, 1))
-        sync.one_pass(conn, [job], lambda _: provider)
+        job = engine.approve(conn, store.get_job(conn, 1))
+        engine.one_pass(conn, [job], lambda _: provider)
         send_beside(conn, provider, tmp_path)
         while status_of(conn, 1) != "ok":
-            sync.one_pass(conn, [job], lambda _: provider)
+            engine.one_pass(conn, [job], lambda _: provider)
         assert store.list_parts(conn, 1)[0].status == "validating"
         provider.told = True
         end(conn, provider)
@@ -122,12 +124,12 @@ def test_lines_of_a_copys_file_are_nobodys_here(
     copy = Path(shutil.copy(db, tmp_path / "copy.db"))
     with closing(connect(copy)) as conn, Slow(server.base_url, key) as provider:
         conn.execute("DELETE FROM notes WHERE id = 1")
-        job = sync.approve(conn, store.get_job(conn, 1))
-        sync.one_pass(conn, [job], lambda _: provider)
+        job = engine.approve(conn, store.get_job(conn, 1))
+        engine.one_pass(conn, [job], lambda _: provider)
         sent = store.list_parts(conn, 1)[0].batch_id
     with closing(connect(db)) as conn, Slow(server.base_url, key) as provider:
-        job = sync.approve(conn, store.get_job(conn, 1))
-        sync.one_pass(conn, [job], lambda _: provider)
+        job = engine.approve(conn, store.get_job(conn, 1))
+        engine.one_pass(conn, [job], lambda _: provider)
         assert store.list_parts(conn, 1)[0].batch_id == sent
         provider.told = True
         end(conn, provider)
@@ -148,9 +150,9 @@ def test_a_server_whose_lines_never_fit_is_not_asked_for_ever(
             return replace(super().retrieve(batch_id), metadata={"sha256": "00" * 16})
 
     with closing(connect(db)) as conn, Forgetful(server.base_url, "forgetful") as provider:
-        job = sync.approve(conn, store.get_job(conn, 1))
+        job = engine.approve(conn, store.get_job(conn, 1))
         while (job := store.get_job(conn, 1)).status == "running":
-            sync.one_pass(conn, [job], lambda _: provider)
+            engine.one_pass(conn, [job], lambda _: provider)
         assert job.status == "paused"
         assert "refused part 1: " in str(job.message)
     assert sums(db) == {"pending": 4}
@@ -164,7 +166,7 @@ def test_a_row_that_was_answered_while_its_part_was_rendered(
     db = make_table(tmp_path / "notes.db", rows=4)
     prepare(zygote, db, server, tmp_path, bad=5)
     with closing(connect(db)) as conn, Provider(server.base_url, "rendered") as provider:
-        job = sync.approve(conn, store.get_job(conn, 1))
+        job = engine.approve(conn, store.get_job(conn, 1))
         part = store.list_parts(conn, 1)[0]
         sender = Sender(conn, provider, job)
         with store.leased(conn, part):

@@ -10,12 +10,16 @@ from pathlib import Path
 import openai
 import pytest
 
-from sqlite_utils_openai_batch import manage, store, sync, waits
-from sqlite_utils_openai_batch.api import BatchState, Provider
-from sqlite_utils_openai_batch.database import connect
-from sqlite_utils_openai_batch.errors import NotFound
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base import waits
+from sqlite_utils_openai_batch.base.errors import NotFound
+from sqlite_utils_openai_batch.jobs import manage
+from sqlite_utils_openai_batch.jobs.sync import engine
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
-from sqlite_utils_openai_batch.store.money import committed
+from sqlite_utils_openai_batch.provider.batch import BatchState
+from sqlite_utils_openai_batch.provider.client import Provider
+from sqlite_utils_openai_batch.store.connection import connect
+from sqlite_utils_openai_batch.store.costs import committed
 
 from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table, outcome_sums
 
@@ -83,9 +87,9 @@ def test_a_batch_that_names_no_file_and_counts_nothing(
     with serving("null-ids") as server:
         most = begin(zygote, db, server)
         with closing(connect(db)) as conn, Silent(server.base_url, KEY) as provider:
-            sync.approve(conn, store.get_job(conn, 1))
+            engine.approve(conn, store.get_job(conn, 1))
             while (job := store.get_job(conn, 1)).status == "running":
-                sync.one_pass(conn, [job], lambda _: provider)
+                engine.one_pass(conn, [job], lambda _: provider)
         assert "The ceiling of $" in str(job.message)
         with closing(connect(db)) as conn:
             assert committed(conn, 1).total == most
@@ -124,9 +128,9 @@ class Forgetful(Provider):
 def end(db: Path, provider: Provider) -> store.Job:
     """Sync a job until it has ended or waits for a person."""
     with closing(connect(db)) as conn:
-        job = sync.approve(conn, store.get_job(conn, 1))
+        job = engine.approve(conn, store.get_job(conn, 1))
         while job.status == "running":
-            sync.one_pass(conn, [job], lambda _: provider)
+            engine.one_pass(conn, [job], lambda _: provider)
             job = store.get_job(conn, 1)
         return job
 
@@ -179,7 +183,7 @@ def test_a_result_file_that_is_never_found_is_not_bought_again(
         assert Paid(server, KEY).twice == {}
         with closing(connect(db)) as conn:
             manage.cancel_job(conn, job)
-            sync.one_pass(conn, [store.get_job(conn, 1)], lambda _: provider)
+            engine.one_pass(conn, [store.get_job(conn, 1)], lambda _: provider)
         assert outcome_sums(db) == {"missing": 4}
         assert len(Paid(server, KEY).batches) == 1
 

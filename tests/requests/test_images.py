@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sqlite_utils_openai_batch.errors import ConfigurationError, UnrenderableRow
-from sqlite_utils_openai_batch.images import Images
+from sqlite_utils_openai_batch.base.errors import ConfigurationError, UnrenderableRow
+from sqlite_utils_openai_batch.requests.images import Images
 
 DEMO = Path(__file__).parents[2] / "demo.db"
 
@@ -225,7 +225,7 @@ def test_urls_stay_as_they_are_and_other_data_urls_are_refused() -> None:
 WITHOUT_PILLOW = """
 import sys
 sys.modules["PIL"] = None
-from sqlite_utils_openai_batch.images import Images
+from sqlite_utils_openai_batch.requests.images import Images
 small, large = (open(name, "rb").read() for name in sys.argv[1:])
 print(len(Images().url(small, "photo")))
 Images(size=10).url(large, "photo")

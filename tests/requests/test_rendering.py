@@ -11,11 +11,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.ask import Ask
-from sqlite_utils_openai_batch.estimate import Money
-from sqlite_utils_openai_batch.plan import settle
-from sqlite_utils_openai_batch.prepare import prepare
-from sqlite_utils_openai_batch.send import Sender
+from sqlite_utils_openai_batch.jobs.plan.ask import Ask
+from sqlite_utils_openai_batch.jobs.plan.plan import settle
+from sqlite_utils_openai_batch.jobs.plan.prepare import prepare
+from sqlite_utils_openai_batch.jobs.sync.send import Sender
+from sqlite_utils_openai_batch.pricing.estimate import Money
 from sqlite_utils_openai_batch.store import list_parts
 
 VALUES = st.one_of(

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.ask import Ask
-from sqlite_utils_openai_batch.chunks import Chunks
-from sqlite_utils_openai_batch.estimate import Money
-from sqlite_utils_openai_batch.hashing import source_hashes, stored_hashes
-from sqlite_utils_openai_batch.plan import settle
-from sqlite_utils_openai_batch.rendering import Rendered, Run, Tally, rendered, rendered_rows
-from sqlite_utils_openai_batch.sampling import Sample
-from sqlite_utils_openai_batch.source import open_source
-from sqlite_utils_openai_batch.tokens import Counter
+from sqlite_utils_openai_batch.jobs.plan.ask import Ask
+from sqlite_utils_openai_batch.jobs.plan.plan import settle
+from sqlite_utils_openai_batch.jobs.plan.render import Rendered, Run, Tally, rendered, rendered_rows
+from sqlite_utils_openai_batch.pricing.estimate import Money
+from sqlite_utils_openai_batch.pricing.sampling import Sample
+from sqlite_utils_openai_batch.pricing.tokens import Counter
+from sqlite_utils_openai_batch.requests.chunks import Chunks
+from sqlite_utils_openai_batch.tables.hashing import source_hashes, stored_hashes
+from sqlite_utils_openai_batch.tables.source import open_source
 
 TEXTS = st.text(max_size=20) | st.sampled_from(
     [

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from sqlite_utils_openai_batch.ask import Ask
-from sqlite_utils_openai_batch.errors import TemplateError, UsageError
-from sqlite_utils_openai_batch.estimate import Money
-from sqlite_utils_openai_batch.plan import settle
-from sqlite_utils_openai_batch.prepare import survey
+from sqlite_utils_openai_batch.base.errors import TemplateError, UsageError
+from sqlite_utils_openai_batch.jobs.plan.ask import Ask
+from sqlite_utils_openai_batch.jobs.plan.plan import settle
+from sqlite_utils_openai_batch.jobs.plan.prepare import survey
+from sqlite_utils_openai_batch.pricing.estimate import Money
 
 BODY = {
     "model": "gpt-4o-mini",

@@ -1,0 +1,75 @@
+"""The provider's word that a batch has ended: its job is looked after at once.
+
+Only what is signed with the secret in OPENAI_WEBHOOK_SECRET counts, so an actor is none needed. A
+webhook may come twice, late, or of a batch of somebody else's: a pass does once what there is to
+do, and looks for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from typing import Any
+
+from datasette import NotFound, Response
+
+from ..data import queries
+from . import background
+
+logger = logging.getLogger(__name__)
+
+PATH = "/-/openai-batch/webhook"
+SECRET = "OPENAI_WEBHOOK_SECRET"
+#: Bytes of a webhook at most; the provider's have a few hundred.
+LARGEST = 100_000
+
+
+async def webhook(datasette: Any, request: Any) -> Response:
+    """Take in a webhook: a pass over each job that has the batch begins, and goes on by itself."""
+    secret = os.environ.get(SECRET)
+    if not secret:
+        raise NotFound(f"Set {SECRET} to have webhooks taken in.")
+    if request.method != "POST":
+        return Response.text("Webhooks come by POST.", status=405)
+    if int(request.headers.get("content-length") or 0) > LARGEST:
+        return Response.text("That is too large for a webhook.", status=413)
+    body, loop = await request.post_body(), asyncio.get_running_loop()
+    batch_id = await loop.run_in_executor(None, ended_batch, body, request.headers, secret)
+    if batch_id is None:
+        return Response.text("That is no webhook signed with this secret.", status=400)
+    for db in list(datasette.databases.values()):
+        if db.is_mutable and db.path:
+            for job_id in await jobs_of(db, batch_id):
+                background.again(db.path, job_id)
+    return Response.text("")
+
+
+async def jobs_of(db: Any, batch_id: str) -> list[int]:
+    """The jobs of a database that have a batch; one that can't be read keeps no other waiting."""
+    try:
+        found: list[int] = await db.execute_fn(queries.jobs_with_batch(batch_id))
+    except sqlite3.Error as error:
+        logger.warning("A webhook's batch can't be looked for in %s: %s", db.name, error)
+        return []
+    return found
+
+
+def ended_batch(body: bytes, headers: Any, secret: str) -> str | None:
+    """The batch that a webhook is about, empty where it is about something else.
+
+    None where its signature is wrong or older than five minutes.
+    """
+    import openai
+
+    client = openai.OpenAI(api_key="none")
+    try:
+        event: Any = client.webhooks.unwrap(body, headers, secret=secret)
+    except (openai.InvalidWebhookSignatureError, ValueError) as error:
+        logger.warning("A webhook was refused: %s", error)
+        return None
+    finally:
+        client.close()
+    is_batch = str(getattr(event, "type", "")).startswith("batch.")
+    return str(getattr(event.data, "id", "")) if is_batch else ""

@@ -1,0 +1,142 @@
+"""Requests in, pages out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from datasette import Forbidden, NotFound, Response
+from datasette.utils import add_cors_headers
+
+from sqlite_utils_openai_batch.base.statuses import OUTCOMES
+
+from .. import compat
+from ..access.lists import listing
+from ..access.request import database_of, number, opened_job, render
+from ..actions.actions import offers
+from ..data import queries, rows, samples
+from ..data.samples import Mark
+from ..text import urls
+from . import images, job
+from . import job_json as twin
+from .start import TABLE, command, first_command
+
+
+async def all_jobs_page(datasette: Any, request: Any) -> Response:
+    """The newest jobs of every database that the actor may see."""
+    if not await compat.may_view_instance(datasette, request.actor):
+        raise Forbidden("view-instance")
+    found = []
+    for db in list(datasette.databases.values()):
+        if await compat.may_view_database(datasette, request.actor, db.name):
+            found.append(await listing(datasette, db, request.actor, limit=10))
+    return await render(
+        datasette,
+        request,
+        "all_jobs.html",
+        listings=[shown for shown in found if shown.lines or shown.trouble],
+        empty=[shown for shown in found if not shown.lines and not shown.trouble],
+        first_command=command(found[0].file if found else "data.db", *TABLE),
+    )
+
+
+async def jobs_page(datasette: Any, request: Any) -> Response:
+    """The jobs of one database, newest first."""
+    db = await database_of(datasette, request)
+    status = request.args.get("_status") or None
+    table = request.args.get("_table") or None
+    before = number(request, "_before")
+    found = await listing(datasette, db, request.actor, status=status, table=table, before=before)
+    start = None
+    if not (found.lines or found.trouble):
+        start = await first_command(datasette, db, request.actor, found.file)
+    return await render(
+        datasette,
+        request,
+        "jobs.html",
+        database=db.name,
+        listing=found,
+        status=status,
+        table=table,
+        chosen=bool(status or table or before),
+        first_command=start,
+    )
+
+
+async def job_page(datasette: Any, request: Any) -> Response:
+    """Everything about one job."""
+    db = await database_of(datasette, request)
+    if await db.execute_fn(queries.trouble):
+        return await jobs_page(datasette, request)
+    opened = await opened_job(datasette, request)
+    status = request.args.get("_status")
+    if status not in OUTCOMES:
+        status = "ok" if opened.outcomes.get("ok") else next(iter(opened.outcomes), "pending")
+    choice = job.Choice(
+        status=status,
+        mark=Mark.read(request.args.get("_after")),
+        request=number(request, "_request"),
+        row=request.args.get("_row") or None,
+    )
+    context = await db.execute_fn(job.sections(opened, choice))
+    return await render(
+        datasette,
+        request,
+        "job.html",
+        database=db.name,
+        job=opened.job,
+        opened=opened,
+        choice=choice,
+        files=job.files(opened),
+        offers=await offers(opened, request.actor),
+        jobs_href=urls.jobs(datasette, db),
+        facets_href=job.facets(opened),
+        table_href=urls.table(datasette, db, opened.table) if opened.table else None,
+        source_href=urls.table(datasette, db, opened.job.source) if opened.job.source else None,
+        progress_js=urls.static(datasette, "progress.js") if opened.job.unfinished else None,
+        **context,
+    )
+
+
+async def job_json(datasette: Any, request: Any) -> Response:
+    """The job as JSON."""
+    opened = await opened_job(datasette, request)
+    parts = await opened.db.execute_fn(lambda conn: twin.parts(conn, opened.job.id))
+    headers: dict[str, str] = {}
+    if datasette.cors:
+        add_cors_headers(headers)
+    return Response(
+        orjson.dumps(twin.twin(opened, parts)),
+        headers=headers,
+        content_type="application/json; charset=utf-8",
+    )
+
+
+async def job_image(datasette: Any, request: Any) -> Response:
+    """One picture of a source row, for the thumbnails of a job's page."""
+    opened = await opened_job(datasette, request)
+    wanted = number(request, "_request")
+    column = request.args.get("_column")
+
+    def read(conn: Any) -> Any:
+        row = samples.request(conn, wanted) if wanted is not None else None
+        source = rows.open_rows(conn, opened.job)
+        if row is None or row["job_id"] != opened.job.id:
+            return None
+        if source is None or column not in source.columns:
+            return None
+        found = rows.fetch(conn, source, [column], [row["row_key"]])
+        return next(iter(found.get(row["row_key"], ())), None)
+
+    value = await opened.db.execute_fn(read)
+    kind = images.kind(value) if isinstance(value, bytes) else None
+    if kind is None:
+        raise NotFound("No picture there.")
+    return Response(
+        value,
+        content_type=kind,
+        headers={
+            "x-content-type-options": "nosniff",
+            "content-security-policy": "default-src 'none'; sandbox",
+        },
+    )

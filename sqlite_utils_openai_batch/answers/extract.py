@@ -1,0 +1,219 @@
+"""Response bodies → answers, by endpoint.
+
+What an answer is:
+    chat completions, completions   the text; tool calls as JSON where there is no text
+    responses                       the text of all messages; function calls as JSON
+    embeddings                      little-endian float32 BLOB, as `llm` stores them
+    moderations                     `results` as JSON
+    any other endpoint              the body as JSON
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..base.json import loads
+from .schema import SQLiteValue
+from .wire import (
+    NOTHING,
+    Body,
+    Choice,
+    Completion,
+    Embeddings,
+    Message,
+    Moderations,
+    Part,
+    Response,
+    Usage,
+    Vector,
+)
+
+# `length` is OpenAI's; the others are compatible servers' and the Responses API's.
+_TOO_LONG = {"length", "max_tokens", "max_output_tokens", "model_length"}
+
+
+class Found(msgspec.Struct, gc=False):
+    """What one answer in a body is; `reason` is why the model stopped."""
+
+    status: str
+    answer: str | bytes | None = None
+    message: str | None = None
+    reason: str | None = None
+    code: str | None = None
+    values: tuple[SQLiteValue, ...] | None = None
+    note: str | None = None
+
+
+def kind_of(endpoint: str) -> type[Any]:
+    """Return the shape of an endpoint's bodies; Azure's endpoints lack the `/v1`."""
+    return _KINDS.get(endpoint.removeprefix("/v1"), Body)
+
+
+def answers_in(body: Any, line: bytes) -> list[Found]:
+    """Return what a body of a `kind_of` shape answers, in the order of their index."""
+    return _READERS[type(body)](body) if type(body) in _READERS else _whole_body(line)
+
+
+def tokens_in(usage: Usage | None) -> tuple[int | None, int | None, int | None, int | None]:
+    """Return prompt, cached, completion and reasoning tokens.
+
+    Some servers fill in the names of the other API with 0, so 0 gives way to a number.
+    """
+    if usage is None:
+        return None, None, None, None
+    sent = usage.prompt_tokens_details or usage.input_tokens_details
+    made = usage.completion_tokens_details or usage.output_tokens_details
+    return (
+        usage.prompt_tokens or _either(usage.input_tokens, usage.prompt_tokens),
+        sent.cached_tokens if sent is not None else None,
+        usage.completion_tokens or _either(usage.output_tokens, usage.completion_tokens),
+        made.reasoning_tokens if made is not None else None,
+    )
+
+
+def _either(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first
+
+
+def _completion(body: Completion) -> list[Found]:
+    return [_choice(choice, body.usage) for choice in _in_order(body.choices)]
+
+
+def _choice(choice: Choice, usage: Usage | None) -> Found:
+    message = choice.message
+    if message is None:
+        return _judged(choice.text, None, choice.finish_reason, usage)
+    text, refusal = _content(message.content)
+    if not text or text.isspace():
+        text = _tool_calls(message)
+    return _judged(text, message.refusal or refusal, choice.finish_reason, usage)
+
+
+def _content(content: str | list[Part] | None) -> tuple[str | None, str | None]:
+    """Return the text and the refusal of a message's content."""
+    if content is None or isinstance(content, str):
+        return content, None
+    text = "".join(part.text or "" for part in content if part.type != "reasoning")
+    return text, "".join(part.refusal or "" for part in content) or None
+
+
+def _tool_calls(message: Message) -> str | None:
+    for raw in (message.tool_calls, message.function_call):
+        if raw is not NOTHING and bytes(raw) not in (b"null", b"[]"):
+            return bytes(raw).decode("utf-8", "replace")
+    return None
+
+
+def _response(body: Response) -> list[Found]:
+    texts, refusals, calls = [], [], []
+    for item in body.output:
+        if item.type == "message":
+            text, refusal = _content(item.content)
+            texts.append(text or "")
+            refusals.append(refusal or "")
+        elif item.type in ("function_call", "custom_tool_call"):
+            calls.append(item)
+    if body.status == "failed":
+        return [Found("api_error", None, "the response failed", body.status)]
+    if body.status == "cancelled":
+        return [Found("cancelled", None, "the response was cancelled", body.status)]
+    reason = body.incomplete_details.reason if body.incomplete_details is not None else None
+    text = "".join(texts) or (msgspec.json.encode(calls).decode() if calls else None)
+    cut = body.status == "incomplete"
+    return [_judged(text, "".join(refusals), reason or body.status, body.usage, cut)]
+
+
+def _judged(
+    text: str | None,
+    refusal: str | None,
+    reason: str | None,
+    usage: Usage | None,
+    cut: bool = False,
+) -> Found:
+    """Turn what a model said, and why it stopped, into an outcome."""
+    if refusal:
+        return Found("refused", None, refusal, reason)
+    if reason == "content_filter":
+        return Found("content_filter", text or None, "stopped by the content filter", reason)
+    if cut or reason in _TOO_LONG:
+        tokens = tokens_in(usage)[2]
+        limit = f"{tokens} tokens" if tokens else "the token limit"
+        return Found("truncated", text or None, f"stopped at {limit}", reason)
+    if not text or text.isspace():
+        return Found("empty", None, "the answer is empty", reason)
+    return Found("ok", text, None, reason)
+
+
+def _embeddings(body: Embeddings) -> list[Found]:
+    return [_vector(vector) for vector in _in_order(body.data)]
+
+
+def _vector(vector: Vector) -> Found:
+    embedding = vector.embedding
+    if not embedding:
+        return Found("empty", None, "the answer is empty")
+    try:
+        if isinstance(embedding, str):
+            packed = base64.b64decode(embedding, validate=True)
+            floats = array("f", packed)  # checks that they are whole float32
+        else:
+            floats = array("f", embedding)
+            packed = _little_endian(floats)
+    except ValueError:  # binascii.Error is one
+        return Found("api_error", None, "the embedding is no base64 of float32")
+    return Found("ok", packed)
+
+
+def _little_endian(floats: array[float]) -> bytes:
+    if sys.byteorder == "big":
+        floats = array("f", floats)
+        floats.byteswap()
+    return floats.tobytes()
+
+
+def _moderations(body: Moderations) -> list[Found]:
+    results = bytes(body.results).decode("utf-8", "replace")
+    if results in ("null", "[]"):
+        return [Found("empty", None, "the answer is empty")]
+    return [Found("ok", results)]
+
+
+def _whole_body(line: bytes) -> list[Found]:
+    try:
+        body = loads(line.decode("utf-8", "replace"), nan=True)["response"]["body"]
+    except (ValueError, TypeError, KeyError):  # there is a body, but it had to be mended
+        return []
+    return [Found("ok", msgspec.json.encode(body).decode())]
+
+
+def _in_order(answers: list[Any]) -> list[Any]:
+    return answers if len(answers) < 2 else sorted(answers, key=lambda one: one.index or 0)
+
+
+def listed(answer: str | bytes | None) -> str | list[float] | None:
+    """Return an answer as it stands in a JSON list of several."""
+    if isinstance(answer, bytes):
+        floats = array("f", answer)
+        return array("f", _little_endian(floats)).tolist()
+    return answer
+
+
+_KINDS: dict[str, type[Any]] = {
+    "/chat/completions": Completion,
+    "/completions": Completion,
+    "/responses": Response,
+    "/embeddings": Embeddings,
+    "/moderations": Moderations,
+}
+_READERS: dict[type[Any], Callable[[Any], list[Found]]] = {
+    Completion: _completion,
+    Response: _response,
+    Embeddings: _embeddings,
+    Moderations: _moderations,
+}

@@ -1,0 +1,358 @@
+"""The answer schema: what is asked for, how an answer is checked, and the columns it fills.
+
+One object per answer; each of its properties is a column. The JSON schema is sent as strict
+`json_schema` and used again to check what comes back, since not every server enforces it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+
+from ..base.errors import SchemaError
+from ..base.json import kept_json, loads, well_formed
+from .shortform import TYPES, parse_short_form
+from .strict import make_strict, resolve
+
+# From the properties of an answer schema to columns of SQLite, and to words for people.
+#
+# string → TEXT, integer and boolean → INTEGER, number → REAL, arrays and objects → TEXT as JSON.
+# Where a property may have several types the column is TEXT: a string as it is, anything else as
+# JSON. Null is NULL.
+
+SQLiteValue = None | int | float | str | bytes
+Reader = Callable[[Any], SQLiteValue]
+
+_SQLITE_TYPES = {"integer": "INTEGER", "boolean": "INTEGER", "number": "REAL"}
+_SHORT_TYPES = {json_type: word for word, json_type in TYPES.items()}
+
+
+class AnswerColumn(msgspec.Struct, frozen=True):
+    """A column of an answer.
+
+    `sqlite_type` is TEXT, INTEGER or REAL. `kind` is the JSON type it holds: string, integer,
+    number, boolean, array, object, or mixed where the schema allows several.
+    """
+
+    name: str
+    sqlite_type: str
+    kind: str
+
+
+def columns_of(schema: dict[str, Any]) -> tuple[AnswerColumn, ...]:
+    """Return a column for each property of a strict schema.
+
+    Raises:
+        SchemaError: a name can't be a column, or not beside another.
+    """
+    columns = tuple(_column(schema, name, node) for name, node in schema["properties"].items())
+    _check_names(columns)
+    return columns
+
+
+def reader(column: AnswerColumn) -> Reader:
+    """Return the function that makes a checked value what SQLite stores.
+
+    The function raises OverflowError for a number that doesn't fit.
+    """
+    return _READERS[column.kind]
+
+
+def summary(node: dict[str, Any], kind: str) -> str:
+    """Return what `describe` says after a property's name."""
+    or_null = " or null" * ("null" in _as_list(node.get("type")))
+    if "enum" in node:
+        labels = len([value for value in node["enum"] if value is not None])
+        return f" ({labels} label{'s' * (labels != 1)}){or_null}"
+    if kind in ("integer", "number") and "minimum" in node and "maximum" in node:
+        return f" {node['minimum']}..{node['maximum']}{' int' * (kind == 'integer')}{or_null}"
+    if kind == "array":
+        return f" {_list_summary(node)}{or_null}"
+    text = {"string": "", "object": " (object)", "mixed": " (mixed)"}
+    return text.get(kind, f" {_SHORT_TYPES.get(kind)}") + or_null
+
+
+def _list_summary(node: dict[str, Any]) -> str:
+    items = node.get("items", {})
+    type_ = items.get("type")
+    if type_ == "string" and "enum" not in items:
+        return "list"
+    return "list of" + summary(items, type_ if isinstance(type_, str) else "mixed")
+
+
+def _integer(value: Any) -> SQLiteValue:
+    if value is None:
+        return None
+    number = int(value)  # JSON schema counts 3.0 as an integer
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError
+    return number
+
+
+def _real(value: Any) -> SQLiteValue:
+    if value is None:
+        return None
+    number = float(value)
+    if math.isinf(number):
+        raise OverflowError
+    return number
+
+
+def _text(value: Any) -> SQLiteValue:
+    return value  # type: ignore[no-any-return]  # the schema was checked: a string or None
+
+
+def _json(value: Any) -> SQLiteValue:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _mixed(value: Any) -> SQLiteValue:
+    return value if isinstance(value, str) else _json(value)
+
+
+_READERS: dict[str, Reader] = {
+    "string": _text,
+    "integer": _integer,
+    "boolean": _integer,
+    "number": _real,
+    "array": _json,
+    "object": _json,
+    "mixed": _mixed,
+}
+
+
+def _column(root: dict[str, Any], name: str, node: dict[str, Any]) -> AnswerColumn:
+    kinds = _kinds(root, node) - {"null"}
+    if kinds == {"integer", "number"}:
+        kinds = {"number"}
+    kind = kinds.pop() if len(kinds) == 1 else "mixed"
+    return AnswerColumn(name, _SQLITE_TYPES.get(kind, "TEXT"), kind)
+
+
+def _kinds(root: dict[str, Any], node: dict[str, Any]) -> set[str]:
+    """Return the JSON types that a strict schema allows."""
+    if reference := node.get("$ref"):
+        return _kinds(root, resolve(root, reference))
+    if "anyOf" in node:
+        return {kind for variant in node["anyOf"] for kind in _kinds(root, variant)}
+    return {node["type"]} if isinstance(node["type"], str) else set(node["type"])
+
+
+def _check_names(columns: tuple[AnswerColumn, ...]) -> None:
+    """Refuse property names that can't be columns side by side."""
+    seen: dict[bytes, str] = {}
+    for column in columns:
+        name = column.name
+        if not name.strip() or "\0" in name or well_formed(name) != name:
+            raise SchemaError(f"The property name {name!r} can't be a column. Rename it.")
+        # SQLite folds ASCII letters only, and so does bytes.lower().
+        other = seen.setdefault(name.encode().lower(), name)
+        if other is not name:
+            raise SchemaError(
+                f'"{other}" and "{name}" differ only by case, which SQLite columns can\'t. '
+                "Rename one."
+            )
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+FENCE_NOTE = "the JSON was taken out of a code fence"
+
+_decode = msgspec.json.Decoder().decode
+_NAME = "answer"  # structured outputs want one; it is never shown
+_FENCE = re.compile(r"\s*```(?:json)?[ \t]*\r?\n(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
+_MESSAGE_LENGTH = 300
+_DEEPEST = 200  # the compiled validator explains nothing that is nested more than 255 deep
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What `AnswerSchema.check` found.
+
+    `status` is ok, invalid_json or schema_violation; `values` has one value per column if it is
+    ok, else None; `message` says what is wrong and where; `note` says what was forgiven.
+    """
+
+    values: tuple[SQLiteValue, ...] | None
+    status: str
+    message: str | None = None
+    note: str | None = None
+
+
+class AnswerSchema:
+    """A strict JSON schema and the columns it fills."""
+
+    def __init__(self, schema: Any):
+        """Make a JSON schema strict and compile its check.
+
+        Raises:
+            SchemaError: the schema can't be made strict, or its names can't be columns.
+        """
+        self.json: dict[str, Any] = make_strict(schema)
+        try:
+            self._validator = jsonschema_rs.Draft202012Validator(self.json)
+        except ValueError as error:  # jsonschema_rs's own errors are ValueErrors
+            raise SchemaError(f"The answer schema is not valid: {_first_line(error)}.") from error
+        self.columns: tuple[AnswerColumn, ...] = columns_of(self.json)
+        self._readers = [(column.name, reader(column)) for column in self.columns]
+
+    @classmethod
+    def parse(cls, spec: str) -> AnswerSchema:
+        """Read the short form, or the text of a JSON schema (it starts with `{`).
+
+        Raises:
+            SchemaError: names what can't be used, and what to write instead.
+        """
+        text = spec.removeprefix("\ufeff").strip()
+        if not text.startswith(("{", "[", '"')):
+            return cls(parse_short_form(text))
+        try:
+            return cls(loads(text))
+        except json.JSONDecodeError as error:
+            raise SchemaError(
+                f"The answer schema is not valid JSON: {error.msg} "
+                f"in line {error.lineno}, column {error.colno}."
+            ) from error
+        except ValueError as error:
+            raise SchemaError(f"The answer schema is not valid JSON: {error}.") from error
+
+    @classmethod
+    def load(cls, value: str) -> AnswerSchema:
+        """Read the file that `value` names; if there is none, `value` is the schema itself.
+
+        Raises:
+            SchemaError: as `parse`; also for what looks like a file that isn't there.
+        """
+        if (text := _file_text(value)) is not None:
+            return cls.parse(text)
+        if re.fullmatch(r"[^\s,:|]+\.json|[^\s,:|]*/[^\s,:|]*", value.strip()):
+            raise SchemaError(f'There is no file "{value.strip()}".')
+        return cls.parse(value)
+
+    @classmethod
+    def from_json(cls, text: str) -> AnswerSchema:
+        """Read back what `to_json` wrote. Raises DatabaseError, SchemaError."""
+        return cls(kept_json(text, dict, "openai_batch_jobs.answer_schema"))
+
+    def to_json(self) -> str:
+        """Return the schema as sent, as JSON text."""
+        return json.dumps(self.json, ensure_ascii=False, separators=(",", ":"))
+
+    def response_format(self, endpoint: str) -> dict[str, Any]:
+        """Return the part of a request body that asks for this schema.
+
+        Raises:
+            SchemaError: the endpoint answers no schema.
+        """
+        fields = {"name": _NAME, "strict": True, "schema": self.json}
+        match endpoint.removeprefix("/v1"):
+            case "/chat/completions":
+                return {"response_format": {"type": "json_schema", "json_schema": fields}}
+            case "/responses":
+                return {"text": {"format": {"type": "json_schema", **fields}}}
+        raise SchemaError(
+            f"{endpoint} answers no schema. Leave out --schema, or use /v1/chat/completions "
+            "or /v1/responses."
+        )
+
+    def describe(self) -> str:
+        """Return one line for people: `category (6 labels), confidence 0..1`."""
+        nodes = self.json["properties"]
+        return ", ".join(
+            f"{column.name}{summary(nodes[column.name], column.kind)}" for column in self.columns
+        )
+
+    def check(self, text: str) -> Checked:
+        """Check an answer and read its columns. Never raises, whatever the text."""
+        try:
+            value, note = read_json(text)
+        except ValueError:
+            return Checked(None, "invalid_json", "the answer is not valid JSON")
+        if not self._validator.is_valid(value):
+            return Checked(None, "schema_violation", self._explain(value), note)
+        try:
+            values = tuple([read(value[name]) for name, read in self._readers])
+        except OverflowError:
+            return Checked(None, "schema_violation", self._misfit(value), note)
+        return Checked(values, "ok", None, note)
+
+    def _explain(self, value: Any) -> str:
+        errors = list(self._validator.iter_errors(value))
+        first = errors[0]
+        path = "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in first.instance_path
+        )
+        message = _cut(first.message)
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        return f"{path.removeprefix('.')}: {message}{more}" if path else f"{message}{more}"
+
+    def _misfit(self, value: dict[str, Any]) -> str:
+        for name, read in self._readers:
+            try:
+                read(value[name])
+            except OverflowError:
+                return f"{name}: {_cut(str(value[name]))} is too large for SQLite"
+        raise AssertionError("every value fits")
+
+
+def read_json(text: object) -> tuple[Any, str | None]:
+    """Read an answer that should be JSON, also out of a code fence with nothing around it.
+
+    Returns:
+        The value, and a note if something was forgiven.
+
+    Raises:
+        ValueError: it is not JSON, or nested more than 200 deep.
+    """
+    note = None
+    if not isinstance(text, str):
+        raise ValueError("it is no text")
+    try:
+        value = _decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        if fence := _FENCE.fullmatch(text):
+            text, note = fence[1], FENCE_NOTE
+        value = loads(text)
+    if len(text) > _DEEPEST and _is_too_deep(value, text):
+        raise ValueError("nested too deeply")
+    return value, note
+
+
+def _is_too_deep(value: Any, text: str) -> bool:
+    if text.count("[") + text.count("{") <= _DEEPEST:
+        return False
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for outer in level
+            if isinstance(outer, dict | list)
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
+
+
+def _file_text(value: str) -> str | None:
+    try:
+        path = Path(value)
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    except UnicodeDecodeError as error:
+        raise SchemaError(f'The file "{value}" is not UTF-8 text.') from error
+    except (OSError, ValueError):  # no name that a file could have: too long, or with a NUL
+        return None
+
+
+def _first_line(error: ValueError) -> str:
+    return _cut(str(error).partition("\n")[0])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MESSAGE_LENGTH else text[:_MESSAGE_LENGTH] + "…"

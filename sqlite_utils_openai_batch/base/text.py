@@ -1,0 +1,105 @@
+"""How figures are written for people, the same on every screen and page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """`1 row`, `39,012 rows`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def size(count: int) -> str:
+    """A number of bytes: `812 B`, `41.2 MB`."""
+    if count < 1_000:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("KB", "MB", "GB"):
+        amount /= 1_000
+        if amount < 999.95:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1_000:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """A span of time: `4.7 s`, `12 min`, `1 h 39 min`, `3 days`."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        hours, rest = divmod(minutes, 60)
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{round(minutes / 1440)} days"
+
+
+def percent(part: int, whole: int) -> str:
+    """A share: `99.7 %`; nothing of nothing is 0."""
+    return f"{100 * part / whole if whole else 0:.1f} %"
+
+
+def cut(text: str, width: int) -> str:
+    """One line of at most `width` characters; `…` stands for what was left out."""
+    # A cell may hold megabytes; white space rarely makes more than a fraction of its beginning.
+    line = " ".join(text[: 50 * width].split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+# Text as Markdown that shows just this text.
+
+
+def plain(text: str) -> str:
+    """Text on one line, with the characters escaped that Markdown or HTML would act on."""
+    line = " ".join(text.split())
+    return "".join(
+        f"\\{letter}" if letter in "\\`*[]|#~" else {"<": "&lt;", "&": "&amp;"}.get(letter, letter)
+        for letter in line
+    )
+
+
+def code(text: str) -> str:
+    """Text on one line as code, whatever it holds."""
+    line = " ".join(text.split()).replace("|", "\\|")
+    ticks = "`"
+    while ticks in line:
+        ticks += "`"
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{ticks}{space}{line}{space}{ticks}"
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Text in a code block whose fence is longer than any in the text."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+# Names in error messages: the ones that exist, the nearest to what was typed first.
+
+SHOWN = 20
+
+
+def nearest_first(typed: str, names: Iterable[str]) -> list[str]:
+    """Return `names` by likeness to `typed`, capitals not counted; equals keep their order."""
+    wanted = typed.casefold()
+    return sorted(names, key=lambda name: -SequenceMatcher(None, wanted, name.casefold()).ratio())
+
+
+def meant(typed: str, names: Iterable[str]) -> str:
+    """Return "Did you mean x? " for the name that is near to `typed`, or nothing."""
+    for name in nearest_first(typed, names)[:1]:
+        if SequenceMatcher(None, typed.casefold(), name.casefold()).ratio() >= 0.6:
+            return f"Did you mean {name}? "
+    return ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Join names with commas; of a long list the first 20 and how many more there are."""
+    every = list(names)
+    text = ", ".join(every[:SHOWN])
+    more = len(every) - SHOWN
+    return f"{text} and {more} more" if more > 0 else text

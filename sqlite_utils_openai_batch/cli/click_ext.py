@@ -1,0 +1,135 @@
+"""What our commands add to Click: headings in --help, our errors as sentences, exit codes."""
+
+from __future__ import annotations
+
+import gc
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Exit codes, DESIGN section 6.
+FAILED_REQUESTS = 3
+NEEDS_YOU = 4
+INTERRUPTED = 130
+
+#: Objects that may be made until Python looks for cycles among them; it does at every 700 by
+#: itself, and going through rows that hold no cycle takes a twentieth of a long command's time.
+OBJECTS = 5_000
+
+
+class Option(click.Option):
+    """An option that stands under a heading in --help."""
+
+    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Leave the range out: its name for the number, x, stands nowhere else."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
+
+
+def option(*names: str, section: str = "Options", **kwargs: Any) -> Callable[[F], F]:
+    """`click.option`, with the heading that it stands under."""
+    return click.option(*names, cls=Option, section=section, **kwargs)
+
+
+class Command(click.Command):
+    """A command whose options stand under headings, and whose errors are sentences."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, one block for each heading, in the order of their definition."""
+        blocks: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and isinstance(param, click.Option):
+                blocks.setdefault(getattr(param, "section", "Options"), []).append(record)
+        # What every command has comes last.
+        blocks["Options"] = blocks.pop("Options")
+        for heading, records in blocks.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; say what went wrong without a traceback."""
+        from ..base.errors import OpenAIBatchError
+        from ..store.connection import explain
+
+        try:
+            with fewer_collections():
+                return super().invoke(ctx)
+        except OpenAIBatchError as error:
+            raise Failure(str(error), error.exit_code) from error
+        except sqlite3.Error as error:
+            sentence = explain(error, ctx.params.get("db") or "the database")
+            if sentence is None:
+                raise
+            raise Failure(sentence, 1) from error
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@contextmanager
+def fewer_collections() -> Iterator[None]:
+    """Let Python look for cycles of objects less often."""
+    first, *others = gc.get_threshold()
+    gc.set_threshold(OBJECTS, *others)
+    try:
+        yield
+    finally:
+        gc.set_threshold(first, *others)
+
+
+class Failure(click.ClickException):
+    """An error for the person at the keyboard, with its exit code."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        # Click's own class has one code for all of its errors.
+        vars(self)["exit_code"] = exit_code
+
+
+class Group(click.Group):
+    """Commands under headings, in the order in which they are used."""
+
+    command_class = Command
+    sections: Sequence[tuple[str, Sequence[str]]] = ()
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of their headings."""
+        return [name for _, names in self.sections for name in names if name in self.commands]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, one block for each heading."""
+        width = max(len(name) for name in self.commands)
+        for heading, names in self.sections:
+            records = [
+                (name.ljust(width), self.commands[name].get_short_help_str(120))
+                for name in names
+                if name in self.commands
+            ]
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+
+def confirm(question: str) -> bool:
+    """Ask a yes-or-no question. Raises KeyboardInterrupt for Ctrl-C and the end of the input."""
+    try:
+        return click.confirm(question, default=False, err=True)
+    except click.Abort:
+        talk()
+        raise KeyboardInterrupt from None
+
+
+def talk(message: str = "", *, nl: bool = True) -> None:
+    """Say something to the person: on stderr, so that stdout stays data."""
+    click.echo(message, err=True, nl=nl)

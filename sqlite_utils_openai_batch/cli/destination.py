@@ -1,0 +1,108 @@
+"""Where requests go: what the options say of it, and whether they can go there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .click_ext import talk
+
+if TYPE_CHECKING:
+    from ..provider.places import Places
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where somebody wants a job to run."""
+
+    provider: str
+    base_url: str | None
+    account: str
+    host: str
+    key_from: str
+    default_model: str
+    settings: dict[str, Any]
+
+
+def read_place(options: dict[str, Any]) -> Place:
+    """Take the options under 'Where it runs' out of `options`. Raises OpenAIBatchError."""
+    from ..base.errors import UsageError
+    from ..provider.accounts import destination, refuse_password
+    from ..provider.places import LOCAL
+
+    base_url, upstream = options.pop("base_url"), options.pop("upstream")
+    provider = options.pop("provider")
+    local, concurrency = options.pop("local"), options.pop("concurrency")
+    key = options.get("key")
+    if base_url and (local or upstream):
+        raise UsageError(
+            "--base-url is a server with batches, --local and --upstream make one: "
+            "give only one of them."
+        )
+    if local or upstream:
+        if provider != "openai":
+            raise UsageError(f"--provider {provider} and a server on this machine: give only one.")
+        if upstream:
+            refuse_password(upstream, "--upstream")
+        if upstream and not options.get("model"):
+            raise UsageError(f"Which model of {upstream} is to answer? Name it with -m.")
+        settings = {"concurrency": concurrency} if concurrency else {}
+        host = f"{upstream}, through this machine" if upstream else "this machine"
+        model = "" if upstream else "SmolLM2-135M-Instruct"
+        return Place(LOCAL, upstream, "local", host, "no key", model, settings)
+    if concurrency:
+        raise UsageError("--concurrency is for --upstream only.")
+    where = destination(base_url, key, provider)
+    return Place(provider, where.base_url, where.account, where.host, where.key_from, "", {})
+
+
+def fetch_weights() -> None:
+    """Have the small model's weights, with progress where they must be fetched first."""
+    from ..local import ensure_weights, weights_path
+
+    if not weights_path().exists():
+        talk("Fetching the small model's weights (98 MB, kept for next time) …")
+    ensure_weights(Progress().told)
+
+
+class Progress:
+    """Says how much of a download is here, at each tenth."""
+
+    def __init__(self) -> None:
+        self.said = 0
+
+    def told(self, done: int, total: int | None) -> None:
+        """Hear of more bytes."""
+        if not total:
+            return
+        tenth = min(done * 10 // total, 10)
+        if tenth > self.said:
+            self.said = tenth
+            talk(f"  {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+
+def check_place(place: Place, places: Places, uid: str) -> list[str]:
+    """See that somebody answers there, before anything is written. Raises OpenAIBatchError.
+
+    Returns what to warn of.
+    """
+    from ..local import upstream_models
+    from ..provider.accounts import destination
+    from ..provider.places import LOCAL
+
+    if place.provider == LOCAL:
+        if place.base_url is None:
+            fetch_weights()
+        else:
+            upstream_models(place.base_url, places.upstream_key())
+        places.local(uid, place.base_url, place.settings).check()
+        return []
+    provider = places.remote(destination(place.base_url, places.key, place.provider))
+    provider.check()
+    if provider.lists:
+        return []
+    return [
+        f"{place.host} has no list of batches. Where the reply to a batch is lost, sending stops "
+        "and asks you whether to risk that batch twice; and nobody notices if a copy of this "
+        "database sends the job too."
+    ]

@@ -1,0 +1,169 @@
+"""`jobs` and `show`, and how rows are printed: they read, and change nothing."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+from sqlite_utils.cli import output_options
+
+from .click_ext import Command, option, talk
+from .options import db_argument, job_argument
+
+
+@click.command("jobs", cls=Command)
+@db_argument
+@option("--totals", is_flag=True, help="What the jobs of each month cost, instead")
+@output_options  # type: ignore[untyped-decorator]
+def jobs_command(db: str, totals: bool, **formats: Any) -> None:
+    """List the jobs, newest first.
+
+    \b
+    Example:
+      sqlite-utils openai-batch jobs movies.db
+    """
+    from contextlib import closing
+
+    from .. import store
+    from ..results.words import COMMAND
+    from ..store.connection import connect
+    from .screens.job import jobs_screen
+    from .screens.spent import month_record, month_sentence, months_of, months_screen
+
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        months = months_of(conn)
+        found = [
+            (job, store.outcome_counts(store.list_parts(conn, job.id)))
+            for job in store.list_jobs(conn)
+        ]
+    if totals and (any_format(formats) or not months):
+        headers = ["month", "jobs", "requests", "prompt_tokens", "completion_tokens",
+                   "cost_usd", "unknown_cost"]  # fmt: skip
+        write_rows(headers, map(month_record, months), formats)
+        return
+    if totals:
+        click.echo(months_screen(months))
+        return
+    if any_format(formats):
+        headers = ["id", "name", "source", "model", "status", "requests", "done", "failed",
+                   "cost_usd", "created_at", "finished_at", "message"]  # fmt: skip
+        write_rows(headers, (job_record(job, counts) for job, counts in found), formats)
+        return
+    if not found:
+        talk(f"No jobs in '{db}' yet. Start one with: {COMMAND} run {shlex.quote(db)} TABLE …")
+        return
+    click.echo(jobs_screen(found))
+    spent = month_sentence(months[0]) if months else ""
+    talk(f"{spent}Details: {COMMAND} show {shlex.quote(db)} {found[0][0].id}")
+
+
+def job_record(job: Any, counts: dict[str, int]) -> list[Any]:
+    """A job as a row of data."""
+    from ..base import clock
+    from ..results.words import failures
+
+    return [
+        job.id,
+        job.name,
+        job.source,
+        job.model,
+        job.status,
+        job.requests,
+        (job.requests or 0) - counts.get("pending", 0),
+        sum(failures(counts).values()),
+        None if job.cost_nanousd is None else job.cost_nanousd / 1e9,
+        clock.told(job.created_at),
+        clock.told(job.finished_at),
+        job.message,
+    ]
+
+
+@click.command("show", cls=Command)
+@db_argument
+@job_argument
+@option("--log", is_flag=True, help="What happened, step by step")
+def show_command(db: str, job: str | None, log: bool) -> None:
+    """Show everything about a job, by default the newest.
+
+    \b
+    Example:
+      sqlite-utils openai-batch show movies.db 3
+    """
+    from contextlib import closing
+
+    from .. import store
+    from ..jobs.queue import queue_words
+    from ..store.connection import connect
+    from ..tables.output import Output
+    from .screens.job import show_screen
+
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        found = store.find_job(conn, job, db)
+        if log:
+            for line in store.log_lines(conn, found.id):
+                part = f"part {line['number']}" if line["number"] else ""
+                click.echo(
+                    f"{line['at']}  {part:<8}  {line['event']:<12}  {line['detail'] or ''}".rstrip()
+                )
+            return
+        parts = store.list_parts(conn, found.id)
+        click.echo(
+            show_screen(
+                found,
+                parts,
+                store.outcome_counts(parts),
+                store.examples(conn, found.id),
+                Output.from_json(found.output),
+                store.answered_models(conn, found.id),
+                db,
+                queue_words(conn, found),
+            )
+        )
+
+
+def any_format(formats: dict[str, Any]) -> bool:
+    """Whether one of sqlite-utils' output options was given."""
+    return any(
+        formats[name] for name in ("nl", "arrays", "csv", "tsv", "table", "fmt", "json_cols")
+    )
+
+
+def write_rows(
+    headers: Sequence[str], rows: Iterable[Sequence[Any]], formats: dict[str, Any]
+) -> None:
+    """Print rows as sqlite-utils does, with its options; JSON where none is given."""
+    if formats["table"] or formats["fmt"]:
+        import tabulate
+
+        click.echo(
+            tabulate.tabulate(
+                list(rows),
+                headers=() if formats["no_headers"] else headers,
+                tablefmt=formats["fmt"] or "simple",
+            )
+        )
+    elif formats["csv"] or formats["tsv"]:
+        writer = csv.writer(sys.stdout, dialect="excel-tab" if formats["tsv"] else "excel")
+        if not formats["no_headers"]:
+            writer.writerow(headers)
+        writer.writerows(rows)
+    else:
+        # Defined in sqlite_utils.cli below the place where it loads plugins.
+        from sqlite_utils.cli import output_rows as lines_of
+
+        lines = lines_of(  # type: ignore[no-untyped-call]
+            iter(rows),
+            list(headers),
+            formats["nl"],
+            formats["arrays"],
+            formats["json_cols"],
+            formats["ascii_"],
+        )
+        for line in lines:
+            click.echo(line)

@@ -1,0 +1,252 @@
+"""`results` and `report`: what people take away."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import click
+from sqlite_utils.cli import output_options
+
+from ..base.text import counted
+from .click_ext import Command, option, talk
+from .jobs import any_format, write_rows
+from .options import db_argument, job_argument
+
+if TYPE_CHECKING:
+    from ..results.compare import Compared, Comparison
+    from ..results.results import Results
+
+
+# What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection").
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@click.command("results", cls=Command)
+@db_argument
+@job_argument
+@option("--status", multiple=True, metavar="STATUS", help="Only this outcome, repeatable")
+@option("-c", "--column", "columns", multiple=True, help="Only this column, repeatable")
+@option("--xlsx", type=click.Path(dir_okay=False), metavar="FILE", help="Write an Excel file")
+@option("--escape-formulas", is_flag=True,
+        help="In CSV and TSV, put ' before text that a spreadsheet would run")  # fmt: skip
+@output_options  # type: ignore[untyped-decorator]
+def results_command(
+    db: str,
+    job: str | None,
+    status: Sequence[str],
+    columns: Sequence[str],
+    xlsx: str | None,
+    escape_formulas: bool,
+    **formats: Any,
+) -> None:
+    """Print the rows of a job with their answers, status and error.
+
+    \b
+    Examples:
+      sqlite-utils openai-batch results movies.db 3 --csv > answers.csv
+      sqlite-utils openai-batch results movies.db 3 --xlsx answers.xlsx
+    """
+    from .. import store
+    from ..base.errors import UsageError
+    from ..base.statuses import OUTCOMES
+    from ..results.results import Results
+    from ..store.connection import connect
+
+    for wanted in status:
+        if wanted not in OUTCOMES:
+            raise UsageError(f"No outcome is called '{wanted}'. There are: {', '.join(OUTCOMES)}")
+    if xlsx and any_format(formats):
+        raise UsageError("--xlsx writes a file of its own: leave out the other format.")
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        found = store.find_job(conn, job, db)
+        with closing(Results(conn, found, status=status, columns=columns)) as results:
+            if xlsx:
+                write_workbook(results, xlsx)
+            else:
+                rows: Iterable[Sequence[Any]] = results.rows()
+                write_rows(results.headers, escaped(rows) if escape_formulas else rows, formats)
+
+
+def write_workbook(results: Results, path: str) -> None:
+    """Write an Excel file and say so."""
+    from ..base.text import counted
+    from ..results.xlsx import check_fits, write_xlsx
+
+    check_fits(results.count(), len(results.headers))
+    count = write_xlsx(
+        path, results.headers, results.rows(), text=results.job.keys, lists=results.lists()
+    )
+    talk(f"Wrote {counted(count, 'row')} to {path}.")
+
+
+def escaped(rows: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
+    """Rows whose text no spreadsheet takes for a formula."""
+    for row in rows:
+        yield [
+            f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+            for value in row
+        ]
+
+
+@click.command("report", cls=Command)
+@db_argument
+@job_argument
+def report_command(db: str, job: str | None) -> None:
+    """Print a job as Markdown for a methods section: request, models, dates, counts, cost.
+
+    \b
+    Example:
+      sqlite-utils openai-batch report movies.db 3 > methods.md
+    """
+    from .. import store
+    from ..results.report import report
+    from ..store.connection import connect
+
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        click.echo(report(conn, store.find_job(conn, job, db)), nl=False)
+
+
+# `compare`: how far two jobs agree, or a job and what is known to be right.
+
+# How long a comparison waits for another program before it isn't kept.
+PATIENCE_MS = 250
+FIGURES = ("column", "with", "compared", "same", "agreement", "kappa", "kappa_low", "kappa_high",
+           "macro_f1", "mean_difference", "correlation", "concordance", "overlap")  # fmt: skip
+
+
+@click.command("compare", cls=Command)
+@db_argument
+@click.argument("job", metavar="JOB")
+@click.argument("other", required=False, metavar="[JOB]")
+@option("--gold", multiple=True, metavar="COLUMN|ANSWER=COLUMN",
+        help="Compare with this column of the source, repeatable")  # fmt: skip
+@option("-c", "--column", "columns", multiple=True, help="Only this answer, repeatable")
+@option("--disagree", is_flag=True, help="Print the rows on which both differ, instead")
+@option("-i", "--ignore-case", is_flag=True, help="Capitals and white space don't matter")
+@output_options  # type: ignore[untyped-decorator]
+def compare_command(
+    db: str,
+    job: str,
+    other: str | None,
+    gold: Sequence[str],
+    columns: Sequence[str],
+    disagree: bool,
+    ignore_case: bool,
+    **formats: Any,
+) -> None:
+    """Say how far two jobs agree, or a job and a column: share, Cohen's kappa, which labels.
+
+    Rows are matched by their keys. For numbers: how far they are apart, correlation, concordance;
+    for lists: the share of elements that both have.
+
+    \b
+    Examples:
+      sqlite-utils openai-batch compare movies.db 2 3
+      sqlite-utils openai-batch compare movies.db 3 --gold human_category
+      sqlite-utils openai-batch compare movies.db 2 3 --disagree --csv > d.csv
+    """
+    from .. import store
+    from ..base.errors import UsageError
+    from ..results.compare import Comparison
+    from ..store.connection import connect
+    from .screens.compare import compare_screen
+
+    if bool(other) == bool(gold):
+        raise UsageError("Compare with what? Name another job, or --gold COLUMN: one of them.")
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        first = store.find_job(conn, job, db)
+        second = store.find_job(conn, other, db) if other else None
+        comparison = Comparison(
+            conn, first, second, gold=parse_gold(gold), wanted=columns, fold_case=ignore_case
+        )
+        if disagree:
+            write_rows(difference_headers(comparison), difference_rows(comparison), formats)
+            talk(different_words(comparison))
+            return
+        for _ in comparison.differences():
+            pass
+        keep(conn, comparison)
+        if any_format(formats):
+            write_rows(
+                FIGURES, [figures(one, gold=bool(gold)) for one in comparison.columns], formats
+            )
+        else:
+            click.echo(compare_screen(comparison, db))
+
+
+def parse_gold(gold: Sequence[str]) -> dict[str, str]:
+    """`COLUMN` and `ANSWER=COLUMN` as pairs; the answer is empty where none is named."""
+    pairs = {}
+    for text in gold:
+        name, equals, column = text.partition("=")
+        pairs[name.strip() if equals else ""] = column.strip() if equals else text
+    return pairs
+
+
+def keep(conn: sqlite3.Connection, comparison: Comparison) -> None:
+    """Log what was found, for the job's page. A database that can't be written goes without."""
+    from .. import store
+    from ..results.compare import for_the_log
+    from ..store.connection import transaction
+
+    conn.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
+    try:
+        with transaction(conn):
+            store.log(conn, "compared", job_id=comparison.first.job.id, **for_the_log(comparison))
+    except sqlite3.OperationalError as error:
+        # Read-only, or locked by another program: the figures are printed all the same.
+        talk(f"(Not kept for the job's page: {error}.)")
+
+
+def difference_headers(comparison: Comparison) -> list[str]:
+    """The key columns, then both readings of each column."""
+    from .screens.compare import sides
+
+    first, second = (side.replace(" ", "_") for side in sides(comparison))
+    headers = list(comparison.first.job.keys)
+    for column in comparison.columns:
+        headers += [f"{column.name}_{first}", f"{column.name}_{second}"]
+    return headers
+
+
+def difference_rows(comparison: Comparison) -> Iterator[list[Any]]:
+    """The rows that differ."""
+    from ..tables.sql import decode_key
+
+    width = len(comparison.first.job.keys)
+    for row_key, values in comparison.differences():
+        yield [*decode_key(row_key, width), *(value for pair in values for value in pair)]
+
+
+def different_words(comparison: Comparison) -> str:
+    """How many rows differ in each column."""
+    said = [
+        f"{column.name}: {counted(column.agreement.n - column.agreement.same, 'row')} of "
+        f"{column.agreement.n:,} differ"
+        for column in comparison.columns
+    ]
+    return "; ".join(said) + "."
+
+
+def figures(column: Compared, *, gold: bool) -> list[Any]:
+    """The figures of one column as a row of data."""
+    from ..results.agreement import macro_f1
+
+    found = column.agreement
+    kappa = found.kappa
+    is_number = found.kind == "number"
+    return [
+        column.name, column.other, found.n, found.same, found.share,
+        kappa and kappa.value, kappa and kappa.low, kappa and kappa.high,
+        macro_f1(found.pairs) if gold and found.pairs and found.kind == "label" else None,
+        found.moments.mean_difference if is_number else None,
+        found.moments.correlation if is_number else None,
+        found.moments.concordance if is_number else None,
+        found.overlap / found.n if found.kind == "list" and found.n else None,
+    ]  # fmt: skip

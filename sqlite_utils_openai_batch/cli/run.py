@@ -1,0 +1,400 @@
+"""`run` and `prepare`."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .click_ext import INTERRUPTED, Command, confirm, option, talk
+from .destination import check_place, read_place
+from .options import (
+    ask_options,
+    check_may_send,
+    check_model,
+    db_argument,
+    inherit,
+    poll_option,
+    read_ask,
+    recipe,
+    table_argument,
+    yes_option,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from ..base.errors import CeilingError
+    from ..jobs.plan.plan import Plan
+    from ..jobs.plan.render import Tally
+    from ..provider.places import Places
+    from ..store import Job
+    from .destination import Place
+
+
+# `preview`: requests as they would be sent, and what all of them would cost.
+
+
+@click.command("preview", cls=Command)
+@db_argument
+@table_argument
+@ask_options
+@option("-n", "--count", type=click.IntRange(min=0), default=3, show_default=True, metavar="N",
+        help="Requests to show")  # fmt: skip
+@option("--raw", is_flag=True, help="Show them as the lines that are sent")
+def preview_command(db: str, table: str | None, count: int, raw: bool, **options: Any) -> None:
+    """Show what would be sent, and send nothing.
+
+    \b
+    Example:
+      sqlite-utils openai-batch preview movies.db movies --prompt '{{ title }}'
+    """
+    from contextlib import closing
+
+    from ..store.connection import connect
+
+    with closing(connect(db)) as conn:
+        preview(conn, db, table, count, raw, options)
+
+
+def preview(
+    conn: sqlite3.Connection,
+    db: str,
+    table: str | None,
+    count: int,
+    raw: bool,
+    options: dict[str, Any],
+) -> None:
+    """Print the first requests on stdout and the summary on stderr."""
+    from ..jobs.plan.conflicts import check_writable
+    from ..jobs.plan.plan import settle
+    from ..jobs.plan.prepare import survey
+    from .screens.plan import request_lines, summary_screen
+
+    table = inherit(conn, db, table, options)
+    place = place_without_key(options)
+    plan = settle(conn, read_ask(table, options, place), **model_default(place))
+    try:
+        tally, shown = survey(conn, plan, count)
+        for number, rendered in enumerate(shown, 1):
+            if raw:
+                click.echo(rendered.line.decode(), nl=False)
+            else:
+                click.echo(request_lines(plan, rendered, number, tally.asked))
+        if tally.rows == 0:
+            talk(nothing_to_ask(plan))
+            return
+        if tally.requests == 0:
+            talk(all_blank(plan, tally))
+            return
+        if shown and not raw:
+            talk()
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        talk(summary_screen(plan, tally, place, free, whole_source(plan), **queue(conn, plan)))
+        for warning in [*all_warnings(plan, tally), *preview_warnings(plan, tally, place, free)]:
+            talk(f"Warning: {warning}")
+        check_writable(conn, plan)
+        talk(f"\nNothing was sent. {next_words(tally, plan)}")
+    finally:
+        plan.close()
+
+
+def next_words(tally: Tally, plan: Plan) -> str:
+    """What to do next: not the same, where the ceiling would refuse it."""
+    from ..base.errors import CeilingError
+    from ..pricing.ceiling import check_ceiling
+
+    try:
+        if tally.estimate is not None:
+            check_ceiling(tally.estimate, plan.model)
+    except CeilingError as error:
+        if error.cap is None:
+            return "It can't be run below this ceiling."
+        return f"Next: run with the same options and -o max_tokens {error.cap}."
+    return "Next: run with the same options."
+
+
+def place_without_key(options: dict[str, Any]) -> Place:
+    """The place, also where no key is known yet: `preview` needs none."""
+    from ..base.errors import ConfigurationError
+    from .destination import Place
+
+    asked = dict(options)
+    try:
+        return read_place(options)
+    except ConfigurationError:
+        options.pop("key", None)
+        provider = asked["provider"]
+        host = "Azure" if provider == "azure" else "api.openai.com"
+        return Place(provider, asked.get("base_url"), "", host, "no key yet", "", {})
+
+
+def model_default(place: Place) -> dict[str, str]:
+    """The model where none is named: the local server's, else the package's default."""
+    return {"default_model": place.default_model} if place.default_model else {}
+
+
+def whole_source(plan: Plan) -> int | None:
+    """The number of all rows of the source, where only some of them were chosen."""
+    ask = plan.ask
+    chosen = ask.where is not None or ask.limit is not None or plan.chosen is not None
+    return plan.source.total() if chosen else None
+
+
+def chosen_of(plan: Plan) -> dict[str, int]:
+    """What a job keeps of how many rows there were to choose from, where some were chosen."""
+    rows = whole_source(plan)
+    return {} if rows is None else {"source_rows": rows}
+
+
+def queue(conn: sqlite3.Connection, plan: Plan) -> dict[str, Any]:
+    """The queue limit and the pace of the provider, where this database knows them."""
+    from .options import queue_figures
+
+    return queue_figures(conn, plan.ask.money, plan.model)
+
+
+def all_warnings(plan: Plan, tally: Tally) -> list[str]:
+    """What to say before anything is paid, about the source and about the money."""
+    from .screens.estimate import estimate_warnings
+
+    return [*plan.warnings, *(estimate_warnings(tally.estimate, plan) if tally.estimate else ())]
+
+
+def preview_warnings(plan: Plan, tally: Tally, place: Place, free: int) -> list[str]:
+    """What only `preview` can say: `run` asks the server itself, and tries the disk."""
+    from ..base.text import size
+
+    warnings = []
+    money = plan.ask.money
+    if place.host == "api.openai.com" and money.prices is None and money.window is None:
+        warnings.append(f"no model '{plan.model}' of OpenAI's is known here. Is it spelled so?")
+    if tally.largest_part > free:
+        warnings.append(
+            f"a part takes {size(tally.largest_part)} while it is sent, and {size(free)} are "
+            "free where temporary files go. Set TMPDIR, or make parts smaller with --part-bytes."
+        )
+    return warnings
+
+
+def nothing_to_ask(plan: Plan) -> str:
+    """The sentence for a source without rows."""
+    name = plan.source.name or "the query"
+    if plan.ask.changed:
+        return f"Nothing in {name} has changed since it was asked: nothing to ask."
+    if plan.ask.missing:
+        return f"No row of {name} lacks an answer that it could still get: nothing to ask."
+    if plan.ask.where or plan.ask.limit is not None:
+        return f"No rows of {name} match: nothing to ask."
+    return f"{name} has no rows: nothing to ask."
+
+
+def all_blank(plan: Plan, tally: Tally) -> str:
+    """The sentence for a source none of whose rows has anything to ask about."""
+    rows = "The only row" if tally.blank == 1 else f"All {tally.blank:,} rows"
+    return (
+        f"{rows} of {plan.source.name or 'the query'} {'is' if tally.blank == 1 else 'are'} blank "
+        f"in {', '.join(plan.renderer.prompt_columns)}: nothing to ask. "
+        "Ask all the same with --blanks send."
+    )
+
+
+@click.command("prepare", cls=Command)
+@db_argument
+@table_argument
+@ask_options
+def prepare_command(db: str, table: str | None, **options: Any) -> None:
+    """Plan a job and store it, and send nothing. Prints the job's id.
+
+    \b
+    Example:
+      sqlite-utils openai-batch prepare movies.db movies --prompt '{{ title }}'
+      sqlite-utils openai-batch submit movies.db
+    """
+    from contextlib import closing
+
+    from ..provider.places import Places
+    from ..results.words import COMMAND
+    from ..store.connection import connect
+    from .screens.plan import summary_screen
+
+    with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
+        made = make_job(conn, db, table, options, places)
+        if made is None:
+            return
+        job, plan, tally, place = made
+        talk(summary_screen(plan, tally, place, None, whole_source(plan), **queue(conn, plan)))
+        plan.close()
+        for warning in all_warnings(plan, tally):
+            talk(f"Warning: {warning}")
+        talk(f"\nNothing was sent. Next: {COMMAND} submit {shlex.quote(db)} {job.id}")
+        click.echo(job.id)
+
+
+def make_job(
+    conn: sqlite3.Connection,
+    db: str,
+    table: str | None,
+    options: dict[str, Any],
+    places: Places,
+) -> tuple[Job, Plan, Tally, Place] | None:
+    """Check everything, then store the job. None where there is nothing to ask."""
+    from .. import store
+    from ..jobs.plan.conflicts import check_free
+    from ..jobs.plan.plan import settle
+    from ..jobs.plan.prepare import prepare
+
+    table = inherit(conn, db, table, options)
+    typed = recipe(table, options)
+    place = read_place(options)
+    options.pop("key")
+    ask = read_ask(table, options, place)
+    store.check_version(conn)
+    plan = settle(conn, ask, **model_default(place))
+    try:
+        if plan.at_most() == 0:
+            talk(nothing_to_ask(plan))
+            plan.close()
+            return None
+        check_free(conn, plan, db)
+        uid = store.new_uid()
+        plan.warnings += check_place(place, places, uid)
+        check_model(place, places, plan)
+        job, tally = prepare(
+            conn,
+            plan,
+            uid=uid,
+            provider=place.provider,
+            base_url=place.base_url,
+            account=place.account,
+            settings={**place.settings, **chosen_of(plan), "recipe": typed},
+            progress=counting if sys.stderr.isatty() else None,
+        )
+    except BaseException:
+        plan.close()
+        raise
+    if job.requests == 0:
+        plan.close()
+        forget(conn, job)
+        talk(all_blank(plan, tally))
+        return None
+    return job, plan, tally, place
+
+
+def counting(rows: int) -> None:
+    """Say how many rows were read, over the same line."""
+    if rows:
+        talk(f"\rPreparing {rows:,} rows\r", nl=False)
+
+
+@click.command("run", cls=Command)
+@db_argument
+@table_argument
+@ask_options
+@poll_option
+@option("--no-wait", is_flag=True, section="Where it runs", help="Leave after the first sends")
+@option("--dry-run", is_flag=True, section="Where it runs", help="The same as preview")
+@yes_option
+def run_command(
+    db: str,
+    table: str | None,
+    poll: float | None,
+    no_wait: bool,
+    dry_run: bool,
+    yes: bool,
+    **options: Any,
+) -> None:
+    """Ask about each row: prepare, confirm, send, wait, write the answers back.
+
+    Stop it at any moment; 'watch' or 'sync' goes on.
+
+    \b
+    Example:
+      sqlite-utils openai-batch run movies.db movies \\
+        --prompt '{{ title }}: {{ overview }}' --schema 'categories list, summary'
+    """
+    from contextlib import closing
+
+    from ..provider.places import Places
+    from ..store.connection import connect
+
+    with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
+        if dry_run:
+            preview(conn, db, table, 3, False, options)
+            return
+        run(conn, db, table, options, places, poll=poll, no_wait=no_wait, yes=yes)
+
+
+def run(
+    conn: sqlite3.Connection,
+    db: str,
+    table: str | None,
+    options: dict[str, Any],
+    places: Places,
+    *,
+    poll: float | None,
+    no_wait: bool,
+    yes: bool,
+) -> None:
+    """The whole way of a job, for `run` and `demo`."""
+    from ..base.errors import CeilingError
+    from ..jobs.sync.engine import approve
+    from .follow import follow
+    from .screens.plan import confirmation
+
+    can_ask = sys.stdin.isatty() and sys.stderr.isatty()
+    table = inherit(conn, db, table, options)
+    check_may_send(yes, options.get("max_cost"), can_ask)
+    typed = dict(options)
+    try:
+        made = make_job(conn, db, table, options, places)
+    except CeilingError as error:
+        if error.cap is None or yes or not can_ask or not capped(typed, error):
+            raise
+        made = make_job(conn, db, table, typed, places)
+    if made is None:
+        return
+    job, plan, tally, place = made
+    plan.close()
+    for warning in all_warnings(plan, tally):
+        talk(f"Warning: {warning}")
+    if tally.asked and not yes and can_ask:
+        talk(confirmation(job, plan, place, tally, db))
+        try:
+            agreed = confirm("Send?")
+        except KeyboardInterrupt:
+            forget(conn, job)
+            talk("Nothing was sent.")
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        if not agreed:
+            forget(conn, job)
+            talk("Nothing was sent.")
+            return
+    follow(conn, db, [approve(conn, job)], places, poll=poll, once=no_wait)
+
+
+def capped(options: dict[str, Any], error: CeilingError) -> bool:
+    """Ask whether answers may be no longer than a ceiling bears; if so, put that into `options`."""
+    talk(str(error))
+    try:
+        agreed = confirm(f"Go on with -o max_tokens {error.cap}?")
+    except KeyboardInterrupt:
+        talk("Nothing was sent.")
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    options["options"] = (*options["options"], ("max_tokens", str(error.cap)))
+    return agreed
+
+
+def forget(conn: sqlite3.Connection, job: Job) -> None:
+    """Drop a job that was never approved."""
+    from .. import store
+    from ..provider.places import forget_local
+    from ..store.connection import transaction
+
+    with transaction(conn):
+        store.drop_job(conn, job.id)
+    forget_local(job.uid)

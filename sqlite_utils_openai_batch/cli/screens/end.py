@@ -1,0 +1,105 @@
+"""What is said when a job has ended, or its watching was stopped."""
+
+from __future__ import annotations
+
+import shlex
+import string
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...base import clock
+from ...base.text import counted, duration
+from ...results.words import COMMAND, cost_words, failures, host_words
+
+if TYPE_CHECKING:
+    from ...store import Job, Part
+
+
+# Why an answer wasn't written: for one row, and for several.
+LEFT_ALONE = {
+    "stale": (
+        "changed after it was asked about: its answer is kept in the job, not written",
+        "changed after they were asked about: their answers are kept in the job, not written",
+    ),
+    "kept_existing": (
+        "held a value by then, which was left as it is",
+        "held values by then, which were left as they are",
+    ),
+    "row_gone": (
+        "is gone: its answer is kept in the job",
+        "are gone: their answers are kept in the job",
+    ),
+}
+
+
+def ended_screen(
+    job: Job,
+    counts: dict[str, int],
+    written: dict[str, int],
+    path: str,
+    again_at: str | None = None,
+) -> str:
+    """What is said when a job has ended; `again_at` is when it was last asked again, if it was."""
+    from ...tables.output import Output
+
+    db = shlex.quote(path)
+    failed = failures(counts)
+    took = clock.seconds_between(again_at or job.submitted_at, job.finished_at)
+    begin = "Cancelled" if job.status == "cancelled" else "Done"
+    spent = f" in {duration(took)}" if took is not None else ""
+    words = f"{counts.get('ok', 0):,} of {counted(job.requests or 0, 'row')} answered"
+    if failed:
+        kinds = ", ".join(f"{count:,} {status}" for status, count in failed.items())
+        words += f"; {sum(failed.values()):,} failed ({kinds})"
+    lines = [f"{begin}{spent}. {words}."]
+    output = Output.from_json(job.output)
+    left = sum(written.get(status, 0) for status in LEFT_ALONE)
+    if output.write and counts.get("ok", 0) > left:
+        table = output.table or job.source
+        names = ", ".join(f"{table}.{name}" for name in output.names)
+        cost = "" if cost_words(job) in ("-", "none") else f" Cost {cost_words(job)}."
+        lines.append(f"Written to {names}.{cost}")
+    for status, (one, many) in LEFT_ALONE.items():
+        if count := written.get(status, 0):
+            lines.append(f"{counted(count, 'row')} {one if count == 1 else many}.")
+    lines.append(f"  See them    datasette {db}     → {page_of(job, path)}")
+    if failed and job.status == "completed":
+        lines.append(f"  Ask again   {COMMAND} retry {db} {job.id}")
+    lines.append(f"  As a file   {COMMAND} results {db} {job.id} --csv > answers.csv")
+    return "\n".join(lines)
+
+
+def page_of(job: Job, path: str) -> str:
+    """The path of a job's page in Datasette."""
+    from pathlib import Path
+
+    return f"/{tilde_encoded(Path(path).stem)}/-/openai-batch/{job.id}"
+
+
+def tilde_encoded(name: str) -> str:
+    """A name as Datasette writes it in paths.
+
+    https://docs.datasette.io/en/stable/internals.html#tilde-encoding
+    """
+    plain = string.ascii_letters + string.digits + "_-"
+    return "".join(
+        chr(byte) if chr(byte) in plain else "+" if byte == 32 else f"~{byte:02X}"
+        for byte in name.encode()
+    )
+
+
+def stopped_sentence(job: Job, parts: Sequence[Part], path: str) -> str:
+    """What Ctrl-C is answered with."""
+    db = shlex.quote(path)
+    going = sum(1 for part in parts if part.batch_id and not part.ended_at)
+    unsent = sum(1 for part in parts if part.status == "prepared")
+    batches = counted(going, "batch", "batches")
+    words = f"{batches} {'goes' if going == 1 else 'go'} on at {host_words(job)}"
+    if job.provider == "local":
+        words = f"{batches} on this machine {'waits' if going == 1 else 'wait'}"
+    rest = (
+        f", {counted(unsent, 'part')} {'is' if unsent == 1 else 'are'} not sent yet"
+        if unsent
+        else ""
+    )
+    return f"Stopped watching. {words}{rest}. Go on with: {COMMAND} watch {db} {job.id}"

@@ -1,0 +1,200 @@
+"""The screens of a job: `show`, and the list that `jobs` prints."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...base import clock, waits
+from ...base.text import counted, cut, duration, percent
+from ...results.words import COMMAND, cost_words, failures, own_server, status_words
+from .spent import cut_answers, job_cost_line
+from .text import key_words, progress, row, table, when, when_later
+
+if TYPE_CHECKING:
+    from ...store import Job, Part
+    from ...tables.output import Output
+
+
+# What a job's message says where its ceiling is in the way.
+RAISE = re.compile(r"--max-cost [\d.]*\d")
+
+
+def jobs_screen(found: Sequence[tuple[Job, dict[str, int]]]) -> str:
+    """The list of jobs."""
+    return table(
+        ["id", "name", "table", "model", "status", "done", "cost", "started"],
+        (
+            [
+                str(job.id),
+                job.name or "-",
+                job.source or "(query)",
+                cut(job.model or "-", 24),
+                cut(status_words(job, counts), 40),
+                progress(job, counts),
+                cost_words(job),
+                when(job.submitted_at),
+            ]
+            for job, counts in found
+        ),
+        right=(0,),
+    )
+
+
+def title(job: Job, output: Output) -> str:
+    """What a job does: `answers → category, confidence`."""
+    where = f"{output.table}." if output.table else ""
+    columns = ", ".join(where + name for name in output.names) if output.write else "(not written)"
+    return f"{job.source or 'a query'} → {columns}"
+
+
+def show_screen(
+    job: Job,
+    parts: Sequence[Part],
+    counts: dict[str, int],
+    examples: dict[str, tuple[str | None, list[Any]]],
+    output: Output,
+    models: Sequence[str],
+    path: str,
+    queue: str | None = None,
+) -> str:
+    """Everything about one job; `queue` is what it waits for at the provider."""
+    words = status_words(job, counts)
+    stopped = job.needs_you or job.status == "failed"
+    head = f"Job {job.id}  {title(job, output)}"
+    lines = [f"{head:<46}  {job.status if stopped else words}"]
+    if stopped:
+        lines.append(f"{job.message or 'no reason is known'}")
+        if job.needs_you:
+            lines.append(row("Mend", mend(job, path)))
+    lines += asked_lines(job, counts, examples)
+    answered = f", answered by {', '.join(models)}" if models and models != [job.model] else ""
+    lines.append(row("Model", f"{job.model or '-'}{answered}"))
+    lines += token_lines(job, parts)
+    lines.append(row("Cost", job_cost_line(job)))
+    lines.append(row("Time", time_line(job)))
+    if queue is not None:
+        lines.append(row("Queue", queue))
+    lines += part_lines(parts)
+    lines += next_lines(job, parts, counts, path)
+    return "\n".join(lines)
+
+
+def mend(job: Job, path: str) -> str:
+    """The command that lets a paused job go on, or one that couldn't be cancelled."""
+    if job.status == "cancelling":
+        return f"{COMMAND} cancel {shlex.quote(path)} {job.id}"
+    found = RAISE.search(job.message or "")
+    raised = f" {found[0]}" if found else ""
+    return f"{COMMAND} submit {shlex.quote(path)} {job.id}{raised}"
+
+
+def asked_lines(
+    job: Job, counts: dict[str, int], examples: dict[str, tuple[str | None, list[Any]]]
+) -> list[str]:
+    """How many rows were asked, and what became of them: the sum is the job's requests."""
+    requests = job.requests or 0
+    skipped = job.skipped or 0
+    rows = max(int(job.settings.get("source_rows", 0)), requests + skipped)
+    left = {"blank": skipped, "not chosen": rows - requests - skipped}
+    others = ", ".join(f"{count:,} {word}" for word, count in left.items() if count)
+    of_rows = f"{requests:,} of {counted(rows, 'row')}"
+    lines = [row("Asked", f"{of_rows} ({others})" if others else of_rows)]
+    ordered = {
+        status: counts[status] for status in ("ok", "pending") if counts.get(status)
+    } | failures(counts)
+    width = max(12, *(len(status) for status in ordered)) if ordered else 12
+    messages = {status: cut(message or "", 44) for status, (message, _) in examples.items()}
+    widest = max(map(len, messages.values()), default=0)
+    for status, count in ordered.items():
+        line = f"  {status:<{width}} {count:>9,}   {percent(count, requests):>7}"
+        message, keys = messages.get(status, ""), examples.get(status, (None, []))[1]
+        if message or keys:
+            line += f"   {message:<{widest}}"
+        if keys:
+            more = " …" if count > len(keys) else ""
+            names = ".".join(part for part in (job.source, "/".join(job.keys)) if part)
+            line += f"   {names} {', '.join(key_words(key, job.keys) for key in keys)}{more}"
+        lines.append(line.rstrip())
+    lines.append(f"  {'sum':<{width}} {sum(counts.values()):>9,}")
+    return lines
+
+
+def token_lines(job: Job, parts: Sequence[Part]) -> list[str]:
+    """Tokens as the provider counted them; no line where it counted none."""
+    sums = [
+        sum(getattr(part, name) or 0 for part in parts)
+        for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+    ]
+    if not any(sums):
+        return []
+    cached = f" ({sums[1]:,} cached)" if sums[1] else ""
+    reasoned = f" ({sums[3]:,} reasoning)" if sums[3] else ""
+    expected = job.estimated_input_tokens
+    told = expected is not None and not own_server(job)
+    estimate = f" · estimate {expected:,} in" if told else ""
+    return [row("Tokens", f"{sums[0]:,} in{cached} · {sums[2]:,} out{reasoned}{estimate}")]
+
+
+def time_line(job: Job) -> str:
+    """From when to when, and how fresh that is."""
+    if job.submitted_at is None:
+        if job.finished_at:
+            done = when_later(job.finished_at, job.created_at)
+            return f"prepared {when(job.created_at)}, answers brought by hand until {done}"
+        return f"prepared {when(job.created_at)}, not sent"
+    end = when_later(job.finished_at, job.submitted_at) if job.finished_at else "…"
+    seen = when_later(job.checked_at, job.submitted_at)
+    checked = f", last checked {seen}" if job.checked_at else ""
+    return f"{when(job.submitted_at)} → {end}{checked}"
+
+
+def part_lines(parts: Sequence[Part]) -> list[str]:
+    """One line a part; of many the first few and those that are still under way."""
+    shown = (
+        list(parts)
+        if len(parts) <= 12
+        else [*parts[:5], *(p for p in parts[5:] if not p.collected_at)][:12]
+    )
+    lines: list[str] = []
+    width = max((len(str(part.number)) for part in shown), default=1)
+    for part in shown:
+        took = clock.seconds_between(part.submitted_at, part.ended_at)
+        spent = f"  {duration(took)}" if took is not None else ""
+        ran = f"  {part.completed:,} ok so far" if part.completed and not part.ended_at else ""
+        text = (
+            f"{part.number:>{width}}  {part.batch_id or '-'}  {part.status}  "
+            f"{part.requests:,}{ran}{spent}{overdue(part)}"
+        )
+        lines.append(row("Parts" if not lines else "", text))
+    if len(shown) < len(parts):
+        lines.append(row("", f"… {len(parts) - len(shown):,} more parts"))
+    return lines
+
+
+def overdue(part: Part) -> str:
+    """That a part's batch should have ended long ago; nothing where it shouldn't."""
+    if not part.expires_at or part.ended_at or part.expires_at > clock.now(-waits.STUCK_SECONDS):
+        return ""
+    return f"  should have ended by {when(part.expires_at)}"
+
+
+def next_lines(job: Job, parts: Sequence[Part], counts: dict[str, int], path: str) -> list[str]:
+    """The commands that one would want now."""
+    db = shlex.quote(path)
+    if job.status == "prepared":
+        return [row("Next", f"{COMMAND} submit {db} {job.id}")]
+    if job.status in ("running", "cancelling"):
+        return [row("Next", f"{COMMAND} watch {db} {job.id}")]
+    lines = []
+    if again := cut_answers(job, parts, counts.get("truncated", 0)):
+        lines.append(f"{COMMAND} retry {db} {job.id} {again[0]}{again[1]}")
+    if counts.get("ok"):
+        lines.append(f"{COMMAND} results {db} {job.id} --csv > answers.csv")
+    if lines:
+        return [row("" if n else "Next", line) for n, line in enumerate(lines)]
+    if job.status == "failed":
+        return [row("Next", f"{COMMAND} results {db} {job.id}")]
+    return []

@@ -1,0 +1,154 @@
+"""What screens are made of: lines, tables, times, keys. Nothing here reads or writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ...base import clock
+from ..click_ext import talk
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from ...jobs.plan.plan import Plan
+    from ...jobs.sync.context import Report
+    from ...store import Job, Part
+
+
+LABEL = 10
+
+
+def row(label: str, text: str) -> str:
+    """One line of a screen: a label, and what there is to say."""
+    return f"{label:<{LABEL}}{text}"
+
+
+def when(at: str | None) -> str:
+    """A stored time in the reader's time zone: `today 03:00`, `20 Nov 14:02`, `-`."""
+    if not at or clock.told(at) is None:
+        return "-"
+    local = clock.parse(at).astimezone()
+    today = datetime.now(timezone.utc).astimezone()
+    if local.date() == today.date():
+        return f"today {local:%H:%M}"
+    if local.year == today.year:
+        return f"{local.day} {local:%b %H:%M}"
+    return f"{local.day} {local:%b %Y}"
+
+
+def when_later(at: str | None, first: str | None) -> str:
+    """A time that stands after another: without the day where that is the same."""
+    if not (at and first and clock.told(at) and clock.told(first)):
+        return when(at)
+    local = clock.parse(at).astimezone()
+    same_day = local.date() == clock.parse(first).astimezone().date()
+    return f"{local:%H:%M}" if same_day else when(at)
+
+
+def progress(job: Job, counts: dict[str, int]) -> str:
+    """How many requests have an outcome: `12,000/20,000`."""
+    whole = job.requests or 0
+    return f"{whole - counts.get('pending', 0):,}/{whole:,}"
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Columns under their headers, two spaces apart, no trailing spaces."""
+    cells = [list(headers), *(list(line) for line in rows)]
+    widths = [max(len(line[n]) for line in cells) for n in range(len(headers))]
+    lines = [
+        "  ".join(
+            cell.rjust(widths[n]) if n in right else cell.ljust(widths[n])
+            for n, cell in enumerate(line)
+        ).rstrip()
+        for line in cells
+    ]
+    return "\n".join(lines)
+
+
+def key_words(key: Any, columns: Sequence[str]) -> str:
+    """A row's key as people read it, given its columns."""
+    if len(columns) > 1:
+        return "/".join(str(value) for value in json.loads(key))
+    return str(key)
+
+
+def row_words(plan: Plan, key: Any) -> str:
+    """A row and its key: `movies.title = Heat`."""
+    name = ".".join(filter(None, (plan.source.name, "/".join(plan.source.key_columns))))
+    return f"{name} = {key_words(key, plan.source.key_columns)}"
+
+
+# The line that says how far watched jobs are.
+
+
+def done_of(part: Part) -> int:
+    """How many of a part's requests are through, here or at the provider.
+
+    Requests that are asked again have left it, though its batch counted them.
+    """
+    whole = sum(part.counts.values())
+    settled = whole - part.counts.get("pending", 0)
+    if part.collected_at:
+        return settled
+    return min(max(settled, (part.completed or 0) + (part.failed or 0)), whole)
+
+
+class Teller:
+    """Says how a watched job goes: over one line on a terminal, else a line for each change."""
+
+    def __init__(self, conn: sqlite3.Connection, *, silent: bool):
+        self.conn = conn
+        self.silent = silent
+        self.terminal = sys.stderr.isatty()
+        self.last = ""
+        self.width = 0
+
+    def told(self, jobs: list[Job], report: Report) -> None:
+        """Hear of a pass."""
+        if self.silent:
+            return
+        from ...jobs.sync.watch import goes_on
+
+        line = " | ".join(self.line(job) for job in jobs if goes_on(self.conn, job, report))
+        if line and report.waiting:
+            line = f"{line} · {report.waiting[0]}"
+        if line and line != self.last:
+            # Noted first: Ctrl-C may come while the line is written, and it must be ended then.
+            self.last = line
+            self.say(line)
+
+    def line(self, job: Job) -> str:
+        """How far one job is."""
+        from ... import store
+        from ...results.words import host_words
+
+        parts = store.list_parts(self.conn, job.id)
+        done, whole = sum(map(done_of, parts)), sum(sum(part.counts.values()) for part in parts)
+        ended = sum(1 for part in parts if part.collected_at)
+        return (
+            f"Job {job.id}: {done:,}/{whole:,} done · {ended}/{len(parts)} parts · "
+            f"waiting for {host_words(job)}"
+        )
+
+    def say(self, line: str) -> None:
+        """Print a line, over the last one on a terminal."""
+        from ...base.text import cut
+
+        if not self.terminal:
+            talk(line)
+            return
+        # A line that wraps couldn't be written over.
+        line = cut(line, shutil.get_terminal_size().columns - 1)
+        talk("\r" + line.ljust(self.width), nl=False)
+        self.width = len(line)
+
+    def end(self) -> None:
+        """Leave the line that was written over."""
+        if self.terminal and self.last:
+            talk()
+            self.last = ""

@@ -1,0 +1,310 @@
+"""`serve`: the local batch server in a terminal of its own."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import sqlite3
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .click_ext import FAILED_REQUESTS, INTERRUPTED, Command, option, talk
+from .destination import fetch_weights
+from .options import together
+
+if TYPE_CHECKING:
+    from ..local import Answerer, LocalServer
+
+
+ADDRESS = "Where it listens"
+ANSWERED = "Who answers"
+BEHAVIOUR = "How it behaves"
+NEEDS = {
+    "simulate": ("seed", "echo", "rate", "duration"),
+    "upstream": ("upstream_key", "model", "concurrency", "timeout"),
+}
+"""Option → the options that mean something with it only."""
+
+address_options = together(
+    option("--port", type=click.IntRange(0, 65_535), default=0, metavar="N", section=ADDRESS,
+           help="Port  [default: a free one]"),
+    option("--host", default="127.0.0.1", show_default=True, section=ADDRESS,
+           help="Address; one that other machines can reach needs --key"),
+    option("--key", section=ADDRESS, help="The only key to accept  [default: any]"),
+    option("--state", type=click.Path(file_okay=False), metavar="DIR", section=ADDRESS,
+           help="Keep batches and files here  [default: until the server stops]"),
+)  # fmt: skip
+
+answer_options = together(
+    option("--simulate", is_flag=True, section=ANSWERED,
+           help="Make answers up, at once, and mark them so"),
+    option("--seed", type=int, metavar="N", section=ANSWERED,
+           help="Other answers of --simulate"),
+    option("--echo", is_flag=True, section=ANSWERED,
+           help="--simulate repeats the prompt in each answer"),
+    option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", section=ANSWERED,
+           help="--simulate answers N requests a second"),
+    option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+           section=ANSWERED, help="--simulate takes that long for a batch"),
+    option("--upstream", metavar="URL", section=ANSWERED,
+           help="Ask any OpenAI-compatible server, such as http://127.0.0.1:11434/v1"),
+    option("--upstream-key", metavar="KEY", section=ANSWERED, help="Key of that server"),
+    option("-m", "--model", metavar="NAME", section=ANSWERED,
+           help="Model of --upstream to ask, whatever requests name"),
+    option("--concurrency", type=click.IntRange(min=1), metavar="N", section=ANSWERED,
+           help="Requests at a time to --upstream  [default: 4]"),
+    option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+           section=ANSWERED, help="Time for one request to --upstream  [default: 600]"),
+)  # fmt: skip
+
+behaviour_options = together(
+    option("--window", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+           section=BEHAVIOUR, help="Batches expire after that time  [default: never]"),
+    option("--enqueued-tokens", type=click.IntRange(min=1), metavar="N", section=BEHAVIOUR,
+           help="Limit of queued tokens per model  [default: none]"),
+    option("--fault", "faults", multiple=True, metavar="NAME[:ARG][*TIMES]", section=BEHAVIOUR,
+           help="Go wrong in this way, repeatable"),
+    option("--list-faults", is_flag=True, section=BEHAVIOUR,
+           help="List the ways to go wrong, and exit"),
+    option("--webhook", metavar="URL", section=BEHAVIOUR,
+           help="Tell this address when a batch has ended"),
+    option("--webhook-secret", metavar="SECRET", section=BEHAVIOUR,
+           help="Secret that signs webhooks: whsec_ and base64"),
+)  # fmt: skip
+
+
+@click.command("serve", cls=Command)
+@address_options
+@answer_options
+@behaviour_options
+def serve(**options: Any) -> None:
+    """Run a server of OpenAI's Files and Batches API on this machine.
+
+    The small real model answers, or --simulate, or --upstream. The first line of stdout is the
+    server's base URL; everything else is on stderr. Ctrl-C stops it.
+
+    \b
+    Example: a batch server for the models of Ollama
+      sqlite-utils openai-batch serve --port 8900 --state batches \\
+        --upstream http://127.0.0.1:11434/v1
+    """
+    if options.pop("list_faults"):
+        list_faults()
+        return
+    check_options(options)
+    server = build(options)
+    # A plain `kill` ends as Ctrl-C does: the socket closes, a temporary folder goes.
+    signal.signal(signal.SIGTERM, interrupt)
+    with server:
+        click.echo(server.base_url)
+        introduce(server, options)
+        try:
+            server.join()
+        except KeyboardInterrupt:
+            talk(farewell(options["state"]))
+    click.get_current_context().exit(INTERRUPTED)
+
+
+def interrupt(number: int, frame: object) -> None:
+    """Take any signal for Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """See that options go together. Raises UsageError."""
+    from ..base.errors import UsageError
+
+    if options["simulate"] and options["upstream"]:
+        raise UsageError("--simulate makes answers up, --upstream gets them: give only one.")
+    for needed, names in NEEDS.items():
+        for name in names:
+            if options[name] and not options[needed]:
+                raise UsageError(f"--{name.replace('_', '-')} is for --{needed} only.")
+    if bool(options["webhook"]) != bool(options["webhook_secret"]):
+        raise UsageError("--webhook and --webhook-secret go together.")
+
+
+def build(options: dict[str, Any]) -> LocalServer:
+    """Make the server that the options describe. Raises OpenAIBatchError."""
+    from pathlib import Path
+
+    from ..local import LocalServer, ServerLimits, Webhook
+
+    url, secret = options["webhook"], options["webhook_secret"]
+    return LocalServer(
+        Path(options["state"]) if options["state"] else None,
+        answerer=answerer(options),
+        host=options["host"],
+        port=options["port"],
+        key=options["key"],
+        faults=options["faults"],
+        window=options["window"],
+        limits=ServerLimits(enqueued_tokens=options["enqueued_tokens"]),
+        webhook=Webhook(url, secret) if url else None,
+    )
+
+
+def answerer(options: dict[str, Any]) -> Answerer:
+    """Who answers. Raises OpenAIBatchError."""
+    from ..local import ModelAnswerer, SimulatedAnswerer
+
+    if options["simulate"]:
+        return SimulatedAnswerer(
+            options["seed"] or 0, options["rate"], options["duration"], echo=options["echo"]
+        )
+    if options["upstream"]:
+        return upstream(options)
+    fetch_weights()
+    return ModelAnswerer()
+
+
+def upstream(options: dict[str, Any]) -> Answerer:
+    """The server elsewhere; says so when it isn't there yet. Raises UsageError."""
+    from ..base.errors import Unreachable, UsageError
+    from ..local import UpstreamAnswerer, upstream_models
+
+    url, key, model = options["upstream"], options["upstream_key"], options["model"]
+    try:
+        names = upstream_models(url, key)
+    except Unreachable as error:
+        talk(f"Warning: {error}")
+        names = []
+    if model and names and model not in names:
+        raise UsageError(f"{url} has no model {model!r}. It has: {', '.join(sorted(names))}.")
+    return UpstreamAnswerer(
+        url, key, options["concurrency"] or 4, options["timeout"] or 600, model=model
+    )
+
+
+def introduce(server: LocalServer, options: dict[str, Any]) -> None:
+    """Say what runs and how to use it."""
+    from ..local import SimulatedAnswerer
+
+    fixed, state = options["key"], options["state"]
+    shown = "your --key" if fixed else server.key
+    talk(f"Answers  {server.answerer.label}")
+    if isinstance(server.answerer, SimulatedAnswerer):
+        talk("         nothing here was asked of a model")
+    talk(f"Keys     {'the one of --key' if fixed else 'any; each sees its own files and batches'}")
+    talk(f"State    {state or 'gone when the server stops (--state DIR keeps it)'}")
+    for fault in server.faults.active():
+        talk(f"Fault    {fault['fault']}")
+    talk(f"Use      export OPENAI_BASE_URL={server.base_url} OPENAI_API_KEY={shown}")
+    talk(f"or       openai.OpenAI(base_url={server.base_url!r}, api_key={shown!r})")
+    talk("Stop     Ctrl-C")
+
+
+def farewell(state: str | None) -> str:
+    """The last words: where batches that didn't end are."""
+    if state is None:
+        return "Stopped."
+    return f"Stopped. Batches that were running go on with --state {state}"
+
+
+def list_faults() -> None:
+    """Print every fault with what it does."""
+    from ..local import FAULTS
+
+    for fault in FAULTS.values():
+        click.echo(f"{fault.written:<28}{fault.doc}")
+
+
+# `demo`: the tour.
+
+ROWS = 12
+# The wording decides much with a model this small: this one was right most often of a dozen.
+PROMPT = "Review of {{ product }}: {{ body }}"
+SCHEMA = "sentiment positive|negative|mixed, about"
+
+
+@click.command("demo", cls=Command)
+@option("--rows", type=click.IntRange(min=1, max=300), default=ROWS, show_default=True,
+        help="Reviews to ask about")  # fmt: skip
+def demo_command(rows: int) -> None:
+    """Watch a small model on this machine answer a question about some reviews.
+
+    Needs no key and no account: it copies demo.db to this folder, fetches the model's weights
+    (98 MB, once), and asks through the same files and batches as a job at OpenAI.
+
+    \b
+    Example:
+      sqlite-utils openai-batch demo
+    """
+    from contextlib import closing
+
+    from ..provider.places import Places
+    from ..store.connection import connect
+    from .demodata import copy_to
+    from .destination import fetch_weights
+    from .run import run, run_command
+
+    fetch_weights()
+    began = time.monotonic()
+    db = copy_to(Path.cwd()).name
+    talk(f"{db} is here: films, personas, reviews and furniture to try things on.")
+    talk(f"\nAsking a small model on this machine about {rows} reviews:\n")
+    talk(as_typed(db, rows) + "\n")
+    options = run_command.make_context("run", arguments(db, rows)).params
+    for name in ("db", "table", "poll", "no_wait", "dry_run", "yes"):
+        del options[name]
+    with closing(connect(db)) as conn, Places() as places:
+        code = 0
+        try:
+            run(conn, db, "reviews", options, places, poll=0.3, no_wait=False, yes=True)
+        except click.exceptions.Exit as left:
+            # Some reviews may have failed; the others are still worth seeing.
+            code = left.exit_code
+            if code != FAILED_REQUESTS:
+                raise
+        show_answers(conn, rows)
+    talk(f"\nThat took {time.monotonic() - began:.0f} s. Try next:")
+    talk(f"  In Datasette   datasette {db}     → /{Path(db).stem}/-/openai-batch")
+    talk(f"  Another task   sqlite-utils openai-batch run {db} personas --local --limit 5 \\")
+    talk("                   --prompt '{{ Description }}' --schema 'hobby'")
+    talk(f"  Before paying  sqlite-utils openai-batch preview {db} movies \\")
+    talk("                   --prompt '{{ title }}: {{ overview }}' --schema 'audience, pitch'")
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def arguments(db: str, rows: int) -> list[str]:
+    """What one would type after `openai-batch run` for the same job."""
+    return [db, "reviews", "--limit", str(rows), "--local", "--prompt", PROMPT, "--schema", SCHEMA]
+
+
+def as_typed(db: str, rows: int) -> str:
+    """The same job as one would type it."""
+    words = " ".join(shlex.quote(word) for word in arguments(db, rows))
+    broken = re.sub(r" (--prompt|--schema)", r" \\\n    \1", words)
+    return f"  sqlite-utils openai-batch run {broken}"
+
+
+def show_answers(conn: sqlite3.Connection, rows: int) -> None:
+    """Print the rows that were asked about, beside their answers."""
+    from ..base.text import cut
+    from .screens.text import table
+
+    found = conn.execute(
+        "SELECT id, product, body, sentiment, about FROM reviews ORDER BY id LIMIT ?", [rows]
+    ).fetchall()
+    click.echo()
+    click.echo(
+        table(
+            ["id", "product", "body", "sentiment", "about"],
+            (
+                [
+                    str(key),
+                    cut(product or "", 20),
+                    cut(body or "", 40),
+                    sentiment or "-",
+                    cut(about or "-", 44),
+                ]
+                for key, product, body, sentiment, about in found
+            ),
+            right=(0,),
+        )
+    )

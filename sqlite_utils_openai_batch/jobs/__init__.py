@@ -1,0 +1,1 @@
+"""A job's life: planned, sent, collected, written back, mended."""

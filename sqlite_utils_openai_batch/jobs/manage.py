@@ -1,0 +1,277 @@
+"""What people do with a job that was sent: retry, pause, cancel, delete."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from .. import store
+from ..base import clock
+from ..base.errors import JobError, NoList, NotFound
+from ..base.statuses import CUT, FAILED
+from ..pricing.ceiling import again_most
+from ..pricing.prices import part_prices
+from ..provider.client import Provider
+from ..requests.body import adapt
+from ..requests.limits import limits_for
+from ..store.connection import transaction
+from ..store.leases import job_leased, renew_job
+from .revert import busy
+from .sync.engine import approve, open_batches
+from .sync.lookup import look, since
+from .sync.settle import new_part
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Which requests of a job would be asked again, by the part that they are in now."""
+
+    by_part: dict[int, list[int]]
+
+    @property
+    def requests(self) -> int:
+        """How many there are."""
+        return sum(len(ids) for ids in self.by_part.values())
+
+
+def plan_retry(conn: sqlite3.Connection, job: store.Job, statuses: Sequence[str]) -> Retry:
+    """Find the failed requests with one of these outcomes (none given: all). Raises JobError."""
+    if job.status == "prepared":
+        raise JobError(f"Job {job.id} was never sent: submit it instead.")
+    if job.status == "cancelling":
+        raise JobError(f"Job {job.id} is being cancelled: wait for that with watch, then retry.")
+    return failed_requests(conn, job, statuses)
+
+
+def failed_requests(conn: sqlite3.Connection, job: store.Job, statuses: Sequence[str]) -> Retry:
+    """The failed requests with one of these outcomes (none given: all) of parts that ended."""
+    wanted = list(statuses) or list(FAILED)
+    marks = ", ".join("?" for _ in wanted)
+    found = store.rows(
+        conn,
+        "SELECT requests.id, requests.part_id FROM openai_batch_requests AS requests "
+        "JOIN openai_batch_parts AS parts ON parts.id = requests.part_id "
+        f"WHERE requests.job_id = ? AND requests.status IN ({marks}) "
+        "AND requests.status NOT IN ('pending', 'ok') AND parts.collected_at IS NOT NULL "
+        "ORDER BY requests.id",
+        [job.id, *wanted],
+    )
+    by_part: dict[int, list[int]] = {}
+    for row in found:
+        by_part.setdefault(row["part_id"], []).append(row["id"])
+    return Retry(by_part)
+
+
+def retry(
+    conn: sqlite3.Connection, job: store.Job, plan: Retry, changes: Mapping[str, Any]
+) -> store.Job:
+    """Approve a job anew, with failed requests in new parts. Sends nothing. Returns the job.
+
+    `changes` are top-level parameters of the body; what the model calls otherwise is renamed.
+    Raises TemplateError for a parameter that the model refuses, and JobError where another
+    process works on the job.
+    """
+    with job_leased(conn, job.id) as mine:
+        if not mine:
+            raise busy(job)
+        return retry_held(conn, job, plan, changes)
+
+
+def retry_held(
+    conn: sqlite3.Connection, job: store.Job, plan: Retry, changes: Mapping[str, Any]
+) -> store.Job:
+    """`retry` for a caller that holds the job's lease.
+
+    The job is approved first: a kill leaves a job that goes on with what was put into parts, and
+    the rest as it was, to be asked again by another `retry`.
+    """
+    changes = dict(changes)
+    model = str(changes.get("model", job.model or ""))
+    body = adapt(job.endpoint, model, changes) if changes else {}
+    job = approve(conn, job)
+    if model != job.model:
+        keep_prices(conn, job, model)
+    into_new_parts(conn, job, plan, body)
+    return job
+
+
+def into_new_parts(
+    conn: sqlite3.Connection, job: store.Job, plan: Retry, body: Mapping[str, Any]
+) -> None:
+    """Put failed requests into new parts, for a caller that holds the job's lease."""
+    most = limits_for(
+        job.provider, job.endpoint, requests=job.settings.get("part_requests")
+    ).requests
+    for part_id, ids in plan.by_part.items():
+        old = store.get_part(conn, part_id)
+        overrides = {**old.changes, **body}
+        for start in range(0, len(ids), most):
+            with transaction(conn):
+                some = store.still_failed(conn, part_id, ids[start : start + most])
+                if some:
+                    changed = json.dumps(overrides) if overrides else None
+                    made = new_part(conn, job, old, some, changed)
+                    upper = again_most(job, old, len(some), overrides)
+                    store.update_part(conn, made, upper_cost_nanousd=upper)
+                renew_job(conn, job.id)
+
+
+def keep_prices(conn: sqlite3.Connection, job: store.Job, model: str) -> None:
+    """Store what another model costs that some requests of a job are asked again of."""
+    prices = part_prices(job.model, job.base_url, job.settings, json.dumps({"model": model}))
+    known = {**job.settings.get("model_prices", {}), model: prices and prices.to_data()}
+    with transaction(conn):
+        options = json.dumps({**job.settings, "model_prices": known})
+        store.update_job(conn, job.id, options=options)
+
+
+def retry_most(
+    conn: sqlite3.Connection, job: store.Job, plan: Retry, changes: Mapping[str, Any]
+) -> int | None:
+    """What a retry may cost at most, in nano-dollars; None where that isn't known."""
+    model = str(changes.get("model", job.model or ""))
+    body = adapt(job.endpoint, model, dict(changes)) if changes else {}
+    total = 0
+    for part_id, ids in plan.by_part.items():
+        old = store.get_part(conn, part_id)
+        overrides = {**old.changes, **body}
+        most = again_most(job, old, len(ids), overrides)
+        if most is None:
+            return None
+        total += most
+    return total
+
+
+def doubtful(conn: sqlite3.Connection, provider: Provider, job: store.Job) -> list[store.Part]:
+    """Parts of which nobody can say whether the provider has made their batch.
+
+    Their creation was never answered, and the provider has no list of batches.
+    """
+    cut = [part for part in store.list_parts(conn, job.id) if part.status == "creating"]
+    if cut:
+        with suppress(NoList):
+            look(conn, provider, job)
+            return []
+    return cut
+
+
+def send_again(conn: sqlite3.Connection, parts: Sequence[store.Part]) -> None:
+    """Put such parts back to be sent, once a person has said so."""
+    for part in parts:
+        with store.leased(conn, part) as mine, transaction(conn):
+            if mine and store.move_part(conn, part, "prepared"):
+                store.log(conn, "again, unseen", job_id=part.job_id, part_id=part.id)
+
+
+def pause_job(conn: sqlite3.Connection, job: store.Job) -> None:
+    """No new sends of a job until `submit`. Raises JobError."""
+    with transaction(conn):
+        status = store.get_job(conn, job.id).status
+        if status not in ("running", "prepared"):
+            raise JobError(f"Job {job.id} is {status}: only a running job can be paused.")
+        store.update_job(conn, job.id, status="paused", message="paused by you")
+        store.log(conn, "paused", job_id=job.id, why="by hand")
+
+
+def cancel_job(conn: sqlite3.Connection, job: store.Job) -> None:
+    """Have a job's open batches cancelled by the next pass; nothing more is sent.
+
+    Raises JobError where it has ended.
+    """
+    with transaction(conn):
+        job = store.get_job(conn, job.id)
+        if not job.unfinished:
+            raise JobError(f"Job {job.id} is {job.status} already: there is nothing to cancel.")
+        store.update_job(
+            conn,
+            job.id,
+            status="cancelling",
+            message=None,
+            approved_at=job.approved_at or clock.now(),
+        )
+        store.log(conn, "cancel asked", job_id=job.id)
+
+
+def check_deletable(conn: sqlite3.Connection, job: store.Job) -> None:
+    """Raise JobError while batches of a job may still bring answers that were paid for."""
+    cut = sum(1 for part in store.list_parts(conn, job.id) if part.status in CUT)
+    going = open_batches(conn, job.id) + cut + len(store.strays(conn, job.id))
+    uncollected = sum(
+        1
+        for part in store.list_parts(conn, job.id)
+        if part.batch_id and not part.collected_at and part.status != "prepared"
+    )
+    if going or uncollected:
+        raise JobError(
+            f"Job {job.id} has batches that aren't collected yet: their answers would be lost. "
+            "Wait for them with watch, or stop them with cancel."
+        )
+
+
+def delete_responses(conn: sqlite3.Connection, job: store.Job) -> int:
+    """Delete the raw response lines of a job; answers stay. Returns how many were deleted."""
+    with transaction(conn):
+        cursor = conn.execute(
+            "DELETE FROM openai_batch_responses WHERE part_id IN "
+            "(SELECT id FROM openai_batch_parts WHERE job_id = ?)",
+            [job.id],
+        )
+        store.log(conn, "responses deleted", job_id=job.id, lines=cursor.rowcount)
+    return cursor.rowcount
+
+
+def delete_remote(conn: sqlite3.Connection, provider: Provider, job: store.Job) -> int:
+    """Delete a job's files at the provider. Returns how many were there."""
+    check_deletable(conn, job)
+    deleted = 0
+    for file_id in sorted({*remote_files(conn, job), *orphans(provider, job)}):
+        try:
+            provider.delete_file(file_id)
+            deleted += 1
+        except NotFound:
+            # Gone already: expired, or deleted by an earlier call that was cut.
+            continue
+    with transaction(conn):
+        store.log(conn, "files deleted", job_id=job.id, files=deleted)
+    return deleted
+
+
+def remote_files(conn: sqlite3.Connection, job: store.Job) -> list[str]:
+    """Ids of all files that a job's sends left at the provider."""
+    found = store.rows(
+        conn,
+        "SELECT batches.input_file_id AS sent, parts.input_file_id, parts.output_file_id, "
+        "parts.error_file_id FROM openai_batch_parts AS parts "
+        "LEFT JOIN openai_batch_batches AS batches ON batches.part_id = parts.id "
+        "WHERE parts.job_id = ?",
+        [job.id],
+    )
+    return sorted({file_id for row in found for file_id in row if file_id})
+
+
+def orphans(provider: Provider, job: store.Job) -> list[str]:
+    """Ids of files with a token of this job in their name, which no open batch uses.
+
+    Uploads that were cut leave such files; nobody recorded their ids.
+    """
+    named = provider.files_named(f"{job.uid}-", since(job))
+    try:
+        listed = list(provider.list_since(since(job))) if named else []
+    except NoList:
+        # A copy of this database may have an open batch over one of them: leave them.
+        return []
+    used = {state.input_file_id for state in listed if not state.ended}
+    return [file.id for file in named if file.id not in used]
+
+
+def delete_job(conn: sqlite3.Connection, job: store.Job) -> None:
+    """Delete the record of a job; the columns that it wrote stay. Raises JobError."""
+    with job_leased(conn, job.id) as mine, transaction(conn):
+        if not mine:
+            raise busy(job)
+        check_deletable(conn, job)
+        store.drop_job(conn, job.id)

@@ -1,0 +1,167 @@
+"""What somebody asks for: the command line as data, and the body that it stands for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...answers.schema import AnswerSchema
+from ...base.errors import TemplateError, UsageError
+from ...base.text import listed, meant, nearest_first
+from ...pricing.estimate import Money
+from ...requests.body import CHAT, EMBEDDINGS, RESPONSES, build_body, change_body
+from ...requests.images import WEB
+from ...tables.source import Source
+
+DEFAULT_MODEL = "gpt-4o-mini"
+EMBEDDING_MODEL = "text-embedding-3-small"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """The options of `run`, `preview` and `prepare`, as they were given."""
+
+    table: str | None = None
+    sql: str | None = None
+    pk: Sequence[str] = ()
+    where: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    order: str | None = None
+    limit: int | None = None
+    sample: int | None = None
+    seed: int | None = None
+    missing: bool = False
+    changed: bool = False
+    reuse: bool = False
+    model: str | None = None
+    system: str | None = None
+    prompt: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    schema: str | None = None
+    endpoint: str = CHAT
+    name: str | None = None
+    blanks: str = "skip"
+    output: str | None = None
+    output_table: str | None = None
+    prefix: str = ""
+    replace: bool = False
+    write: bool = True
+    responses: str = "all"
+    part_requests: int | None = None
+    part_bytes: int | None = None
+    part_tokens: int | None = None
+    enqueued_tokens: int | None = None
+    attempts: int | None = None
+    template: Mapping[str, Any] | None = None
+    images: Sequence[str] = ()
+    image_dir: str | None = None
+    image_detail: str | None = None
+    image_size: int | None = None
+    provider: str = "openai"
+    new: bool = False
+    workers: int = 1
+    money: Money = field(default_factory=Money)
+
+    @property
+    def image_settings(self) -> dict[str, Any]:
+        """What a job keeps of how images are read."""
+        kept = {"image_dir": self.image_dir, "image_size": self.image_size}
+        return {name: value for name, value in kept.items() if value is not None}
+
+
+def text_or_file(value: str | None) -> str | None:
+    """The text of the file of that name where there is one, else the value itself."""
+    if value is None or "\n" in value or len(value) > 1_000:
+        return value
+    try:
+        file = Path(value)
+        if file.is_file():
+            # The line end that editors put last is no part of a prompt.
+            return file.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, ValueError):
+        # A prompt may well be no possible file name.
+        return value
+    return value
+
+
+def check_file(prompt: str | None) -> None:
+    """Raise TemplateError for a prompt that must be the name of a file that isn't there."""
+    if prompt and not prompt.isspace() and "{{" not in prompt and "{%" not in prompt:
+        path = Path(prompt)
+        if len(prompt) < 200 and path.suffix and " " not in prompt and "\n" not in prompt:
+            raise TemplateError(
+                f"--prompt '{prompt}' has no placeholder, and there is no file of that name. "
+                "Look at its spelling, or give the prompt itself: 'Summarise: {{ title }}'."
+            )
+
+
+def default_for(endpoint: str, default_model: str = DEFAULT_MODEL) -> str:
+    """The model that is asked at an endpoint where none is named."""
+    if endpoint == EMBEDDINGS and default_model == DEFAULT_MODEL:
+        return EMBEDDING_MODEL
+    return default_model
+
+
+def whole_body(
+    ask: Ask, source: Source, schema: AnswerSchema | None, default_model: str
+) -> dict[str, Any]:
+    """The body with its placeholders: a template's, or built of prompt, system and images."""
+    if ask.template is not None:
+        given = (("--prompt", ask.prompt), ("--system", ask.system), ("--image", ask.images))
+        for option, value in given:
+            if value:
+                raise UsageError(f"--template is the whole body: {option} belongs in it.")
+        if ask.endpoint == CHAT and "messages" not in ask.template:
+            raise TemplateError(
+                f"The template has no messages, which {CHAT} needs. "
+                "Is it for another endpoint? Name it by --endpoint."
+            )
+        return change_body(
+            ask.template,
+            endpoint=ask.endpoint,
+            model=ask.model or (default_model if needs_model(ask) else None),
+            schema=schema,
+            options=ask.options,
+        )
+    prompt = text_or_file(ask.prompt)
+    check_file(prompt)
+    if not prompt:
+        columns = [column for column in source.columns if column not in source.key_columns]
+        example = columns[0] if columns else "column"
+        raise TemplateError(
+            f"What is to be asked? Give a prompt with a column in it: "
+            f"--prompt 'Summarise: {{{{ {example} }}}}'. Columns: {', '.join(source.columns)}"
+        )
+    return build_body(
+        endpoint=ask.endpoint,
+        model=ask.model or default_model,
+        prompt=prompt,
+        system=text_or_file(ask.system),
+        schema=schema,
+        options=ask.options,
+        images=[image_slot(given, source) for given in ask.images],
+        detail=ask.image_detail,
+    )
+
+
+def needs_model(ask: Ask) -> bool:
+    """Whether a template names no model, and its endpoint wants one."""
+    assert ask.template is not None
+    return "model" not in ask.template and ask.endpoint in (CHAT, RESPONSES, EMBEDDINGS)
+
+
+def image_slot(given: str, source: Source) -> str:
+    """What stands in a body for `--image`: a column's placeholder, a template or a URL."""
+    if given in source.columns:
+        return f"{{{{ row[{json.dumps(given, ensure_ascii=False)}] }}}}"
+    lowered = given.lower()
+    if "{{" in given or "{%" in given or lowered.startswith((*WEB, "data:image/")):
+        return given
+    near = listed(nearest_first(given, source.columns))
+    raise TemplateError(
+        f"--image {given!r} is no column, no template and no URL. "
+        f"{meant(given, source.columns)}Columns: {near}."
+    )

@@ -1,0 +1,213 @@
+"""What somebody asked for, checked against the database: everything before the first row.
+
+`settle` turns an `Ask` into a `Plan` or raises, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ... import store
+from ...answers.schema import AnswerSchema
+from ...base.errors import OutputError, UsageError
+from ...base.text import listed
+from ...requests.limits import Limits, limits_for
+from ...requests.template import Renderer, Template, bind, hashed_columns
+from ...tables.output import Output, plan_output
+from ...tables.source import Source, open_source
+from ...tables.sql import Row, SQLiteValue
+from ...tables.triggers import trigger_warnings
+from .ask import DEFAULT_MODEL, Ask, default_for, whole_body
+from .selection import Choosing, Chosen, check_choice, choose, chooses
+
+# Characters of a page: beside an emoji each takes four bytes, and two pages may be held at once.
+PAGE_BYTES = 1_000_000
+
+
+@dataclass
+class Plan:
+    """An `Ask` that the database can answer to. `close` frees the private copy of a query."""
+
+    ask: Ask
+    source: Source
+    template: Template
+    renderer: Renderer
+    schema: AnswerSchema | None
+    output: Output
+    limits: Limits
+    model: str
+    hashed: tuple[int, ...]
+    warnings: list[str]
+    chosen: Chosen | None = None
+    earlier: tuple[int, ...] = ()
+    """Jobs whose answers are taken again (--reuse)."""
+
+    def close(self) -> None:
+        """Drop what was read from a view or query, and the list of chosen rows."""
+        if self.chosen is not None:
+            self.chosen.close()
+        self.source.close()
+
+    def count(self) -> int:
+        """Return how many rows are asked about, blank ones counted."""
+        return self.source.count() if self.chosen is None else self.chosen.count()
+
+    def at_most(self) -> int:
+        """Return a bound of how many rows are asked about; counting them may take a while."""
+        return self.source.at_most() if self.chosen is None else self.chosen.count()
+
+    def pages(self, columns: Sequence[str]) -> Iterator[list[tuple[SQLiteValue, Row]]]:
+        """Yield pages of (row key, values of `columns`) of these rows, in order."""
+        return (self.chosen or self.source).pages(columns, page_bytes=PAGE_BYTES)
+
+
+def settle(conn: sqlite3.Connection, ask: Ask, *, default_model: str = DEFAULT_MODEL) -> Plan:
+    """Check all that can be checked without reading rows. Raises OpenAIBatchError."""
+    if ask.name is not None and (not ask.name.strip() or ask.name.isdigit()):
+        raise UsageError(f"--name '{ask.name}': a name can't be only digits, they mean a job's id.")
+    source = open_source(
+        conn,
+        ask.table,
+        sql=ask.sql,
+        params=ask.params,
+        pk=ask.pk,
+        where=ask.where,
+        order=ask.order,
+        limit=None if chooses(ask) else ask.limit,
+    )
+    try:
+        return settle_source(conn, ask, source, default_model)
+    except BaseException:
+        source.close()
+        raise
+
+
+def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_model: str) -> Plan:
+    """The rest of `settle`, once there is a source."""
+    schema = AnswerSchema.load(ask.schema) if ask.schema else None
+    default_model = default_for(ask.endpoint, default_model)
+    body = whole_body(ask, source, schema, default_model)
+    template = Template(body, ask.endpoint)
+    output = plan_output(
+        source,
+        schema,
+        output=ask.output,
+        output_table=ask.output_table,
+        prefix=ask.prefix,
+        replace=ask.replace,
+        write=ask.write,
+        responses=ask.responses,
+        answer_type="BLOB" if ask.endpoint.endswith("/embeddings") else "TEXT",
+    )
+    check_choice(ask, output)
+    renderer = bind(template, source, output, ask.image_settings)
+    hashed = hashed_columns(renderer, output)
+    check_told_apart(source, renderer, output)
+    limits = limits_for(
+        ask.provider,
+        ask.endpoint,
+        requests=ask.part_requests,
+        bytes=ask.part_bytes,
+        tokens=ask.part_tokens,
+    )
+    source.check_keys()
+    by = Choosing(tuple(renderer.columns[index] for index in hashed), output)
+    return Plan(
+        ask=ask,
+        source=source,
+        template=template,
+        renderer=renderer,
+        schema=schema,
+        output=output,
+        limits=limits,
+        model=str(body.get("model") or ""),
+        hashed=hashed,
+        warnings=[
+            *source.warnings,
+            *trigger_warnings(conn, source, output),
+            *rival_warnings(conn, source, output),
+        ],
+        chosen=choose(conn, ask, source, by),
+        earlier=earlier_jobs(conn, ask, template, renderer, hashed, schema),
+    )
+
+
+def earlier_jobs(
+    conn: sqlite3.Connection,
+    ask: Ask,
+    template: Template,
+    renderer: Renderer,
+    hashed: Sequence[int],
+    schema: AnswerSchema | None,
+) -> tuple[int, ...]:
+    """The jobs that asked the same of the same model, in case their answers are to be reused.
+
+    Raises UsageError where it can't be told which requests are identical.
+    """
+    if not ask.reuse:
+        return ()
+    reads = [renderer.columns[index] for index in hashed]
+    if len(reads) < len(renderer.columns):
+        raise UsageError("--reuse: the prompt reads a column that the answers go to. Leave it out.")
+    if ask.image_dir is not None:
+        # What a file held when it was asked about isn't known.
+        return ()
+    checked = schema.to_json() if schema else None
+    image_size = ask.image_settings.get("image_size")
+    return tuple(
+        job.id
+        for job in store.list_jobs(conn)
+        if job.template_hash == template.hash
+        # `apply` may have checked its answers by another schema since
+        and job.answer_schema == checked
+        and job.base_url == ask.money.base_url
+        and job.settings.get("reads") == reads
+        and job.settings.get("image_size") == image_size
+        and "image_dir" not in job.settings
+    )
+
+
+def check_told_apart(source: Source, renderer: Renderer, output: Output) -> None:
+    """Raise OutputError where answers take the place of what tells rows without a key apart.
+
+    A row number may name another row once rows were deleted and the file was vacuumed. The hash of
+    what was asked shows that, and it can't cover the cells that the answers replace.
+    """
+    hashed = hashed_columns(renderer, output)
+    if not source.uses_rowid or not output.write or len(hashed) == len(renderer.columns):
+        return
+    replaced = [name for n, name in enumerate(renderer.columns) if n not in hashed]
+    raise OutputError(
+        f"{source.name} has no primary key, and the prompt reads {listed(replaced)}, which the "
+        "answers replace: if VACUUM renumbers its rows, they can't be told apart any more. Write "
+        "the answers elsewhere with --output, --prefix or --output-table, or give it a key with "
+        "sqlite-utils transform and --pk."
+    )
+
+
+def rivals(
+    conn: sqlite3.Connection, source: Source, output: Output
+) -> list[tuple[store.Job, list[str]]]:
+    """Unfinished jobs that write to the same columns, and which ones those are."""
+    if not output.write or output.replace:
+        return []
+    target, names = output.table or source.name, {name.lower() for name in output.names}
+    found = []
+    for job in store.unfinished_jobs(conn):
+        theirs = Output.from_json(job.output)
+        shared = sorted(names & {name.lower() for name in theirs.names})
+        if theirs.write and (theirs.table or job.source) == target and shared:
+            found.append((job, shared))
+    return found
+
+
+def rival_warnings(conn: sqlite3.Connection, source: Source, output: Output) -> list[str]:
+    """What unfinished jobs will write to the same columns, as sentences."""
+    return [
+        f"job {job.id}, which isn't finished, writes {listed(shared)} of "
+        f"{output.table or source.name} too: a cell that it fills first is left as it is. "
+        "Name other columns with --output or --prefix."
+        for job, shared in rivals(conn, source, output)
+    ]

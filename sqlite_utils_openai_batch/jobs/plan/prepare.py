@@ -1,0 +1,414 @@
+"""Source → template → planner → job, parts and request rows. Nothing is sent here."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ... import store
+from ...base import clock
+from ...base.errors import JobError, SourceError
+from ...pricing.ceiling import check_ceiling
+from ...pricing.estimate import Distinct, Estimate, estimate
+from ...pricing.sampling import Sample
+from ...requests.chunks import shifted
+from ...store import history
+from ...store.connection import transaction
+from ...store.leases import renew_job
+from .. import queue
+from .plan import Plan
+from .render import Rendered, Run, Tally, blank_sentence, rendered
+
+# The record of a job that is about to be stored: the columns of openai_batch_jobs.
+
+# A prepare that is killed leaves a job without `requests`; after this long it is swept away.
+ABANDONED_SECONDS = 15 * 60
+
+
+def job_values(
+    plan: Plan,
+    uid: str,
+    provider: str,
+    base_url: str | None,
+    account: str | None,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """The columns of a new job."""
+    ask = plan.ask
+    chosen = {
+        "where": ask.where,
+        "order": ask.order,
+        "limit": ask.limit,
+        "sample": ask.sample,
+        "seed": ask.seed,
+        "missing": ask.missing or None,
+        "changed": ask.changed or None,
+        "blanks": ask.blanks,
+        "part_requests": ask.part_requests,
+        "part_bytes": ask.part_bytes,
+        "part_tokens": ask.part_tokens,
+        "attempts": ask.attempts,
+        **ask.image_settings,
+        "reuse": ask.reuse or None,
+        "reads": [plan.renderer.columns[index] for index in plan.hashed],
+        "prices": ask.money.prices.to_data() if ask.money.prices else None,
+        "context_window": ask.money.window,
+        **settings,
+    }
+    return {
+        "uid": uid,
+        "name": ask.name,
+        "status": "prepared",
+        "source": plan.source.name,
+        "source_sql": plan.source.sql,
+        "source_params": json.dumps(dict(ask.params)) if ask.params else None,
+        "key_columns": json.dumps(list(plan.source.key_columns)),
+        "endpoint": plan.template.endpoint,
+        "model": plan.model,
+        "template": plan.template.to_json(),
+        "template_hash": plan.template.hash,
+        "answer_schema": plan.schema.to_json() if plan.schema else None,
+        "output": plan.output.to_json(),
+        "provider": provider,
+        "base_url": base_url,
+        "account": account,
+        "max_cost_nanousd": ask.money.max_cost,
+        "options": json.dumps({key: value for key, value in chosen.items() if value is not None}),
+        "created_at": clock.now(),
+        "lease_owner": store.me(),
+        "lease_until": clock.now(ABANDONED_SECONDS),
+        "versions": json.dumps(versions()),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made this job, for reports."""
+    from importlib.metadata import version
+
+    names = ("sqlite-utils-openai-batch", "sqlite-utils", "openai", "jinja2")
+    return {**{name: version(name) for name in names}, "sqlite": sqlite3.sqlite_version}
+
+
+# Rendered rows → a job's part and request rows, in short transactions.
+
+# Rule 10 of DESIGN section 7: short locks.
+COMMIT_ROWS = 10_000
+COMMIT_SECONDS = 0.25
+
+
+@dataclass
+class _Part:
+    """The part that is being filled."""
+
+    id: int
+    number: int
+    requests: int = 0
+    bytes: int = 0
+    others: dict[str, int] = field(default_factory=dict)
+    """Requests that aren't sent, by outcome."""
+
+    def count(self, status: str) -> str:
+        """Count a request that isn't sent. Returns its outcome."""
+        outcome = "pending" if status == "shared" else status
+        self.others[outcome] = self.others.get(outcome, 0) + 1
+        return outcome
+
+    def outcomes(self) -> dict[str, int]:
+        """All requests of the part, by outcome."""
+        pending = self.requests + self.others.get("pending", 0)
+        return {**self.others, **({"pending": pending} if pending else {})}
+
+
+class Recorder:
+    """Stores a job's parts and requests in short transactions."""
+
+    def __init__(self, conn: sqlite3.Connection, job_id: int):
+        self.conn = conn
+        self.job_id = job_id
+        self.part: _Part | None = None
+        self.waiting: list[store.RequestRow] = []
+        self.pending: list[tuple[int, Any, bytes]] = []
+        self.links: list[tuple[int, int]] = []
+        self.last_commit = time.monotonic()
+
+    def add_run(self, run: Run, first_id: int) -> None:
+        """Take in rows that all go into the part that is open."""
+        part, chunk = self.part, run.chunk
+        assert part is not None
+        part.requests += len(chunk.sizes)
+        part.bytes += sum(chunk.sizes)
+        ids = shifted(chunk.positions, first_id)
+        self.pending += zip(ids, chunk.row_keys, chunk.hashes, strict=True)
+        late = time.monotonic() - self.last_commit > COMMIT_SECONDS
+        if late or len(self.pending) + len(self.waiting) >= COMMIT_ROWS:
+            self.commit()
+
+    def add(self, row: Rendered, request_id: int) -> None:
+        """Take in one rendered row."""
+        status, part = row.status, self.part
+        # A row that can't be asked belongs to a part too: sums come from parts.
+        if part is None or (row.starts_part and part.requests):
+            part = self.start_part()
+        if status == "pending":
+            part.requests += 1
+            part.bytes += row.size
+        else:
+            status = part.count(status)
+            if row.same_as is not None:
+                self.links.append((row.same_as, request_id))
+        waiting = self.waiting
+        waiting.append(
+            (request_id, self.job_id, part.id, row.row_key, row.source_hash, status, row.message)
+        )
+        count = len(waiting)
+        # the clock is asked now and then: asking costs more than taking in a row
+        late = not count % 64 and time.monotonic() - self.last_commit > COMMIT_SECONDS
+        if late or count >= COMMIT_ROWS:
+            self.commit()
+
+    def start_part(self) -> _Part:
+        """Finish the part before, and begin the next."""
+        self.commit()
+        number = self.part.number + 1 if self.part else 1
+        with transaction(self.conn):
+            self.renew()
+            part_id = store.insert_part(
+                self.conn, job_id=self.job_id, number=number, status="prepared", requests=0, bytes=0
+            )
+        self.part = _Part(part_id, number)
+        return self.part
+
+    def commit(self) -> None:
+        """Write what waits, and the part's figures, in one transaction."""
+        if self.part is None:
+            return
+        with transaction(self.conn):
+            self.renew()
+            store.insert_requests(self.conn, self.waiting)
+            store.insert_pending(self.conn, self.job_id, self.part.id, self.pending)
+            history.link(self.conn, self.links)
+            store.update_part(
+                self.conn,
+                self.part.id,
+                requests=self.part.requests,
+                bytes=self.part.bytes,
+                outcomes=json.dumps(self.part.outcomes()),
+            )
+        self.waiting.clear()
+        self.pending.clear()
+        self.links.clear()
+        self.last_commit = time.monotonic()
+
+    def renew(self) -> None:
+        """Keep the job for this process, in the caller's transaction.
+
+        Raises JobError where another one took it for abandoned: the ids that were reserved for its
+        requests may be others' by now.
+        """
+        if not renew_job(self.conn, self.job_id):
+            raise JobError(
+                "This took a long break, and another process has swept away what was prepared. "
+                "Nothing was sent: run it again."
+            )
+
+
+def refuse_blanks(plan: Plan) -> None:
+    """Raise SourceError for the first blank row, before anything is written."""
+    is_blank = plan.renderer.is_blank
+    for page in plan.pages(plan.renderer.columns):
+        for row_key, values in page:
+            if is_blank(values):
+                raise SourceError(blank_sentence(plan, row_key))
+
+
+def new_tally(plan: Plan) -> Tally:
+    """A tally that counts tokens and identical requests too."""
+    money = plan.ask.money
+    sample = Sample(money.counter(plan.model).apart(), plan.template.endpoint, money.window)
+    # Where a row's hash doesn't cover all that is rendered, it can't tell what is identical.
+    whole = len(plan.hashed) == len(plan.renderer.columns)
+    count = whole and not plan.ask.reuse
+    return Tally(sample=sample, distinct=Distinct() if count else None)
+
+
+def estimated(conn: sqlite3.Connection, plan: Plan, tally: Tally) -> Estimate:
+    """What the rows in a tally of `new_tally` will cost, kept there as well."""
+    assert tally.sample is not None
+    tally.estimate = estimate(
+        conn if store.exists(conn) else None,
+        tally.sample,
+        plan.ask.money,
+        body=plan.template.body,
+        template_hash=plan.template.hash,
+        model=plan.model,
+        same=tally.distinct.repeated() if tally.distinct else 0,
+    )
+    return tally.estimate
+
+
+def survey(conn: sqlite3.Connection, plan: Plan, examples: int = 0) -> tuple[Tally, list[Rendered]]:
+    """Read and render all rows without keeping them: the counts, and the first few requests."""
+    tally = new_tally(plan)
+    shown: list[Rendered] = []
+    for found in rendered(plan, tally, "preview"):
+        if len(shown) < examples:
+            rows = found.rows() if isinstance(found, Run) else [found]
+            shown += [row for row in rows if row.status == "pending"][: examples - len(shown)]
+    estimated(conn, plan, tally)
+    return tally, shown
+
+
+def prepare(
+    conn: sqlite3.Connection,
+    plan: Plan,
+    *,
+    uid: str,
+    provider: str,
+    base_url: str | None,
+    account: str | None,
+    settings: dict[str, Any],
+    progress: Callable[[int], None] | None = None,
+) -> tuple[store.Job, Tally]:
+    """Store a job with its parts and requests; status `prepared`, not approved.
+
+    Until all is stored the job has no `requests`: what a kill leaves is swept by the next call.
+    `progress` is told the number of rows read. Raises OpenAIBatchError; then nothing is left.
+    """
+    if plan.ask.blanks == "error":
+        refuse_blanks(plan)
+    store.migrate(conn)
+    sweep(conn)
+    total = plan.at_most()
+    with transaction(conn):
+        job_id = store.insert_job(
+            conn, job_values(plan, uid, provider, base_url, account, settings)
+        )
+        first_id = store.reserve_ids(conn, job_id, max(total, 1))
+    tally = new_tally(plan)
+    try:
+        fill(conn, plan, job_id, uid, first_id, total, tally, progress)
+    except BaseException:
+        with transaction(conn):
+            # Where it was swept away, its id may be another job's by now.
+            for job in store.list_jobs(conn):
+                if job.uid == uid:
+                    store.drop_job(conn, job.id)
+        raise
+    job = store.get_job(conn, job_id)
+    fit_queue(conn, job, plan.ask.enqueued_tokens)
+    return job, tally
+
+
+def fit_queue(conn: sqlite3.Connection, job: store.Job, asked: int | None) -> None:
+    """Keep the queue limit that was given, and cut parts that take more than half of it."""
+    if asked is not None:
+        with transaction(conn):
+            queue.learn(conn, job, asked, "option")
+    limit = queue.known_limit(conn, job)
+    if limit is not None and job.provider != "local":
+        queue.recut(conn, job, limit)
+
+
+def fill(
+    conn: sqlite3.Connection,
+    plan: Plan,
+    job_id: int,
+    uid: str,
+    first_id: int,
+    total: int,
+    tally: Tally,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Write the parts and requests of a job that was just stored, then complete its record."""
+    writer = Recorder(conn, job_id)
+    told = 0
+    # Rows that come while we read have no ids reserved: they wait for another job.
+    for made in rendered(plan, tally, uid, first_id, stop=total):
+        if isinstance(made, Run):
+            writer.add_run(made, first_id)
+        else:
+            writer.add(made, first_id + made.position)
+        if progress and tally.rows >= told + 10_000:
+            told = tally.rows
+            progress(told)
+    writer.commit()
+    found = estimated(conn, plan, tally)
+    check_ceiling(found, plan.model)
+    with transaction(conn):
+        writer.renew()
+        store.drop_placeholder(conn, job_id)
+        if tally.reused:
+            history.take_answers(conn, job_id)
+        finish_empty_parts(conn, job_id)
+        share_estimate(conn, job_id, found, tally.bytes)
+        store.update_job(
+            conn,
+            job_id,
+            requests=tally.requests,
+            skipped=tally.blank,
+            **estimate_values(store.get_job(conn, job_id), found),
+            lease_owner=None,
+            lease_until=None,
+        )
+        store.log(conn, "prepared", job_id=job_id, requests=tally.asked, parts=tally.parts)
+    store.build_indexes(conn)
+
+
+def estimate_values(job: store.Job, found: Estimate) -> dict[str, Any]:
+    """The columns of a job that hold its estimate."""
+    return {
+        "estimated_input_tokens": found.input.tokens,
+        "estimated_cost_nanousd": found.about,
+        "upper_cost_nanousd": found.most,
+        "options": json.dumps({**job.settings, "estimate": found.to_data()}),
+    }
+
+
+def share_estimate(
+    conn: sqlite3.Connection, job_id: int, found: Estimate, whole_bytes: int
+) -> None:
+    """Give each part its share of the estimate, by its bytes and requests."""
+    for part in store.list_parts(conn, job_id):
+        store.update_part(
+            conn,
+            part.id,
+            estimated_tokens=found.share(part.bytes, whole_bytes),
+            upper_cost_nanousd=found.share_of_most(part.bytes, part.requests, whole_bytes),
+        )
+
+
+def finish_empty_parts(conn: sqlite3.Connection, job_id: int) -> None:
+    """A part none of whose rows can be asked has nothing to send: it is completed as it is."""
+    for part in store.list_parts(conn, job_id):
+        if part.requests == 0:
+            now = clock.now()
+            # Answers of earlier jobs are still to be written.
+            written_at = None if part.counts.get("ok") else now
+            store.update_part(
+                conn,
+                part.id,
+                status="completed",
+                ended_at=now,
+                collected_at=now,
+                written_at=written_at,
+            )
+
+
+def sweep(conn: sqlite3.Connection) -> None:
+    """Remove what a killed `prepare` left behind: a job that never got its `requests`."""
+    if not any(map(is_abandoned, store.list_jobs(conn))):
+        return
+    with transaction(conn):
+        # Looked at again: it may have gone on meanwhile.
+        for job in filter(is_abandoned, store.list_jobs(conn)):
+            store.drop_job(conn, job.id)
+
+
+def is_abandoned(job: store.Job) -> bool:
+    """Whether a job was begun by a process that is gone, or that hasn't gone on for long."""
+    free = store.may_take(job.lease_owner, job.lease_until)
+    return job.requests is None and job.lease_owner != store.me() and free

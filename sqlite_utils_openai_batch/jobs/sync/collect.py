@@ -1,0 +1,483 @@
+"""Output and error files → responses and outcomes.
+
+Files are downloaded whole before a line is read. What their lines mean is taken in by `taking`;
+here they are fetched, and what their batch left unanswered gets its outcome.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ... import store
+from ...answers.jsonl import BOM, iter_lines
+from ...answers.reader import Reader, as_stored, asks_for_json, own_id
+from ...answers.schema import AnswerSchema
+from ...base import clock
+from ...base.errors import NotFound, OutputError
+from ...base.outcome import Outcome
+from ...pricing.prices import Prices, Spent, part_prices
+from ...requests.template import Template
+from ...store.connection import COMMIT_ROWS, Commits, cached, transaction
+from ...store.costs import add_cost, end_batch
+from ...store.leases import Renewal
+from ...store.outcomes import (
+    Asked,
+    answer_columns,
+    answers_of,
+    asked,
+    disown_responses,
+    set_answered,
+    set_failed,
+)
+from ...tables.output import Output
+from ...tables.stale import Answer
+from ..writeback import Fate, Writer
+from .settle import ask_again
+from .staging import Staged, Staging
+
+if TYPE_CHECKING:
+    from ...provider.batch import BatchState
+    from ...provider.client import Provider
+
+
+# Lines of result files → outcomes of requests, and answers into columns with them.
+#
+# Each file is read once, as it came; then its requests are settled in their own order, each in one
+# transaction with the cells of its answer. What is settled already stays as it is, so a kill in
+# the middle costs nothing, and taking in the same file again changes nothing.
+
+Known = dict[int, Asked]
+Changed = dict[int, Outcome]
+
+NotWritten = tuple[None, None]
+NOT_WRITTEN: NotWritten = (None, None)
+
+
+class ResultFile(NamedTuple):
+    """A downloaded file of a batch; `kind` is `output`, `error` or `import`."""
+
+    kind: str
+    file_id: str
+    path: Path
+
+
+@dataclass
+class Collected:
+    """What files held.
+
+    `unknown` lines name no request of the job, `surplus` ones answer a request that had its
+    answer: they were paid for too.
+    """
+
+    lines: int = 0
+    unknown: int = 0
+    surplus: int = 0
+    spent: Spent = field(default_factory=lambda: Spent(None))
+    """Tokens of all lines, and what they cost."""
+
+    written: bool = False
+    """Whether the answers were written back too."""
+
+    other_parts: set[int] = field(default_factory=set)
+    """Parts beside the one taken in whose requests were answered late."""
+
+
+class Taker:
+    """Takes in the files of one batch of a part."""
+
+    def __init__(
+        self, conn: sqlite3.Connection, job: store.Job, part: store.Part, writer: Writer | None
+    ):
+        output = Output.from_json(job.output)
+        self.conn = conn
+        self.job = job
+        self.part = part
+        self.writer = writer if output.write else None
+        self.writes = output.write
+        self.keep = output.responses
+        self.reader = reader_of(job)
+        self.prefix = f"{job.uid}-"
+        self.files: list[ResultFile] = []
+        self.strays: dict[tuple[int, int], int | None] = {}
+        self.prices = prices_of(job, part)
+        self.collected = Collected()
+
+    def take(self, files: Sequence[ResultFile]) -> Collected:
+        """Read files, then settle the requests that their lines answer."""
+        self.files = list(files)
+        try:
+            self.take_in()
+        except OutputError:
+            # The columns can't be written: the answers are taken in all the same. Writing them
+            # later raises again, and then the job stops with the sentence.
+            self.writer = None
+            self.take_in()
+        self.collected.unknown += sum(owner is None for owner in self.strays.values())
+        self.keep_strays()
+        self.collected.written = self.writer is not None or not self.writes
+        return self.collected
+
+    def take_in(self) -> None:
+        """Read the files and settle what they say, from the beginning."""
+        self.strays.clear()
+        # What is settled already stays so, and its part has to be counted anew.
+        others = self.collected.other_parts
+        self.collected = Collected(spent=Spent(self.prices), other_parts=others)
+        with Staging() as staging:
+            for n in range(len(self.files)):
+                self.read(staging, n)
+            if self.writer is not None:
+                self.writer.ready()
+            self.settle_all(staging)
+
+    # reading
+
+    def read(self, staging: Staging, n: int) -> None:
+        """Stage what the lines of a file say; keep the lines themselves."""
+        file, prefix, collected = self.files[n], self.prefix, self.collected
+        with file.path.open("rb") as opened, Commits(self.conn) as commits:
+            for numbers, lines in iter_lines(opened):
+                outcomes = self.reader.read(lines)
+                collected.spent.add(outcomes)
+                owners = [own_id(prefix, outcome.custom_id) for outcome in outcomes]
+                staged: list[Staged] = [
+                    (owner, n, number, outcome)
+                    for owner, number, outcome in zip(owners, numbers, outcomes, strict=True)
+                    if owner is not None
+                ]
+                staging.add(staged)
+                collected.lines += len(lines)
+                collected.unknown += len(lines) - len(staged)
+                if self.keep == "none" and len(staged) == len(lines):
+                    continue
+                kept = [
+                    (owner, number, line)
+                    for owner, number, line, keep in zip(
+                        owners, numbers, lines, self.keeps(outcomes), strict=True
+                    )
+                    if keep or owner is None
+                ]
+                self.keep_lines(commits, file, kept)
+
+    def keeps(self, outcomes: Sequence[Outcome]) -> list[bool]:
+        """Whether the line of each outcome is kept (`--responses`)."""
+        if self.keep == "failed":
+            self.reader.check(outcomes)
+            return [outcome.status != "ok" for outcome in outcomes]
+        return [self.keep == "all"] * len(outcomes)
+
+    # settling
+
+    def settle_all(self, staging: Staging) -> None:
+        """Settle the requests of all staged lines, in short transactions."""
+        with cached(self.conn), Commits(self.conn) as commits:
+            for chunk in staging.chunks():
+                commits.begin()
+                self.settle(chunk)
+                store.renew(self.conn, self.part)
+                commits.wrote(len(chunk))
+
+    def settle(self, chunk: Sequence[Staged]) -> None:
+        """Settle the requests of some lines in the caller's transaction."""
+        self.reader.check([outcome for _, _, _, outcome in chunk])
+        ids = list(dict.fromkeys([request_id for request_id, _, _, _ in chunk]))
+        known = asked(self.conn, self.job.id, ids)
+        answered, failed = self.judge(chunk, known)
+        set_failed(self.conn, failed)
+        set_answered(self.conn, answered, self.write(known, answered))
+
+    def judge(self, chunk: Sequence[Staged], known: Known) -> tuple[Changed, Changed]:
+        """Which outcome settles each request, where one does: the `ok` ones, and the others.
+
+        The first `ok` wins. A later `ok` replaces anything else; anything else replaces only
+        `pending`, and only in the part that the request belongs to now.
+        """
+        answered: Changed = {}
+        failed: Changed = {}
+        again: list[Staged] = []
+        here = self.part.id
+        for line in chunk:
+            request_id, file, number, outcome = line
+            request = known.get(request_id)
+            if request is None:
+                self.strays[file, number] = None
+                continue
+            _, part_id, status, _, _ = request
+            if outcome.status != "ok":
+                if status == "pending" and part_id == here and request_id not in answered:
+                    failed.setdefault(request_id, outcome)
+            elif request_id in answered:
+                self.surplus(line)
+            elif status == "ok":
+                again.append(line)
+            else:
+                answered[request_id] = outcome
+                if failed:
+                    failed.pop(request_id, None)
+                if part_id != here and part_id is not None:
+                    self.collected.other_parts.add(part_id)
+        if again:
+            self.sort_out(again)
+        return answered, failed
+
+    def sort_out(self, again: Sequence[Staged]) -> None:
+        """Tell lines that were taken in before from others that answer the same requests."""
+        settled = answers_of(self.conn, [line[0] for line in again])
+        for line in again:
+            if settled[line[0]] != answer_columns(line[3]):
+                self.surplus(line)
+
+    def surplus(self, line: Staged) -> None:
+        """Note a second answer to a request: it is kept in any case."""
+        request_id, file, number, _ = line
+        self.strays[file, number] = request_id
+        self.collected.surplus += 1
+
+    def write(self, known: Known, answered: Changed) -> Sequence[Fate | NotWritten]:
+        """Write the answers that settle requests. Returns what became of each."""
+        if self.writer is None:
+            return [NOT_WRITTEN] * len(answered)
+        answers: list[Answer] = []
+        for request_id, outcome in answered.items():
+            _, _, _, row_key, digest = known[request_id]
+            values = outcome.values
+            answers.append((row_key, digest, (outcome.answer,) if values is None else values))
+        return self.writer.write(answers)
+
+    # keeping
+
+    def keep_strays(self) -> None:
+        """Keep the lines that belong to nobody, or came twice: they are read once more."""
+        for n, file in enumerate(self.files):
+            owners = {number: owner for (place, number), owner in self.strays.items() if place == n}
+            if not owners:
+                continue
+            with file.path.open("rb") as opened, Commits(self.conn) as commits:
+                for numbers, lines in iter_lines(opened):
+                    kept = [
+                        (owners[number], number, line)
+                        for number, line in zip(numbers, lines, strict=True)
+                        if number in owners
+                    ]
+                    self.keep_lines(commits, file, kept)
+                    nobodys = [number for owner, number, _ in kept if owner is None]
+                    disown_responses(self.conn, file.file_id, nobodys)
+
+    def keep_lines(
+        self, commits: Commits, file: ResultFile, lines: list[tuple[int | None, int, bytes]]
+    ) -> None:
+        """Keep lines as they came: (request id, number, line)."""
+        if lines:
+            commits.begin()
+            store.insert_responses(
+                self.conn,
+                [
+                    (request_id, self.part.id, file.kind, file.file_id, number, as_stored(line))
+                    for request_id, number, line in lines
+                ],
+            )
+            commits.wrote(len(lines))
+
+
+def prices_of(job: store.Job, part: store.Part) -> Prices | None:
+    """What the answers to a part cost."""
+    return part_prices(job.model, job.base_url, job.settings, part.overrides)
+
+
+__all__ = ["Collected", "ResultFile", "collect", "collect_surplus", "finish", "take_files"]
+
+# What a request is that its batch ended without answering.
+UNANSWERED = {
+    "completed": ("missing", "the batch ended, and no line for this request came"),
+    "expired": ("expired", "the batch expired before this request was run"),
+    "cancelled": ("cancelled", "the batch was cancelled before this request was run"),
+    "failed": ("missing", "the batch failed, and no line for this request came"),
+}
+
+
+def collect(
+    conn: sqlite3.Connection,
+    provider: Provider,
+    job: store.Job,
+    part: store.Part,
+    state: BatchState,
+    writer: Writer | None = None,
+    without: Sequence[str] = (),
+) -> Collected:
+    """Take in both files of an ended batch, then settle what it left unanswered.
+
+    With a `writer`, answers go to their columns at once. Raises ProviderError where a file can't
+    be had now: then the part is collected later. `without` names the kinds of files (`output`,
+    `error`) that may be gone.
+    """
+    collected = take_batch(conn, provider, job, part, state, writer, without)
+    finish(
+        conn,
+        job,
+        part,
+        state.status,
+        collected,
+        batch=state.id,
+        output_file_id=state.output_file_id,
+        error_file_id=state.error_file_id,
+        again=True,
+    )
+    return collected
+
+
+def finish(
+    conn: sqlite3.Connection,
+    job: store.Job,
+    part: store.Part,
+    status: str,
+    collected: Collected,
+    *,
+    batch: str | None = None,
+    again: bool = False,
+    **files: str | None,
+) -> None:
+    """Settle what a batch that ended with `status` left unanswered; mark its part collected.
+
+    With `again`, what never ran goes into a part of its own, unless the job is being stopped.
+    """
+    end_unanswered(conn, part, status)
+    with transaction(conn):
+        count_parts(conn, part, collected)
+        if store.get_part(conn, part.id).collected_at is None:
+            add_cost(conn, part.id, collected.spent)
+        now = clock.now()
+        written = now if collected.written else None
+        store.update_part(conn, part.id, collected_at=now, written_at=written, **files)
+        log(conn, "collected", job, part, batch, collected)
+        if again and store.get_job(conn, job.id).status in ("running", "paused"):
+            ask_again(conn, job, store.get_part(conn, part.id))
+
+
+def collect_surplus(
+    conn: sqlite3.Connection,
+    provider: Provider,
+    job: store.Job,
+    part: store.Part,
+    state: BatchState,
+    writer: Writer | None = None,
+    without: Sequence[str] = (),
+) -> Collected:
+    """Take in the files of a batch beside the one that its part goes by, and settle nothing."""
+    collected = take_batch(conn, provider, job, part, state, writer, without)
+    with transaction(conn):
+        count_parts(conn, part, collected)
+        if end_batch(conn, state.id, state.said, state.ended_at or clock.now()):
+            add_cost(conn, part.id, collected.spent)
+        if not collected.written:
+            store.update_part(conn, part.id, written_at=None)
+        log(conn, "surplus collected", job, part, state.id, collected)
+    return collected
+
+
+def take_batch(
+    conn: sqlite3.Connection,
+    provider: Provider,
+    job: store.Job,
+    part: store.Part,
+    state: BatchState,
+    writer: Writer | None,
+    without: Sequence[str],
+) -> Collected:
+    """Download both files of a batch, and take in what they hold.
+
+    Raises NotFound for one that isn't there, unless it is of a kind that may be gone.
+    """
+    gone = False
+    alive = Renewal(conn, part)
+    with tempfile.TemporaryDirectory(prefix="openai-batch-") as folder:
+        files = []
+        for kind, file_id in (("output", state.output_file_id), ("error", state.error_file_id)):
+            if not file_id:
+                continue
+            path = Path(folder) / kind
+            try:
+                provider.download(file_id, path, alive)
+                if kind == "output" and state.completed and not holds_lines(path):
+                    raise NotFound(f"{file_id} came, and holds no lines")
+            except NotFound as error:
+                if kind not in without:
+                    raise
+                # Deleted or expired at the provider: what it held can't come any more.
+                store.log(
+                    conn,
+                    "file gone",
+                    job_id=job.id,
+                    part_id=part.id,
+                    file=file_id,
+                    why=str(error),
+                )
+                gone = gone or kind == "output"
+                continue
+            files.append(ResultFile(kind, file_id, path))
+        collected = take_files(conn, job, part, files, writer)
+    # Answers that can't be read any more were paid for.
+    collected.spent.unpriced += gone or state.hides_answers
+    return collected
+
+
+def holds_lines(path: Path) -> bool:
+    """Whether a file that came isn't empty, nor a page of a server on the way to the provider."""
+    with path.open("rb") as file:
+        begins = file.read(4_096).removeprefix(BOM).lstrip()
+    return bool(begins) and not begins.startswith(b"<")
+
+
+def take_files(
+    conn: sqlite3.Connection,
+    job: store.Job,
+    part: store.Part,
+    files: list[ResultFile],
+    writer: Writer | None = None,
+) -> Collected:
+    """Take in files that are here. The sums of the parts are the caller's (`count_parts`)."""
+    return Taker(conn, job, part, writer).take(files)
+
+
+def end_unanswered(conn: sqlite3.Connection, part: store.Part, ended: str) -> None:
+    """Give what is still pending its outcome, in short transactions."""
+    status, message = UNANSWERED[ended]
+    while True:
+        with transaction(conn):
+            if store.end_pending(conn, part.id, status, None, message, COMMIT_ROWS) < COMMIT_ROWS:
+                return
+
+
+def count_parts(conn: sqlite3.Connection, part: store.Part, collected: Collected) -> None:
+    """Bring sums up to date; a late answer may be of a request that moved to another part."""
+    store.count_outcomes(conn, part.id)
+    for other in sorted(collected.other_parts):
+        store.count_outcomes(conn, other)
+        if not collected.written:
+            store.update_part(conn, other, written_at=None)
+
+
+def log(
+    conn: sqlite3.Connection,
+    event: str,
+    job: store.Job,
+    part: store.Part,
+    batch: str | None,
+    collected: Collected,
+) -> None:
+    """Record what files held: lines, and of those the odd ones."""
+    odd = {name: count for name in ("unknown", "surplus") if (count := getattr(collected, name))}
+    store.log(
+        conn, event, job_id=job.id, part_id=part.id, batch=batch, lines=collected.lines, **odd
+    )
+
+
+def reader_of(job: store.Job) -> Reader:
+    """The reader of a job's lines."""
+    schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
+    body = Template.from_json(job.template, job.endpoint).body
+    return Reader(job.endpoint, schema, json_mode=asks_for_json(body))

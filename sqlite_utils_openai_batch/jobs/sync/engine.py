@@ -1,0 +1,163 @@
+"""One pass over jobs: reconcile, send what fits, poll, collect, write back.
+
+A pass may be cut anywhere and run again: each step looks at the database, does one thing, and
+commits. What a part needs in which state is the table in `states`; only a pass (`outgoing`,
+`incoming`, and `send`, their hands) changes the state of a part, and `bring_in` where its last
+answer comes by hand.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from ... import store
+from ...base import clock
+from ...base.errors import (
+    DatabaseError,
+    OpenAIBatchError,
+    OutputError,
+    ProviderError,
+    QueueFull,
+    SourceError,
+    TemplateError,
+    Transient,
+    Unreachable,
+    Unreadable,
+)
+from ...base.statuses import AT_PROVIDER, ENDED
+from ...provider.accounts import check_account
+from ...provider.client import Provider
+from ...store.connection import left_at_once, transaction
+from . import incoming, outgoing
+from .context import Pass, Report
+from .settle import settle_job
+
+OpenProvider = Callable[[store.Job], Provider]
+
+
+def approve(conn: sqlite3.Connection, job: store.Job) -> store.Job:
+    """Record that a person wants this job sent (and paid for). Nothing else approves."""
+    with transaction(conn):
+        store.update_job(
+            conn,
+            job.id,
+            status="running",
+            approved_at=job.approved_at or clock.now(),
+            message=None,
+            finished_at=None,
+        )
+        store.log(conn, "approved", job_id=job.id)
+    return store.get_job(conn, job.id)
+
+
+def one_pass(
+    conn: sqlite3.Connection, jobs: list[store.Job], open_provider: OpenProvider
+) -> Report:
+    """One pass over these jobs; never asks, never waits. Raises OpenAIBatchError at its end."""
+    report = Report()
+    failed: list[OpenAIBatchError] = []
+    for job in jobs:
+        if job.requests is not None and job.unfinished and was_approved(conn, job):
+            try:
+                sync_job(conn, job, open_provider, report)
+            except OpenAIBatchError as error:
+                # No key for one job's server, say: the others have their turn first.
+                failed.append(error)
+    if failed:
+        raise failed[0]
+    return report
+
+
+def was_approved(conn: sqlite3.Connection, job: store.Job) -> bool:
+    """Whether a person approved a job; one that has a batch was, whatever a restored copy says."""
+    return job.approved_at is not None or any(
+        part.batch_id for part in store.list_parts(conn, job.id)
+    )
+
+
+def sync_job(
+    conn: sqlite3.Connection, job: store.Job, open_provider: OpenProvider, report: Report
+) -> None:
+    """One pass over one job. What stops it is in the report, or pauses the job."""
+    pass_: Pass | None = None
+    try:
+        provider = open_provider(job)
+        check_account(conn, provider, job)
+        pass_ = Pass(conn, job, provider, report)
+        run(pass_)
+    except Unreachable as error:
+        report.unreachable.append(f"Job {job.id}: {error}")
+    except (Transient, QueueFull) as error:
+        report.waiting.append(f"Job {job.id}: {error}")
+    except (ProviderError, OutputError, SourceError, TemplateError, DatabaseError) as error:
+        if isinstance(error, Unreadable):
+            report.unreadable.add(job.id)
+        pause(conn, job, str(error))
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        # Another program writes for longer than we wait: every step can be taken later.
+        report.waiting.append(
+            f"Job {job.id}: the database is locked by another program; trying again later."
+        )
+        return
+    finally:
+        if pass_ is not None:
+            pass_.close()
+    settle_job(conn, job.id, report.ended, report.paused)
+
+
+def run(pass_: Pass) -> None:
+    """Bring in what is paid for first, then send what fits."""
+    conn, job = pass_.conn, pass_.job
+    if job.status == "cancelling" and job.message:
+        store.update_job(conn, job.id, message=None)
+    with left_at_once(lambda: wind_up(pass_), conn):
+        pass_.each("poll", incoming.poll)
+        pass_.each("collect", incoming.collect)
+        incoming.take_strays(pass_)
+        pass_.raise_failed()
+        if job.status == "cancelling":
+            pass_.step("send", outgoing.adopt_restored)
+        if job.status == "paused":
+            # A send that was cut may have made its batch: that one is collected all the same.
+            pass_.step("reconcile", outgoing.adopt_restored)
+        if job.status in ("running", "cancelling"):
+            pass_.step("reconcile", outgoing.reconcile)
+        if job.status == "running":
+            pass_.step("send", outgoing.send)
+        outgoing.find_surplus(pass_)
+        if job.status == "cancelling":
+            pass_.step("poll", incoming.cancel)
+        pass_.each("poll", incoming.poll)
+        pass_.each("collect", incoming.collect)
+        pass_.raise_failed()
+
+
+def wind_up(pass_: Pass) -> None:
+    """Write the answers that are in the database already, whatever the provider says."""
+    incoming.write(pass_)
+    store.update_job(pass_.conn, pass_.job.id, checked_at=clock.now())
+
+
+def pause(conn: sqlite3.Connection, job: store.Job, why: str) -> None:
+    """No new sends until a person says so; what was sent is still polled and collected.
+
+    A job that is being cancelled stays so: nobody wants the rest of it sent any more.
+    """
+    with transaction(conn):
+        status = store.get_job(conn, job.id).status
+        if status in ("running", "paused"):
+            status = "paused"
+        store.update_job(conn, job.id, status=status, message=why)
+        store.log(conn, "paused", job_id=job.id, why=why)
+
+
+def open_batches(conn: sqlite3.Connection, job_id: int) -> int:
+    """How many batches of a job the provider may still be working on."""
+    return sum(
+        1
+        for part in store.list_parts(conn, job_id)
+        if part.status in AT_PROVIDER and part.status not in ENDED
+    )

@@ -1,0 +1,365 @@
+"""What a pass sends: sort out what was cut, look, send what fits, wait where the queue is full."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from ... import store
+from ...answers.jsonl import iter_lines
+from ...answers.reader import own_id
+from ...base import clock, waits
+from ...base.errors import (
+    DatabaseError,
+    NeedsAttention,
+    NoList,
+    NotFound,
+    ProviderError,
+    QueueFull,
+    SourceError,
+    TemplateError,
+    Transient,
+    Unreachable,
+)
+from ...base.json import kept_json
+from ...base.statuses import ENDED
+from ...base.text import counted, listed
+from ...store.connection import transaction
+from .. import queue
+from .lookup import look
+
+if TYPE_CHECKING:
+    from ...provider.batch import BatchState
+    from ...provider.client import Provider
+    from .context import Pass
+    from .send import RenderedPart, Sender
+
+
+# A batch that this database didn't send as it stands: what it asked may not be what rows hold.
+#
+# After a restored backup, in a copy, or where a part was rendered anew and an older batch turned
+# up, the rows may have been others when the batch was made. Its requests are compared with what
+# they would be now; where they differ, the answer is to something else, and isn't written
+# (`stale`).
+
+#: The hash of a row that was asked about as it isn't now: that of no values.
+OTHERWISE = bytes(16)
+
+
+def compare(sender: Sender, part: store.Part, state: BatchState) -> None:
+    """Bring the hashes of a part's rows up to what a batch asks, before it becomes the part's."""
+    sha256 = state.metadata.get("sha256")
+    if not sha256 or (part.sha256 and part.sha256.hex() == sha256):
+        return
+    with tempfile.TemporaryDirectory(prefix="openai-batch-") as folder:
+        try:
+            here = sender.render(part, Path(folder))
+        except (SourceError, TemplateError) as error:
+            # Without its rows nothing is written; the answers are taken in all the same.
+            store.log(
+                sender.conn, "not compared", job_id=part.job_id, part_id=part.id, why=str(error)
+            )
+            return
+        hashes = here.hashes
+        if here.sha256.hex() != sha256:
+            prefix = f"{sender.job.uid}-"
+            asked = asked_by(sender.provider, state, Path(folder) / "asked.jsonl", prefix)
+            hashes = differing(here, requests_in(here.path, prefix), asked)
+    with transaction(sender.conn):
+        store.set_hashes(sender.conn, hashes)
+        rows = sum(digest == OTHERWISE for digest, _ in hashes)
+        if rows:
+            store.log(
+                sender.conn, "asked otherwise", job_id=part.job_id, part_id=part.id, rows=rows
+            )
+
+
+def asked_by(
+    provider: Provider, state: BatchState, path: Path, prefix: str
+) -> dict[int, bytes] | None:
+    """What a batch asks, as `requests_in`; None where its file isn't there any more."""
+    try:
+        provider.download(str(state.input_file_id), path)
+        return requests_in(path, prefix)
+    except (NotFound, ValueError, KeyError, TypeError):
+        # It is gone, or what came is no file of requests.
+        return None
+
+
+def requests_in(path: Path, prefix: str) -> dict[int, bytes]:
+    """A hash of the body of each request in a file, however it is written, by request id."""
+    found: dict[int, bytes] = {}
+    with path.open("rb") as file:
+        for _, lines in iter_lines(file):
+            for line in lines:
+                read = orjson.loads(line)
+                request_id = own_id(prefix, read["custom_id"])
+                if request_id is not None:
+                    body = orjson.dumps(read["body"], option=orjson.OPT_SORT_KEYS)
+                    found[request_id] = hashlib.sha256(body).digest()[:16]
+    return found
+
+
+def differing(
+    here: RenderedPart, ours: dict[int, bytes], asked: dict[int, bytes] | None
+) -> list[tuple[bytes, int]]:
+    """The hashes of rows that are to be changed: (hash, request id).
+
+    Where nobody knows what was asked, it may have been anything.
+    """
+    other = {
+        one
+        for one in here.requests
+        if asked is None or asked.get(one, ours.get(one)) != ours.get(one)
+    }
+    same = [(digest, one) for digest, one in here.hashes if one not in other]
+    return [*same, *((OTHERWISE, one) for one in sorted(other))]
+
+
+def known(pass_: Pass, part: store.Part) -> list[BatchState]:
+    """Batches that the provider has for a part: listed once, before the first send."""
+    # Taken out: what a batch was when it was listed says nothing later in the pass.
+    states = listing(pass_).pop(part.number, [])
+    # It may have ended since: one that failed its validation ran nothing, and runs nothing now.
+    ended = store.ended_batches(pass_.conn, pass_.job.id) if states else set()
+    return [state for state in states if state.id not in ended]
+
+
+def listing(pass_: Pass) -> dict[int, list[BatchState]]:
+    """Batches that the provider lists for this job, by part number."""
+    if pass_.found is None:
+        try:
+            pass_.found = look(pass_.conn, pass_.provider, pass_.job)
+        except NoList:
+            pass_.found, pass_.blind = {}, True
+    return pass_.found
+
+
+def adopt_known(pass_: Pass, part: store.Part) -> bool:
+    """Take on a batch that the provider has for this part; of two the older.
+
+    The younger is cancelled, and what it answers all the same is collected too.
+    """
+    states = known(pass_, part)
+    if not states:
+        return False
+    adopt(pass_, part, states[0], "found")
+    for surplus in states[1:]:
+        stop_surplus(pass_, store.get_part(pass_.conn, part.id), surplus)
+    return True
+
+
+def adopt(pass_: Pass, part: store.Part, state: BatchState, event: str) -> None:
+    """Have a part go by a batch that was found, whoever made it."""
+    compare(pass_.sender, part, state)
+    pass_.sender.adopt(part, state, event)
+
+
+def stop_surplus(pass_: Pass, part: store.Part, surplus: BatchState) -> None:
+    """Record a batch beside its part's own, to be collected, and have it cancelled."""
+    with transaction(pass_.conn):
+        pass_.sender.record(part, surplus)
+        store.log(pass_.conn, "surplus", job_id=pass_.job.id, part_id=part.id, batch=surplus.id)
+    if not surplus.ended:
+        pass_.provider.cancel(surplus.id)
+
+
+def find_surplus(pass_: Pass) -> None:
+    """Keep one of two batches that were made for one part, and stop the other.
+
+    One came to be listed only after its part had been sent again, or a copy of this database sent
+    the same at the same time: so the list is asked for once more after something was sent.
+    """
+    if pass_.sent:
+        pass_.found = None
+    elif pass_.found is None and not store.sent_again(pass_.conn, pass_.job.id):
+        return
+    left = listing(pass_)
+    for part in store.list_parts(pass_.conn, pass_.job.id):
+        for state in left.get(part.number, []) if part.batch_id else ():
+            with store.leased(pass_.conn, part) as mine:
+                if mine and not store.is_recorded(pass_.conn, state.id):
+                    keep_one(pass_, store.get_part(pass_.conn, part.id), state)
+
+
+def keep_one(pass_: Pass, part: store.Part, other: BatchState) -> None:
+    """Stop the younger of two batches: whoever else has the part comes to the same."""
+    own = part.batch_id
+    if own is None or part.status in ENDED or not is_older(other, part):
+        stop_surplus(pass_, part, other)
+        return
+    adopt(pass_, part, other, "older found")
+    if store.get_part(pass_.conn, part.id).batch_id == other.id:
+        pass_.provider.cancel(own)
+
+
+def adopt_other(pass_: Pass, part: store.Part) -> bool:
+    """Go by another batch of a part where its own was stopped by somebody else.
+
+    A copy of this database stops the younger of two batches, and this one may have made it.
+    """
+    if pass_.job.status == "cancelling":
+        return False
+    for state in listing(pass_).get(part.number, []):
+        stopped = state.status in ("cancelling", "cancelled")
+        if not stopped and not store.is_recorded(pass_.conn, state.id):
+            adopt(pass_, part, state, "found")
+            return True
+    return False
+
+
+def is_older(other: BatchState, part: store.Part) -> bool:
+    """Whether a batch was made before the one that its part goes by; ids decide a tie."""
+    own = (part.submitted_at or "", str(part.batch_id))
+    return (clock.from_unix(other.created_at) or own[0], other.id) < own
+
+
+def adopt_restored(pass_: Pass, part: store.Part) -> None:
+    """Where a part looks unsent, or half sent, its batch may be there, and be paid for."""
+    adopt_known(pass_, part)
+
+
+def reconcile(pass_: Pass, part: store.Part) -> None:
+    """A send was cut: find out how far it got before anything goes out again."""
+    if not due(part) or adopt_known(pass_, part):
+        return
+    if part.status == "creating" and pass_.blind and pass_.job.status == "running":
+        raise NeedsAttention(in_doubt(pass_.provider.host, [part]))
+    intended = part.intent_at or ""
+    if part.status == "creating" and intended > clock.now(-waits.GRACE_SECONDS):
+        pass_.say(
+            part,
+            f"its sending was cut; looking for its batch for {waits.GRACE_SECONDS} s "
+            "before it is sent again.",
+        )
+    elif (
+        part.status == "uploaded"
+        and intended > clock.now(-waits.FILE_SECONDS)
+        and pass_.job.status == "running"
+    ):
+        with refusals(pass_, part):
+            count_sent(pass_, pass_.sender.create(part))
+    elif store.move_part(pass_.conn, part, "prepared") and pass_.job.status == "running":
+        send(pass_, store.get_part(pass_.conn, part.id))
+
+
+def send(pass_: Pass, part: store.Part) -> None:
+    """Send a prepared part, unless the provider has it already or its queue is full."""
+    if adopt_known(pass_, part):
+        return
+    if not due(part):
+        if part.errors:
+            pass_.say(part, words_of(part))
+        return
+    reason = queue.reason_to_wait(pass_.conn, pass_.job, part)
+    if reason is not None:
+        pass_.say(part, reason)
+        return
+    with refusals(pass_, part):
+        count_sent(pass_, pass_.sender.send(part))
+
+
+def count_sent(pass_: Pass, made: BatchState | None) -> None:
+    """Count a batch, where one was made."""
+    if made is not None:
+        pass_.sent += 1
+        pass_.report.sent += 1
+
+
+@contextmanager
+def refusals(pass_: Pass, part: store.Part) -> Iterator[None]:
+    """Put a part back where its next try begins, if the provider surely took nothing.
+
+    Where it may have (no answer came, or a 5xx), the part stays as it is: `reconcile` looks.
+    """
+    try:
+        yield
+    except QueueFull as error:
+        queue_full(pass_, store.get_part(pass_.conn, part.id), str(error))
+    except Unreachable:
+        raise
+    except Transient as error:
+        if error.refused:
+            put_off(pass_, store.get_part(pass_.conn, part.id), str(error))
+        raise
+    except ProviderError:
+        store.move_part(pass_.conn, store.get_part(pass_.conn, part.id), "prepared")
+        raise
+
+
+def queue_full(pass_: Pass, part: store.Part, why: str) -> None:
+    """Waiting is not failing: back to `prepared`, at no cost, and cut to fit where need be."""
+    limit = queue.limit_in(why)
+    with transaction(pass_.conn):
+        if limit is not None:
+            queue.learn(pass_.conn, pass_.job, limit, "refusal")
+        store.move_part(
+            pass_.conn,
+            part,
+            "prepared",
+            next_try_at=clock.now(queue.patience(part.sends)),
+            errors=json.dumps([{"code": "token_limit_exceeded", "message": why}]),
+        )
+        store.log(pass_.conn, "queue full", job_id=pass_.job.id, part_id=part.id, why=why)
+    if limit is None:
+        pass_.say(part, why)
+        return
+    waiting = queue.enqueued(pass_.conn, pass_.job)
+    if not waiting and part.requests == 1:
+        raise NeedsAttention(
+            f"Part {part.number} is one request of about {queue.tokens_of(part):,} tokens, "
+            f"and the queue of {pass_.job.model} takes {limit:,}: it can't fit. "
+            "Ask your provider for a larger limit, or shorten the row."
+        )
+    if queue.recut(pass_.conn, pass_.job, limit) == 0 and not waiting:
+        # The estimate said that it fits, the service says it doesn't: believe the service.
+        with transaction(pass_.conn):
+            queue.split(pass_.conn, pass_.job, store.get_part(pass_.conn, part.id), 2)
+    if not waiting:
+        for piece in store.list_parts(pass_.conn, pass_.job.id):
+            if piece.status == "prepared":
+                store.update_part(pass_.conn, piece.id, next_try_at=clock.now(waits.RETRY_SECONDS))
+    pass_.say(part, why)
+
+
+def put_off(pass_: Pass, part: store.Part, why: str) -> None:
+    """The provider said no for the moment: try again soon, with the file if it has one."""
+    to = "uploaded" if part.input_file_id else "prepared"
+    if "annot find file" in why:
+        # In case it never turns up: then it is uploaded anew, under another name.
+        store.update_send(pass_.conn, part.id, part.sends, status="no file")
+    store.move_part(pass_.conn, part, to, next_try_at=clock.now(waits.RETRY_SECONDS))
+    store.log(pass_.conn, "put off", job_id=pass_.job.id, part_id=part.id, why=why)
+
+
+def in_doubt(host: str, parts: Sequence[store.Part]) -> str:
+    """Why parts aren't sent again without being told: nobody can look what became of them."""
+    one = len(parts) == 1
+    names = listed(str(part.number) for part in parts)
+    rows = counted(sum(part.requests for part in parts), "row")
+    return (
+        f"No reply came to the batch of {'part' if one else 'parts'} {names} ({rows}), and {host} "
+        f"has no list to look for {'it' if one else 'them'}. "
+        "If it was made, sending it again has it run, and billed, twice."
+    )
+
+
+def due(part: store.Part) -> bool:
+    """Whether a part's waiting time is over."""
+    return part.next_try_at is None or part.next_try_at <= clock.now()
+
+
+def words_of(part: store.Part) -> str:
+    """What the provider last said against a part."""
+    try:
+        errors = kept_json(part.errors or "[]", list, "openai_batch_parts.errors")
+    except DatabaseError as error:
+        return str(error)
+    return "; ".join(str(one.get("message")) for one in errors if isinstance(one, dict))

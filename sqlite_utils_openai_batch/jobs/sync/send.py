@@ -1,0 +1,474 @@
+"""One send of one part: render, record the intent, upload, create. Or adopt what went out before.
+
+Each step commits before and after its call, so that whatever kills this process, the next pass
+knows what may have happened and looks before it sends again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from ... import store
+from ...base import clock
+from ...base.errors import NeedsAttention, ProviderError, Unreachable
+from ...pricing.ceiling import PartBound, reserve
+from ...provider.batch import BatchState
+from ...provider.client import Provider
+from ...requests.chunks import ROWS, ROWS_WITH_IMAGES, Chunks
+from ...requests.limits import cap_for
+from ...requests.template import Renderer, bind_job, hashed_columns
+from ...store import Part, parts
+from ...store.connection import transaction
+from ...store.leases import Renewal
+from ...tables.output import Output
+from ...tables.source import Source, fetch_groups, reopen
+from ...tables.sql import SQLiteValue
+from .. import queue
+from .lookup import hash_ids, since
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
+
+# The lines of a part, from its rows as they are now: for a send, and for a file by hand.
+
+GONE = "the row is gone"
+
+
+@dataclass(frozen=True, slots=True)
+class PartLines:
+    """Some of a part's requests, in the order of their ids."""
+
+    ids: list[int]
+    """Those that have a line."""
+    lines: list[bytes]
+    changed: list[tuple[bytes, int]]
+    """The hash of each row that isn't as it was when last asked or planned, and its request."""
+    problems: list[tuple[int, str]]
+    """Requests that have no line, and why."""
+
+
+def part_lines(
+    conn: sqlite3.Connection, source: Source, chunks: Chunks, part_id: int
+) -> Iterator[PartLines]:
+    """Render the requests of a part that wait for an answer, a few hundred at a time.
+
+    No cursor is open on the database while lines are with the caller.
+    """
+    renderer = chunks.renderer
+    most = ROWS_WITH_IMAGES if renderer.has_images else ROWS
+    after = 0
+    while page := store.pending_page(conn, part_id, after):
+        after = page[-1][0]
+        groups = fetch_groups(
+            source,
+            renderer.columns,
+            [key for _, key, _ in page],
+            stored=renderer.takes_stored,
+            most=most,
+        )
+        start = 0
+        for rows, stored in groups:
+            asked = page[start : start + len(rows)]
+            start += len(rows)
+            there = [
+                (request_id, digest, row)
+                for (request_id, _, digest), row in zip(asked, rows, strict=True)
+                if row is not None
+            ]
+            gone = [one for (one, *_), row in zip(asked, rows, strict=True) if row is None]
+            yield _rendered(chunks, there, gone, stored)
+
+
+def _rendered(
+    chunks: Chunks,
+    rows: list[tuple[int, bytes | None, tuple[SQLiteValue, ...]]],
+    gone: list[int],
+    stored: bool,
+) -> PartLines:
+    problems = [(request_id, GONE) for request_id in gone]
+    if not rows:
+        return PartLines([], [], [], problems)
+    ids = [request_id for request_id, _, _ in rows]
+    made = chunks.made(ids, list(zip(*(values for _, _, values in rows), strict=True)), stored)
+    lines, failed = made.lines.all(), made.problems
+    problems += [(ids[index], message) for index, message in failed.items()]
+    changed = [
+        (digest, request_id)
+        for (request_id, asked, _), digest, line in zip(rows, made.hashes, lines, strict=True)
+        if digest != asked and line
+    ]
+    if failed:
+        ids = [request_id for index, request_id in enumerate(ids) if index not in failed]
+        lines = [line for line in lines if line]
+    return PartLines(ids, lines, changed, sorted(problems))
+
+
+# A part's file as it is about to be sent: its lines, their requests, and what stays behind.
+
+
+@dataclass
+class RenderedPart:
+    """A part's file as it is about to be sent."""
+
+    path: Path
+    most: int
+    """Bytes that the provider takes in one file."""
+    bound: PartBound | None
+    size: int = 0
+    ids: list[int] = field(default_factory=list)
+    """The request of each line."""
+    hashes: list[tuple[bytes, int]] = field(default_factory=list)
+    gone: list[tuple[str, str | None, str | None, int]] = field(default_factory=list)
+    overflow: list[int] = field(default_factory=list)
+    """Requests that don't fit any more: rows can have grown since they were planned."""
+    overflow_size: int = 0
+    """Bytes of their lines."""
+    _digest: Hash = field(default_factory=hashlib.sha256)
+
+    @property
+    def lines(self) -> int:
+        """How many lines the file has."""
+        return len(self.ids)
+
+    @property
+    def sha256(self) -> bytes:
+        """The first half of the hash of the file."""
+        return self._digest.digest()[:16]
+
+    @property
+    def requests(self) -> list[int]:
+        """All requests of the part that were looked at, in their order."""
+        return sorted([*self.ids, *self.overflow, *(gone[-1] for gone in self.gone)])
+
+    def add(self, some: PartLines, file: BinaryIO) -> None:
+        """Write the next lines of the part."""
+        self.gone += [("unrenderable", None, why, one) for one, why in some.problems]
+        ids, lines = some.ids, some.lines
+        if self.overflow or self.size + sum(map(len, lines)) > self.most:
+            ids, lines = self.fitting(some)
+        kept = frozenset(ids)
+        self.hashes += [(now, one) for now, one in some.changed if one in kept]
+        written = b"".join(lines)
+        self._digest.update(written)
+        file.write(written)
+        self.size += len(written)
+        self.ids += ids
+        if self.bound is not None:
+            for line in lines:
+                self.bound.add(line)
+
+    def fitting(self, some: PartLines) -> tuple[list[int], list[bytes]]:
+        """Sort out what fits no file at all, and what is left for another part."""
+        ids, lines, size = [], [], self.size
+        for request_id, line in zip(some.ids, some.lines, strict=True):
+            if len(line) > self.most:
+                message = f"one line of {len(line):,} bytes; the limit is {self.most:,}"
+                self.gone.append(("too_large", None, message, request_id))
+            elif self.overflow or size + len(line) > self.most:
+                self.overflow.append(request_id)
+                self.overflow_size += len(line)
+            else:
+                ids.append(request_id)
+                lines.append(line)
+                size += len(line)
+        return ids, lines
+
+
+def resized(part: Part, size: int, requests: int) -> Part:
+    """A part over some of another's requests: their bytes, and its share of what was estimated.
+
+    Tokens follow the bytes. So does the bound of the cost, but answers may be as long in short
+    lines: it never falls behind the share of the requests.
+    """
+
+    def share(value: int | None, some: int, whole: int) -> int | None:
+        return value if value is None or not whole else -(-value * some // whole)
+
+    by_size = share(part.upper_cost_nanousd, size, part.bytes)
+    by_number = share(part.upper_cost_nanousd, requests, part.requests)
+    return replace(
+        part,
+        requests=requests,
+        bytes=size,
+        estimated_tokens=share(part.estimated_tokens, size, part.bytes),
+        upper_cost_nanousd=None if by_size is None else max(by_size, by_number or 0),
+    )
+
+
+def figures(part: Part) -> dict[str, int | None]:
+    """The columns that tell how much a part is."""
+    return {
+        "requests": part.requests,
+        "bytes": part.bytes,
+        "estimated_tokens": part.estimated_tokens,
+        "upper_cost_nanousd": part.upper_cost_nanousd,
+    }
+
+
+class Sender:
+    """Renders and sends the parts of one job. Closed at the end of a pass."""
+
+    def __init__(self, conn: sqlite3.Connection, provider: Provider, job: store.Job):
+        self.conn = conn
+        self.provider = provider
+        self.job = job
+        self.source: Source | None = None
+
+    def close(self) -> None:
+        """Drop what was read from a view or query."""
+        if self.source is not None:
+            self.source.close()
+
+    def open(self) -> tuple[Source, tuple[int, ...]]:
+        """The source, and which of the rendered columns a row's hash covers."""
+        job = self.job
+        if self.source is None:
+            self.source = reopen(
+                self.conn,
+                name=job.source,
+                sql=job.source_sql,
+                params=job.params,
+                key_columns=job.keys,
+            )
+            self.hashed = hashed_columns(self.renderer(None), Output.from_json(job.output))
+        return self.source, self.hashed
+
+    def renderer(self, overrides: str | None) -> Renderer:
+        """The renderer of the job's template, with a retry's changes to the body."""
+        assert self.source is not None
+        return bind_job(self.job, self.source, overrides)
+
+    def render(self, part: store.Part, folder: Path) -> RenderedPart:
+        """Write a part's file from the rows as they are now, a page at a time."""
+        source, hashed = self.open()
+        chunks = Chunks(self.renderer(part.overrides), hashed, f"{self.job.uid}-")
+        # The ceiling may have been set since this pass began.
+        bound = PartBound.of_part(store.get_job(self.conn, self.job.id), part)
+        path = folder / f"part-{part.number}.jsonl"
+        alive = Renewal(self.conn, part)
+        done = RenderedPart(path, cap_for(self.job.provider).bytes, bound)
+        with path.open("wb") as file:
+            for some in part_lines(self.conn, source, chunks, part.id):
+                alive()
+                done.add(some, file)
+        if bound is not None:
+            bound.count()
+        return done
+
+    def send(self, part: store.Part) -> BatchState | None:
+        """Send a prepared part that this process holds. None where nothing was left to send.
+
+        Raises ProviderError; what state the part is in then is in the database.
+        """
+        with tempfile.TemporaryDirectory(prefix="openai-batch-") as folder:
+            rendered = self.render(part, Path(folder))
+            token = self.intend(part, rendered)
+            if token is None:
+                return None
+            part = store.get_part(self.conn, part.id)
+            file_id = self.look_for_file(part, rendered)
+            event = "file found" if file_id else "uploaded"
+            if file_id is None:
+                alive = Renewal(self.conn, part)
+                file_id = self.provider.upload(rendered.path, f"{token}.jsonl", alive)
+        self.uploaded(part, file_id, event)
+        return self.create(store.get_part(self.conn, part.id))
+
+    def intend(self, part: store.Part, rendered: RenderedPart) -> str | None:
+        """Record what is about to be sent, before it is. None where it may not go out now.
+
+        Approval, lease, queue, ceiling and the step itself are one transaction. Raises
+        NeedsAttention where the ceiling wouldn't hold: then nothing was changed.
+        """
+        send = part.sends + 1
+        token = f"{self.job.uid}-{part.number}-{send}"
+        sized = resized(part, rendered.size, rendered.lines)
+        with transaction(self.conn):
+            if not self.allowed(sized) or not self.still_so(part, rendered):
+                return None
+            store.set_outcome(self.conn, rendered.gone)
+            store.set_hashes(self.conn, rendered.hashes)
+            self.split_off(part, rendered)
+            store.count_outcomes(self.conn, part.id)
+            if rendered.lines == 0:
+                self.nothing_left(part)
+                return None
+            store.update_part(self.conn, part.id, **figures(sized))
+            reserve(self.conn, store.get_job(self.conn, self.job.id), part, rendered.bound)
+            mine = store.move_part(
+                self.conn,
+                part,
+                "uploading",
+                sends=send,
+                token=token,
+                sha256=rendered.sha256,
+                intent_at=clock.now(),
+                next_try_at=None,
+                input_file_id=None,
+                batch_id=None,
+                in_progress_at=None,
+                ended_at=None,
+                errors=None,
+            )
+            if not mine:
+                return None
+            store.insert_send(self.conn, part, send, token, rendered.sha256)
+            parts.log_intent(
+                self.conn,
+                part,
+                token=token,
+                sha256=rendered.sha256,
+                lines=rendered.lines,
+                ids=hash_ids(rendered.ids),
+            )
+        return token
+
+    def allowed(self, part: store.Part) -> bool:
+        """Whether the job still runs, the part is still ours, and the queue has room for it."""
+        job = store.get_job(self.conn, self.job.id)
+        if job.status != "running" or job.approved_at is None:
+            return False
+        return store.renew(self.conn, part) and queue.reason_to_wait(self.conn, job, part) is None
+
+    def still_so(self, part: store.Part, rendered: RenderedPart) -> bool:
+        """Whether all that was rendered waits for an answer still; else the next pass renders."""
+        return store.pending_ids(self.conn, part.id) == rendered.requests
+
+    def nothing_left(self, part: store.Part) -> None:
+        """Complete a part that has no line to send."""
+        now = clock.now()
+        store.move_part(self.conn, part, "completed", ended_at=now, collected_at=now, requests=0)
+
+    def split_off(self, part: store.Part, rendered: RenderedPart) -> None:
+        """Put requests that don't fit any more into a part of their own."""
+        if not rendered.overflow:
+            return
+        sized = resized(part, rendered.overflow_size, len(rendered.overflow))
+        new = store.insert_part(
+            self.conn,
+            job_id=self.job.id,
+            number=store.next_number(self.conn, self.job.id),
+            status="prepared",
+            overrides=part.overrides,
+            **figures(sized),
+        )
+        store.move_requests(self.conn, rendered.overflow, new)
+        store.count_outcomes(self.conn, new)
+
+    def look_for_file(self, part: store.Part, rendered: RenderedPart) -> str | None:
+        """`find_file`, where the server lets itself be asked: an upload more costs nothing."""
+        try:
+            return self.find_file(part, rendered)
+        except (Unreachable, NeedsAttention):
+            raise
+        except ProviderError as error:
+            store.log(
+                self.conn, "files unseen", job_id=part.job_id, part_id=part.id, why=str(error)
+            )
+            return None
+
+    def find_file(self, part: store.Part, rendered: RenderedPart) -> str | None:
+        """The file of an earlier send with the very same content, where the provider has it.
+
+        Its id is known, or it is found by its name: then its upload was cut, or the reply lost.
+        """
+        sends = store.earlier_sends(self.conn, part, rendered.sha256)
+        for file_id in filter(None, (send["input_file_id"] for send in sends)):
+            if self.provider.file_size(file_id) == rendered.size:
+                return str(file_id)
+        names = {f"{send['token']}.jsonl" for send in sends if not send["input_file_id"]}
+        listed = self.provider.files_named(f"{self.job.uid}-", since(self.job)) if names else []
+        for file in listed:
+            if file.name in names and file.size == rendered.size:
+                return file.id
+        return None
+
+    def uploaded(self, part: store.Part, file_id: str, event: str) -> None:
+        """Record the file's id; `event` tells how it came to be there."""
+        with transaction(self.conn):
+            store.move_part(self.conn, part, "uploaded", input_file_id=file_id)
+            store.update_send(self.conn, part.id, part.sends, input_file_id=file_id)
+            store.log(self.conn, event, job_id=self.job.id, part_id=part.id, file=file_id)
+
+    def create(self, part: store.Part) -> BatchState | None:
+        """Create the batch over an uploaded file. None where the part isn't ours any more."""
+        if part.status != "uploaded" or not part.input_file_id or not part.token:
+            return None
+        assert part.sha256 is not None
+        with transaction(self.conn):
+            mine = store.renew(self.conn, part) and store.move_part(self.conn, part, "creating")
+        if not mine:
+            return None
+        state = self.provider.create(
+            part.input_file_id,
+            self.job.endpoint,
+            {
+                "token": part.token,
+                "sha256": part.sha256.hex(),
+                "job": self.job.uid,
+                "part": str(part.number),
+            },
+        )
+        self.adopt(store.get_part(self.conn, part.id), state, "created")
+        return state
+
+    def adopt(self, part: store.Part, state: BatchState, event: str) -> None:
+        """Record that this batch is the part's: the one just made, or one found at the provider.
+
+        Where the lease was lost meanwhile, the batch is recorded beside the part only: whatever
+        it answers is still collected.
+        """
+        token, sha256 = sent_as(part, state)
+        with transaction(self.conn):
+            mine = store.move_part(
+                self.conn,
+                part,
+                "validating",
+                sends=max(part.sends, 1),
+                token=token,
+                sha256=sha256,
+                batch_id=state.id,
+                input_file_id=state.input_file_id or part.input_file_id,
+                submitted_at=clock.from_unix(state.created_at) or clock.now(),
+                expires_at=state.expires_at,
+                next_try_at=None,
+                errors=None,
+            )
+            self.record(part, state)
+            if self.job.submitted_at is None:
+                store.update_job(self.conn, self.job.id, submitted_at=clock.now())
+            store.log(
+                self.conn,
+                event if mine else f"{event}, lease lost",
+                job_id=self.job.id,
+                part_id=part.id,
+                batch=state.id,
+                token=token,
+            )
+
+    def record(self, part: store.Part, state: BatchState) -> None:
+        """Keep a batch of this part, in the transaction that the caller holds."""
+        token, sha256 = sent_as(part, state)
+        store.record_batch(
+            self.conn,
+            part,
+            batch_id=state.id,
+            said=state.said,
+            input_file_id=state.input_file_id,
+            token=token,
+            sha256=sha256,
+        )
+
+
+def sent_as(part: store.Part, state: BatchState) -> tuple[str, bytes]:
+    """Token and sha256 of a send: this database's, or in a restored one the batch's own."""
+    if part.token and part.sha256:
+        return part.token, part.sha256
+    return state.metadata.get("token", ""), bytes.fromhex(state.metadata.get("sha256", ""))

@@ -1,0 +1,82 @@
+"""`sync` repeated until everything has ended, or only a person can go on."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
+
+from ... import store
+from ...base.statuses import AT_PROVIDER
+from ..writeback import Written
+from .context import Report
+from .engine import OpenProvider, one_pass
+
+REMOTE_POLL = 30.0
+LOCAL_POLL = 0.5
+#: Azure's documentation asks for a minute between two looks.
+AZURE_POLL = 60.0
+
+Told = Callable[[list[store.Job], Report], None]
+
+
+def poll_seconds(job: store.Job, asked: float | None) -> float:
+    """Seconds between two looks: what was asked, else little on this machine, more elsewhere."""
+    if asked is not None:
+        return asked
+    loopback = any(host in (job.base_url or "") for host in ("127.0.0.1", "localhost", "[::1]"))
+    if loopback or job.provider == "local":
+        return LOCAL_POLL
+    return AZURE_POLL if job.provider == "azure" else REMOTE_POLL
+
+
+def watch(
+    conn: sqlite3.Connection,
+    job_ids: Sequence[int],
+    open_provider: OpenProvider,
+    *,
+    poll: float | None = None,
+    told: Told | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Report:
+    """Sync these jobs until each has ended or waits for a person.
+
+    `told` hears of each pass. Returns what happened over all passes.
+    """
+    total = Report()
+    while True:
+        jobs = [store.get_job(conn, job_id) for job_id in job_ids]
+        report = one_pass(conn, jobs, open_provider)
+        total.sent += report.sent
+        total.collected += report.collected
+        total.ended += report.ended
+        total.paused = report.paused
+        total.waiting = report.waiting
+        total.unreachable = report.unreachable
+        for job_id, written in report.written.items():
+            total.written[job_id] = added(total.written.get(job_id, Written()), written)
+        jobs = [store.get_job(conn, job_id) for job_id in job_ids]
+        if told:
+            told(jobs, report)
+        going_on = [job for job in jobs if goes_on(conn, job, report)]
+        if not going_on:
+            return total
+        sleep(min(poll_seconds(job, poll) for job in going_on))
+
+
+def added(first: Written, second: Written) -> Written:
+    """What two passes wrote."""
+    return Written(*map(sum, zip(astuple(first), astuple(second), strict=True)))
+
+
+def goes_on(conn: sqlite3.Connection, job: store.Job, report: Report) -> bool:
+    """Whether another pass can bring a job further without a person; `report` is of the last."""
+    if job.status in ("running", "cancelling"):
+        return not job.needs_you
+    if job.status != "paused" or job.id in report.unreadable:
+        return False
+    return any(
+        part.status in AT_PROVIDER and not part.collected_at and part.batch_id
+        for part in store.list_parts(conn, job.id)
+    )

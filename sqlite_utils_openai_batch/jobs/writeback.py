@@ -1,0 +1,254 @@
+"""Outcomes → columns of the source table, or a table of their own.
+
+Only output columns are touched. A row that isn't what was asked about any more is left alone
+(`stale`), a cell that somebody filled in the meantime too (`kept_existing`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import store
+from ..answers.schema import AnswerSchema
+from ..base import clock
+from ..base.errors import SourceError, TemplateError
+from ..requests.template import bind_job, hashed_columns
+from ..store import outcomes
+from ..store.connection import Commits
+from ..store.leases import Renewal
+from ..tables.columns import Rows
+from ..tables.output import Output
+from ..tables.source import Source, reopen
+from ..tables.sql import Stored, decode_key
+from ..tables.stale import Answer, Earlier, Judge, Judged, Values
+from ..tables.target import Target, make_target
+from ..tables.undo import plain
+
+PAGE = 2_000
+
+# A `write_status`, and what `previous` has to remember.
+Fate = tuple[str, "str | None"]
+
+
+@dataclass
+class Written:
+    """What became of answers, by `write_status`."""
+
+    written: int = 0
+    kept_existing: int = 0
+    stale: int = 0
+    row_gone: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many answers there were."""
+        return self.written + self.kept_existing + self.stale + self.row_gone
+
+    def count(self, fates: Sequence[Fate]) -> None:
+        """Add what became of some answers."""
+        for status, count in Counter([status for status, _ in fates]).items():
+            setattr(self, status, getattr(self, status) + count)
+
+
+class Writer:
+    """Writes the answers of one job. Made once per pass, closed at its end."""
+
+    def __init__(self, conn: sqlite3.Connection, job: store.Job, *, accept_stale: bool = False):
+        self.conn = conn
+        self.job = job
+        self.output = Output.from_json(job.output)
+        self.schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
+        self.accept_stale = accept_stale
+        self.written = Written()
+        self.earlier = Earlier(conn, job)
+        self.source: Source | None = None
+        self.rows: Source | None = None
+        self.target: Target | None = None
+        self.judge: Judge | None = None
+        self.source_gone: str | None = None
+
+    def close(self) -> None:
+        """Drop what was read from a view or query."""
+        for opened in (self.source, self.rows):
+            if opened is not None:
+                opened.close()
+
+    def ready(self) -> None:
+        """Make the columns, read a view or query: what takes no lock, or its own. Once.
+
+        A source that is gone, or can't be read any more, has no rows left to write to. Raises
+        OutputError where the columns can't be made.
+        """
+        if self.source is not None or self.source_gone is not None:
+            return
+        try:
+            self.open_source().close()
+            self.target = make_target(self.conn, self.job, self.output)
+            # Opened anew: it may have columns now that it hadn't.
+            self.source = self.open_source()
+            if self.target.separate:
+                self.rows = reopen(
+                    self.conn,
+                    name=self.target.table,
+                    sql=None,
+                    params={},
+                    key_columns=self.target.keys,
+                )
+            read = read_columns(self.job, self.source, self.output)
+            self.source.fetch(read or (), [])
+            self.judge = Judge(
+                self.target,
+                self.source,
+                self.rows,
+                read,
+                earlier=self.earlier,
+                replace=self.output.replace,
+                accept_stale=self.accept_stale,
+            )
+        except SourceError as error:
+            self.source_gone = str(error)
+            store.log(self.conn, "source gone", job_id=self.job.id, why=str(error))
+
+    def open_source(self) -> Source:
+        """The job's source, as it is now."""
+        job = self.job
+        return reopen(
+            self.conn,
+            name=job.source,
+            sql=job.source_sql,
+            params=job.params,
+            key_columns=job.keys,
+        )
+
+    def values(self, answer: Any) -> Values | None:
+        """The cells of an answer; None where it doesn't fit the schema."""
+        return (answer,) if self.schema is None else self.schema.check(answer).values
+
+    def write_part(self, part: store.Part) -> None:
+        """Write the answers of a part that aren't written yet, then mark the part written."""
+        alive = Renewal(self.conn, part)
+        if self.output.write and part.counts.get("ok"):
+            for page in self.unwritten(part):
+                self.ready()
+                with Commits(self.conn) as commits:
+                    commits.begin()
+                    self.write_requests(page)
+                    commits.wrote(len(page))
+                alive()
+        store.update_part(self.conn, part.id, written_at=clock.now())
+
+    def unwritten(self, part: store.Part) -> Iterator[list[tuple[int, Answer]]]:
+        """Pages of the answers of a part that aren't written: (request id, answer)."""
+        after = 0
+        while page := outcomes.unwritten_page(self.conn, part.id, after, PAGE):
+            after = page[-1][0]
+            answers = []
+            for request_id, row_key, digest, answer in page:
+                values = self.values(answer)
+                # Checked when it was collected: only an `ok` request comes here.
+                assert values is not None
+                answers.append((request_id, (row_key, digest, values)))
+            yield answers
+
+    def write_requests(self, page: Sequence[tuple[int, Answer]]) -> None:
+        """Write answers and what became of them, in the transaction that the caller holds."""
+        fates = self.write([answer for _, answer in page])
+        outcomes.set_written(
+            self.conn,
+            [(*fate, request_id) for fate, (request_id, _) in zip(fates, page, strict=True)],
+        )
+
+    def write(self, answers: Sequence[Answer]) -> list[Fate]:
+        """Write answers in the transaction that the caller holds; `ready` was called before.
+
+        Returns what became of each. Raises OutputError where a trigger undid the transaction.
+        """
+        if not answers:
+            return []
+        if self.source_gone is not None:
+            fates: list[Fate] = [("row_gone", None)] * len(answers)
+        else:
+            fates = self.write_rows(answers)
+        self.written.count(fates)
+        return fates
+
+    def write_rows(self, answers: Sequence[Answer]) -> list[Fate]:
+        """Judge each answer, write those that may be, and remember what that replaced."""
+        target = self.target
+        assert target is not None
+        assert self.judge is not None
+        judged = self.judge.judge(answers)
+        usual = judged.count(self.judge.usual) == len(judged)
+        rows = self.rows_of(answers)
+        updates, inserts = Rows(target.update, rows if usual else ()), Rows(target.insert)
+        if not usual:
+            for n, (status, old) in enumerate(judged):
+                if status == "written":
+                    (inserts if old is None else updates).add(n, rows[n])
+        refused = {**updates.write(self.conn), **inserts.write(self.conn)}
+        if refused:
+            self.tell_refused(refused)
+        if refused or not target.exact:
+            return self.look_again(answers, judged, refused)
+        if usual:
+            return [("written", text) for text in plain([values for _, _, values in answers])]
+        return [
+            (status, target.remember(old, values)) if status == "written" else (status, None)
+            for (status, old), (_, _, values) in zip(judged, answers, strict=True)
+        ]
+
+    def rows_of(self, answers: Sequence[Answer]) -> list[Values]:
+        """What the statements that write are given for each answer: its cells, then its key."""
+        assert self.target is not None
+        width = len(self.target.keys)
+        if width == 1:
+            return [(*values, row_key) for row_key, _, values in answers]
+        return [(*values, *decode_key(row_key, width)) for row_key, _, values in answers]
+
+    def look_again(
+        self,
+        answers: Sequence[Answer],
+        judged: Sequence[Judged],
+        refused: Mapping[int, str],
+    ) -> list[Fate]:
+        """Remember what the cells hold now: this table may change what it is given, or refuse."""
+        source, target = self.rows or self.source, self.target
+        assert source is not None
+        assert target is not None
+        stored = source.fetch(target.names, [answer[0] for answer in answers])
+        fates: list[Fate] = []
+        for n, ((status, old), (row_key, _, values)) in enumerate(
+            zip(judged, answers, strict=True)
+        ):
+            now = stored.get(row_key)
+            if status != "written":
+                fates.append((status, None))
+            elif n in refused or now is None or (now == shown(old) and now != values):
+                # A CHECK or a trigger has kept the answer out.
+                fates.append(("kept_existing", None))
+            else:
+                fates.append((status, target.remember(old, values, now)))
+        return fates
+
+    def tell_refused(self, refused: Mapping[int, str]) -> None:
+        """Log that the table itself refused rows (a CHECK, a trigger): they keep what they held."""
+        why = next(iter(refused.values()))
+        store.log(self.conn, "refused", job_id=self.job.id, rows=len(refused), why=why)
+
+
+def read_columns(job: store.Job, source: Source, output: Output) -> list[str] | None:
+    """The columns that the hash of a job's rows covers; None where one of them is gone."""
+    try:
+        renderer = bind_job(job, source)
+    except TemplateError:
+        return None
+    return [renderer.columns[n] for n in hashed_columns(renderer, output)]
+
+
+def shown(cells: Values | None) -> Values | None:
+    """What cells hold, as it is read."""
+    return cells and tuple(cell.shown if isinstance(cell, Stored) else cell for cell in cells)

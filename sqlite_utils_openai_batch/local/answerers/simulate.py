@@ -1,0 +1,369 @@
+"""Answers that are made up, at once: for tests, for load, and to see how a job looks.
+
+They are the same for the same request and seed, have the shape that the request asks for, name
+the request's custom_id, and say that they are simulated: in the text, in `model` (which gets the
+ending `-simulated`) and in `system_fingerprint`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from ..protocol.answers import Answer, api_error
+from ..protocol.bodies import refused
+from ..protocol.shapes import (
+    Usage,
+    answer_body,
+    answer_id,
+    asked_limit,
+    asked_schema,
+    chat_completion,
+    chat_usage,
+    content_text,
+    embeddings,
+    encoded,
+    inputs_of,
+    last_user_message,
+    made_up_vector,
+    messages_of,
+)
+
+# Values that a JSON schema allows, chosen by a number.
+
+DEPTH = 8
+"""Deeper than this, optional things are left out, so that a recursive schema ends."""
+
+
+MOST_ITEMS = 1_000
+MOST_CHARACTERS = 1_000_000
+"""A schema that asks for more is refused: a single line could fill the memory."""
+
+SCHEMA_TROUBLE = (
+    TypeError, KeyError, IndexError, ValueError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+"""What reading a schema raises when its keywords hold something else than they should."""
+
+
+class UnusableSchema(Exception):
+    """No value can be made for a schema."""
+
+
+def made_up(schema: Any, text: str, chooser: int) -> Any:
+    """Return a value that fits the schema; its free texts are `text`, all else is chosen.
+
+    `chooser` is any whole number: the same number gives the same value. Raises UnusableSchema.
+    """
+    try:
+        return _Maker(schema, text).value(schema, chooser, 0)
+    except SCHEMA_TROUBLE as error:
+        raise UnusableSchema(f"{type(error).__name__}: {error}") from error
+
+
+class _Maker:
+    def __init__(self, root: Any, text: str) -> None:
+        self._root = root
+        self._text = text
+
+    def value(self, schema: Any, chooser: int, depth: int) -> Any:
+        if not isinstance(schema, dict):
+            return self._text
+        if "$ref" in schema:
+            return self.value(self._resolve(schema["$ref"]), chooser, depth + 1)
+        if "const" in schema:
+            return schema["const"]
+        if options := schema.get("enum"):
+            return options[chooser % len(options)]
+        if options := schema.get("anyOf") or schema.get("oneOf"):
+            return self.value(self._option(options, chooser, depth), chooser, depth + 1)
+        return self._typed(schema, chooser, depth)
+
+    def _resolve(self, reference: str) -> Any:
+        target = self._root
+        for step in reference.removeprefix("#").strip("/").split("/"):
+            if step:
+                target = target[step.replace("~1", "/").replace("~0", "~")]
+        return target
+
+    @staticmethod
+    def _option(options: list[Any], chooser: int, depth: int) -> Any:
+        nulls = [option for option in options if option == {"type": "null"}]
+        return nulls[0] if nulls and depth > DEPTH else options[chooser % len(options)]
+
+    def _typed(self, schema: dict[str, Any], chooser: int, depth: int) -> Any:
+        kind = schema.get("type", "object" if "properties" in schema else "string")
+        if isinstance(kind, list):
+            kind = "null" if "null" in kind and depth > DEPTH else kind[chooser % len(kind)]
+        if kind == "object":
+            return self._object(schema, chooser, depth)
+        if kind == "array":
+            return self._array(schema, chooser, depth)
+        if kind in ("integer", "number"):
+            return _number(schema, kind, chooser)
+        if kind == "boolean":
+            return chooser % 2 == 0
+        return None if kind == "null" else self._string(schema)
+
+    def _object(self, schema: dict[str, Any], chooser: int, depth: int) -> dict[str, Any]:
+        properties = schema.get("properties") or {}
+        required = schema.get("required", properties)
+        names = properties if depth <= DEPTH else [n for n in properties if n in required]
+        return {
+            name: self.value(properties[name], zlib.crc32(name.encode(), chooser), depth + 1)
+            for name in names
+        }
+
+    def _array(self, schema: dict[str, Any], chooser: int, depth: int) -> list[Any]:
+        least = _few(schema.get("minItems", 0), MOST_ITEMS)
+        length = max(least, min(1 + chooser % 3, schema.get("maxItems", 3)))
+        length = least if depth > DEPTH else length
+        items = schema.get("items", {"type": "string"})
+        values = [self.value(items, zlib.crc32(bytes([n % 256]), chooser), depth + 1)
+                  for n in range(length)]  # fmt: skip
+        return values
+
+    def _string(self, schema: dict[str, Any]) -> str:
+        if known := FORMATS.get(schema.get("format", "")):
+            return known
+        text = self._text[: schema.get("maxLength", len(self._text))]
+        return text.ljust(_few(schema.get("minLength", 0), MOST_CHARACTERS), ".")
+
+
+def _few(number: int, most: int) -> int:
+    if number > most:
+        raise ValueError(f"{number} is more than {most}")
+    return number
+
+
+FORMATS = {
+    "date": "2026-01-01",
+    "date-time": "2026-01-01T00:00:00Z",
+    "time": "00:00:00Z",
+    "duration": "P1D",
+    "email": "simulated@example.com",
+    "hostname": "example.com",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+
+
+def _number(schema: dict[str, Any], kind: str, chooser: int) -> int | float:
+    low = schema.get("minimum", schema.get("exclusiveMinimum", 0))
+    high = schema.get("maximum", schema.get("exclusiveMaximum", low + 100))
+    step = schema.get("multipleOf", 1 if kind == "integer" else (high - low) / 100 or 1)
+    inner = int("exclusiveMinimum" in schema)
+    steps = int((high - low) / step) - inner - int("exclusiveMaximum" in schema)
+    number = low + step * (inner + chooser % (max(steps, 0) + 1))
+    return int(number) if kind == "integer" else round(number, 6)
+
+
+FINGERPRINT = "fp_simulated"
+CREATED = 1_767_225_600
+"""`created` of simulated answers: fixed, so that the same request gives the same bytes."""
+
+EMBEDDING_SIZES = {"text-embedding-3-large": 3072}
+MODELS = ("gpt-4o-mini", "text-embedding-3-small", "omni-moderation-latest")
+MODERATION_CATEGORIES = (
+    "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit",
+    "illicit/violent", "self-harm", "self-harm/instructions", "self-harm/intent", "sexual",
+    "sexual/minors", "violence", "violence/graphic",
+)  # fmt: skip
+
+
+class SimulatedAnswerer:
+    """Answers at once, without a model.
+
+    `seed` varies the choices. `rate` (lines per second) or `duration` (seconds per batch) slow
+    batches down. With `echo` each text carries, word for word, the last user message of its
+    request, so that a test can tell that each answer landed where it belongs.
+    """
+
+    label = "simulated answers (made up, and marked so)"
+    concurrency = 1
+
+    def __init__(
+        self,
+        seed: int = 0,
+        rate: float | None = None,
+        duration: float | None = None,
+        *,
+        echo: bool = False,
+    ) -> None:
+        self.seed = seed
+        self.rate = rate
+        self.duration = duration
+        self.echo = echo
+
+    async def answer(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer:
+        """Answer one request."""
+        return self.answer_now(url, body, custom_id)
+
+    def answer_now(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer:
+        """Answer one request at once."""
+        if refusal := refused(url, body):
+            return refusal
+        try:
+            return self._answer(url, body, custom_id)
+        except UnusableSchema as error:
+            message = f"Invalid schema for response_format: {error}."
+            return api_error(400, message, type="invalid_request_error", code="invalid_schema")
+
+    def _answer(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer:
+        if url in ("/v1/chat/completions", "/v1/responses"):
+            return Answer(200, self._conversation(url, body, custom_id))
+        if url == "/v1/embeddings":
+            return Answer(200, self._embeddings(body))
+        if url == "/v1/completions":
+            return Answer(200, self._completion(body, custom_id))
+        if url == "/v1/moderations":
+            return Answer(200, self._moderation(body, custom_id))
+        message = f"There are no simulated answers for {url}."
+        return api_error(404, message, type="invalid_request_error", code="unknown_url")
+
+    def pace(self, requests: int) -> float | None:
+        """Lines per second for a batch of so many requests; None for no brake."""
+        if self.duration:
+            return max(requests, 1) / self.duration
+        return self.rate
+
+    async def models(self) -> list[str]:
+        """Names for `GET /v1/models`; any other name is answered as well."""
+        return list(MODELS)
+
+    async def allowed_models(self) -> list[str] | None:
+        """Requests may name any model."""
+        return None
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _text(self, asked: str, custom_id: str, schema: Any = None) -> str:
+        sentence = f"simulated answer to {custom_id}"
+        if self.echo:
+            sentence += f": {asked}"
+        if schema is None:
+            return sentence
+        chooser = zlib.crc32(asked.encode("utf-8", "surrogatepass"), self.seed)
+        return orjson.dumps(made_up(schema, sentence, chooser)).decode()
+
+    def _conversation(self, url: str, body: Mapping[str, Any], custom_id: str) -> dict[str, Any]:
+        messages = messages_of(body)
+        if (tool := _required_tool(body)) and url == "/v1/chat/completions":
+            return self._tool_call(tool, messages, body, custom_id)
+        whole = self._text(last_user_message(messages), custom_id, asked_schema(body))
+        text, was_cut = _cut(whole, asked_limit(body))
+        return answer_body(
+            url,
+            custom_id,
+            body,
+            text,
+            model=_model(body),
+            finish_reason="length" if was_cut else "stop",
+            usage=Usage(_prompt_tokens(messages), tokens(text) * (body.get("n") or 1)),
+            created=CREATED,
+            fingerprint=FINGERPRINT,
+        )
+
+    def _tool_call(
+        self,
+        tool: Mapping[str, Any],
+        messages: Sequence[Mapping[str, Any]],
+        body: Mapping[str, Any],
+        custom_id: str,
+    ) -> dict[str, Any]:
+        schema = tool.get("parameters") or {"type": "object"}
+        arguments = self._text(last_user_message(messages), custom_id, schema)
+        call = {
+            "id": answer_id("call_", custom_id),
+            "type": "function",
+            "function": {"name": tool.get("name"), "arguments": arguments},
+        }
+        return chat_completion(
+            custom_id,
+            {"tool_calls": [call]},
+            model=_model(body),
+            finish_reason="tool_calls",
+            usage=Usage(_prompt_tokens(messages), tokens(arguments)),
+            created=CREATED,
+            fingerprint=FINGERPRINT,
+        )
+
+    def _embeddings(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        inputs = inputs_of(body)
+        size = body.get("dimensions") or EMBEDDING_SIZES.get(str(body.get("model")), 1536)
+        used = sum(len(i) if isinstance(i, list) else tokens(str(i)) for i in inputs)
+        vectors = [encoded(made_up_vector(i, size, self.seed), body) for i in inputs]
+        return embeddings(vectors, model=_model(body), prompt_tokens=used)
+
+    def _completion(self, body: Mapping[str, Any], custom_id: str) -> dict[str, Any]:
+        prompt = body.get("prompt")
+        prompts = prompt if isinstance(prompt, list) and prompt else [prompt]
+        texts = [_cut(self._text(str(p), custom_id), asked_limit(body)) for p in prompts]
+        used = Usage(sum(tokens(str(p)) for p in prompts), sum(tokens(t) for t, _ in texts))
+        return {
+            "id": answer_id("cmpl-", custom_id),
+            "object": "text_completion",
+            "created": CREATED,
+            "model": _model(body),
+            "choices": [
+                {
+                    "index": index,
+                    "text": text,
+                    "logprobs": None,
+                    "finish_reason": "length" if was_cut else "stop",
+                }
+                for index, (text, was_cut) in enumerate(texts)
+            ],
+            "usage": chat_usage(used),
+            "system_fingerprint": FINGERPRINT,
+        }
+
+    def _moderation(self, body: Mapping[str, Any], custom_id: str) -> dict[str, Any]:
+        nothing = dict.fromkeys(MODERATION_CATEGORIES, False)
+        result = {
+            "flagged": False,
+            "categories": nothing,
+            "category_scores": dict.fromkeys(MODERATION_CATEGORIES, 0.0),
+            "category_applied_input_types": {name: ["text"] for name in MODERATION_CATEGORIES},
+        }
+        body = {"model": MODELS[-1], **body}
+        results = [result] * len(inputs_of(body))
+        return {"id": answer_id("modr-", custom_id), "model": _model(body), "results": results}
+
+
+def tokens(text: str) -> int:
+    """A plausible count: four characters to a token."""
+    return -(-len(text) // 4)
+
+
+def _prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
+    """A plausible count for a whole conversation, with four tokens around each message."""
+    return sum(tokens(content_text(m.get("content"))) + 4 for m in messages)
+
+
+def _cut(text: str, limit: int | None) -> tuple[str, bool]:
+    """Cut a text at its limit in tokens, as the service does; tells whether it was cut."""
+    if limit is not None and tokens(text) > limit:
+        return text[: limit * 4], True
+    return text, False
+
+
+def _model(body: Mapping[str, Any]) -> str:
+    """The name of the model, marked."""
+    return f"{body.get('model', 'model')}-simulated"
+
+
+def _required_tool(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The function that a chat completion must call, if it must."""
+    choice, tools = body.get("tool_choice"), body.get("tools") or []
+    functions = [tool.get("function") or {} for tool in tools]
+    if isinstance(choice, dict):
+        name = (choice.get("function") or {}).get("name")
+        functions = [function for function in functions if function.get("name") == name]
+    elif choice != "required":
+        return None
+    return functions[0] if functions else None

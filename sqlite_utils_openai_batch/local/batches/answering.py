@@ -1,0 +1,165 @@
+"""Gets the lines of a batch answered, many at a time, and written down as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from ..faults.answers import spoil
+from ..protocol.answers import Answerer, ImmediateAnswerer
+from ..protocol.lines import batch_url, parse_line
+from .work import TICK, Run, Work, result_line
+
+CHUNK = 500
+RECORD_EVERY = 0.1
+"""Seconds between records of a batch's counts, at least."""
+GRACE = 10.0
+"""Seconds that requests in flight may still take when their batch is stopped."""
+
+Line = tuple[int, bytes]
+
+
+async def answer_lines(
+    run: Run, lines: Iterable[Line], work: Work, answerer: Answerer, slots: asyncio.Semaphore
+) -> None:
+    """Answer the lines that aren't answered yet, until all are or the batch is stopped."""
+    todo = (line for line in lines if line[0] not in work.answered)
+    if isinstance(answerer, ImmediateAnswerer):
+        await _answer_now(run, todo, work, answerer)
+    else:
+        await _Pool(run, work, answerer, slots).answer(todo)
+
+
+def _request(data: bytes) -> dict[str, Any]:
+    request = parse_line(data)
+    if request is None:
+        raise ValueError("the input file changed after it was validated")
+    return request
+
+
+# answerers that never wait
+
+
+async def _answer_now(
+    run: Run, todo: Iterator[Line], work: Work, answerer: ImmediateAnswerer
+) -> None:
+    batch_id, faults = run.id, run.bound_faults
+    rate = answerer.pace(run.batch.total)
+    size = CHUNK if rate is None else max(1, min(CHUNK, int(rate / 20)))
+    due = run.now()
+    shuffle = random.Random(batch_id)
+    while not run.stopped and (chunk := list(islice(todo, size))):
+        if rate is not None:
+            due += len(chunk) / rate
+            await run.until(due)
+            if run.stopped:
+                return
+        work.write(_shuffled([_now(batch_id, line, answerer, faults) for line in chunk], shuffle))
+        run.record(work.counts)
+        await asyncio.sleep(0)
+
+
+def _now(
+    batch_id: str, line: Line, answerer: ImmediateAnswerer, faults: Mapping[str, Any]
+) -> dict[str, Any]:
+    number, data = line
+    request = _request(data)
+    custom_id = request["custom_id"]
+    answer = answerer.answer_now(batch_url(request["url"]), request["body"], custom_id)
+    if faults:
+        return result_line(batch_id, number, custom_id, spoil(answer, number, faults))
+    return result_line(batch_id, number, custom_id, answer)
+
+
+def _shuffled(lines: list[dict[str, Any]], shuffle: random.Random) -> list[dict[str, Any]]:
+    """Bring lines out of the order of the input, always when there are two or more."""
+    if len(lines) < 2:
+        return lines
+    first = lines[0]
+    shuffle.shuffle(lines)
+    if lines[0] is first:
+        lines.append(lines.pop(0))
+    return lines
+
+
+# answerers that take their time
+
+
+class _Pool:
+    """Requests of one batch in flight; `slots` are shared with the other batches."""
+
+    def __init__(self, run: Run, work: Work, answerer: Answerer, slots: asyncio.Semaphore) -> None:
+        self._run = run
+        self._work = work
+        self._answerer = answerer
+        self._slots = slots
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._error: BaseException | None = None
+        self._recorded_at = 0.0
+
+    async def answer(self, todo: Iterable[Line]) -> None:
+        """Answer lines; what is in flight when the batch is stopped gets a moment to finish."""
+        try:
+            for number, data in todo:
+                if not await self._slot():
+                    break
+                self._begin(number, data)
+            await self._drain()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+        if self._error:
+            raise self._error
+
+    async def _slot(self) -> bool:
+        """Wait for a free slot; False when the batch is stopped meanwhile."""
+        taking = asyncio.ensure_future(self._slots.acquire())
+        try:
+            while not self._run.stopped and not self._error:
+                await asyncio.wait({taking}, timeout=TICK)
+                if taking.done():
+                    return True
+        except asyncio.CancelledError:
+            self._give_back(taking)
+            raise
+        self._give_back(taking)
+        return False
+
+    def _give_back(self, taking: asyncio.Future[Any]) -> None:
+        if not taking.cancel():
+            self._slots.release()
+
+    def _begin(self, number: int, data: bytes) -> None:
+        task = asyncio.ensure_future(self._one(number, data))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._slots.release()
+        if not task.cancelled():
+            self._error = self._error or task.exception()
+
+    async def _one(self, number: int, data: bytes) -> None:
+        request = _request(data)
+        custom_id = request["custom_id"]
+        url = batch_url(request["url"])
+        answer = await self._answerer.answer(url, request["body"], custom_id)
+        answer = spoil(answer, number, self._run.bound_faults)
+        self._work.write([result_line(self._run.id, number, custom_id, answer)])
+        if time.monotonic() - self._recorded_at >= RECORD_EVERY:
+            self._run.record(self._work.counts)
+            self._recorded_at = time.monotonic()
+
+    async def _drain(self) -> None:
+        stopped_at: float | None = None
+        while self._tasks and not self._error:
+            await asyncio.wait(self._tasks, timeout=TICK)
+            if stopped_at is None and self._run.stopped:
+                stopped_at = time.monotonic()
+            if stopped_at is not None and time.monotonic() - stopped_at > GRACE:
+                return

@@ -1,0 +1,385 @@
+"""How many tokens a request has: counted by the model's own tokenizer where it is to be had.
+
+The tokenizer is `toktok-rs`: OpenAI's vocabularies compiled in, so that nothing is fetched. It
+counts text that spells a special token, like `<|endoftext|>`, as the text it is. Where it can't
+be had, or a model's tokenizer isn't known, tokens are estimated from bytes, and said to be.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ..requests.body import CHAT, EMBEDDINGS, RESPONSES
+from ..requests.images import Image, read_image
+from .image_tokens import image_tokens
+
+# Tokens of texts, by `toktok-rs`: here, or in a process of its own that ends with its memory.
+#
+# A vocabulary takes 65 MB, and Python gives them back only by ending. Where tokens are counted now
+# and then beside a long reading or writing of rows, another process holds them meanwhile.
+
+#: Seconds after which the other process ends when nobody asks it anything.
+IDLE = 30
+#: Seconds after which an answer of it isn't waited for any more: it has a thousand texts at most.
+PATIENCE = 60.0
+
+# Nothing else is imported there, and -I keeps the current folder out of it.
+_PROGRAM = """
+import json, os, sys, threading
+folder, encoding, idle = sys.argv[1:]
+sys.path.append(folder)
+from toktok import batch_count
+batch_count([""], encoding)
+while True:
+    ends = threading.Timer(float(idle), os._exit, [0])
+    ends.start()
+    line = sys.stdin.buffer.readline()
+    ends.cancel()
+    if not line:
+        break
+    print(json.dumps(batch_count(json.loads(line), encoding)), flush=True)
+"""
+
+
+def available() -> bool:
+    """Whether `toktok-rs` is installed: it has no wheel for every system."""
+    return find_spec("toktok") is not None
+
+
+def count(texts: Sequence[str], encoding: str) -> list[int]:
+    """Return the tokens of each text by a vocabulary, like ``o200k_base``.
+
+    Text that spells a special token is counted as the text it is.
+    """
+    from toktok import batch_count
+
+    try:
+        counts: list[int] = batch_count(texts, encoding)
+    except UnicodeEncodeError:
+        # Half of a surrogate pair: no text has one, but JSON can spell it.
+        counts = batch_count([utf8(text).decode() for text in texts], encoding)
+    return counts
+
+
+class Apart:
+    """Counts as `count` does, in a process that starts when it is needed and ends when idle."""
+
+    def __init__(self, encoding: str, idle: float = IDLE) -> None:
+        self.encoding = encoding
+        self.idle = idle
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process now: it gets ready while this one does other things."""
+        with suppress(OSError):
+            self._process = self._process or self._start()
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens of each text. Where no process can be had, this one counts."""
+        if not texts:
+            return []
+        asked = orjson.dumps([utf8(text).decode() for text in texts]) + b"\n"
+        # one that was there may have ended meanwhile
+        for process in (self._process, None):
+            try:
+                self._process = process or self._start()
+                return _answer(self._process, asked)
+            except (OSError, ValueError):
+                self._process = None
+        # a program that is frozen into one file has no Python to start
+        return count(texts, self.encoding)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        spec = find_spec("toktok")
+        if not sys.executable or spec is None or spec.origin is None:
+            raise OSError("no Python to start")
+        folder = str(Path(spec.origin).parent.parent)
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-c", _PROGRAM, folder, self.encoding, str(self.idle)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        weakref.finalize(self, _end, process)
+        return process
+
+
+@lru_cache
+def apart(encoding: str) -> Apart:
+    """The one that everybody asks: starting takes half a second."""
+    return Apart(encoding)
+
+
+def _answer(process: subprocess.Popen[bytes], asked: bytes) -> list[int]:
+    assert process.stdin is not None and process.stdout is not None
+    # Killed, it ends the pipe that is waited at: whatever holds it up, this goes on without it.
+    late = threading.Timer(PATIENCE, process.kill)
+    late.start()
+    try:
+        process.stdin.write(asked)
+        process.stdin.flush()
+        counts: list[int] = orjson.loads(process.stdout.readline())
+    finally:
+        late.cancel()
+    return counts
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    # closes its pipes, and waits
+    process.communicate()
+
+
+def utf8(text: str) -> bytes:
+    """The bytes of a text; what can't be encoded becomes a question mark."""
+    return text.encode("utf-8", "replace")
+
+
+#: Which vocabulary a model has, by the last part of its name ("openai/gpt-4o" is gpt-4o), also
+#: tuned (ft:...). Source: `MODEL_TO_ENCODING` and `MODEL_PREFIX_TO_ENCODING` of OpenAI's tiktoken.
+ENCODINGS = (
+    (r"(gpt-5|gpt-4o|gpt-4\.1|gpt-4\.5|chatgpt-4o|o1|o3|o4-mini)(?![0-9]).*", "o200k_base"),
+    (r"gpt-oss-.*", "o200k_harmony"),
+    (r"(gpt-4|gpt-3\.5|gpt-35)(?![0-9]).*", "cl100k_base"),
+    (r"(text-embedding-(ada-002|3-small|3-large)|davinci-002|babbage-002).*", "cl100k_base"),
+)
+
+#: Newer models of the same maker: counted with the last vocabulary that it published, and said so.
+PROBABLY = (r"(gpt|o)-?[1-9].*", "o200k_base")
+
+#: Around each message and before each reply. Source: OpenAI's cookbook, "How to count tokens
+#: with tiktoken", section on chat completions.
+TOKENS_PER_MESSAGE = 3
+TOKENS_PER_NAME = 1
+TOKENS_PER_REPLY = 3
+
+#: Bytes of text to a token where there is no tokenizer: about, and the range that text in other
+#: languages and other data falls in. A token is never less than a byte.
+BYTES_PER_TOKEN = 4.0
+FEWEST_BYTES, MOST_BYTES = 2.0, 6.0
+
+
+def plain_name(model: str) -> str:
+    """A model's name without its vendor and without the mark of tuning."""
+    return model.rpartition("/")[2].lower().removeprefix("ft:")
+
+
+def encoding_of(model: str) -> str | None:
+    """The vocabulary of a model by its name; None where it isn't published."""
+    name = plain_name(model)
+    for pattern, encoding in ENCODINGS:
+        if re.fullmatch(pattern, name):
+            return encoding
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Counts the tokens of texts for one model, by a vocabulary or from bytes where it has none.
+
+    `exact` tells whether the vocabulary is the model's own.
+    """
+
+    model: str
+    encoding: str | None = None
+    exact: bool = False
+    by: Apart | None = field(default=None, compare=False)
+    """What counts in a process of its own; None for this one."""
+
+    @property
+    def counts_as(self) -> str:
+        """The model whose vocabulary is taken where a model's own isn't published."""
+        return "gpt-5"
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text."""
+        if self.encoding is None:
+            return [round(len(utf8(text)) / BYTES_PER_TOKEN) for text in texts]
+        if self.by is not None:
+            return self.by.count(texts)
+        return count(texts, self.encoding)
+
+    def apart(self) -> Counter:
+        """The same counter, with its vocabulary in a process of its own while it is in use."""
+        if self.encoding is None:
+            return self
+        by = apart(self.encoding)
+        by.start()
+        return replace(self, by=by)
+
+
+def counter_for(*models: str) -> Counter:
+    """A counter for the first model; the other names are tried where it isn't known."""
+    if available():
+        for model in models:
+            encoding = encoding_of(model)
+            if encoding is not None:
+                return Counter(model, encoding, exact=True)
+        pattern, encoding = PROBABLY
+        if re.fullmatch(pattern, plain_name(models[0])):
+            return Counter(models[0], encoding)
+    return Counter(models[0])
+
+
+@dataclass(slots=True)
+class Content:
+    """What in a request costs tokens: texts, images, and what stands around messages."""
+
+    texts: list[str] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
+    overhead: int = 0
+
+
+def content_of(body: Mapping[str, Any], endpoint: str) -> Content:
+    """Find what costs tokens in a request body, by the published rules.
+
+    A schema is counted as its JSON text: OpenAI publishes no rule for it.
+    """
+    content = Content()
+    if endpoint == EMBEDDINGS:
+        _inputs(content, body.get("input"))
+    elif endpoint in (CHAT, RESPONSES):
+        _messages(content, body)
+        content.texts += [
+            orjson.dumps(body[name]).decode()
+            for name in ("response_format", "tools", "text")
+            if isinstance(body.get(name), dict | list)
+        ]
+    else:
+        content.texts += _strings(body)
+    return content
+
+
+def _inputs(content: Content, given: Any) -> None:
+    """The inputs of an embeddings request: texts, or lists of tokens."""
+    for one in given if isinstance(given, list) else [given]:
+        if isinstance(one, str):
+            content.texts.append(one)
+        elif isinstance(one, int):
+            content.overhead += 1
+        elif isinstance(one, list):
+            content.overhead += len(one)
+
+
+def _messages(content: Content, body: Mapping[str, Any]) -> None:
+    given = body.get("messages", body.get("input"))
+    messages = [{"role": "user", "content": given}] if isinstance(given, str) else given or []
+    if body.get("instructions"):
+        messages = [{"role": "system", "content": body["instructions"]}, *messages]
+    content.overhead += TOKENS_PER_REPLY
+    for message in messages:
+        content.overhead += TOKENS_PER_MESSAGE
+        for name, value in message.items() if isinstance(message, dict) else ():
+            content.overhead += TOKENS_PER_NAME * (name == "name")
+            _value(content, value)
+
+
+def _value(content: Content, value: Any) -> None:
+    """A value of a message: text, or parts that are text or images."""
+    if isinstance(value, str):
+        content.texts.append(value)
+    elif isinstance(value, dict):
+        image = read_image(value)
+        if image is not None:
+            content.images.append(image)
+        else:
+            for name, inner in value.items():
+                if name != "type":
+                    _value(content, inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _value(content, inner)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _strings(inner)
+
+
+@dataclass(slots=True)
+class Counted:
+    """Input tokens of one request: as counted, and the bound that they stay below.
+
+    Both are None where an image's tokens can't be known.
+    """
+
+    tokens: int | None
+    most: int | None
+
+
+def count_requests(
+    counter: Counter, bodies: Sequence[Mapping[str, Any]], endpoint: str
+) -> list[Counted]:
+    """Input tokens of rendered request bodies."""
+    contents = [content_of(body, endpoint) for body in bodies]
+    texts = [text for content in contents for text in content.texts]
+    counts = iter(counter.count(texts))
+    found = []
+    for content in contents:
+        tokens = content.overhead + sum(next(counts) for _ in content.texts)
+        # A tokenizer of bytes makes a token of one byte at the least, so bytes are a bound.
+        most = (
+            tokens
+            if counter.exact
+            else content.overhead + sum(len(utf8(text)) for text in content.texts)
+        )
+        pixels = [image_tokens(counter.model, image) for image in content.images]
+        if any(one is None for one in pixels):
+            found.append(Counted(None, None))
+        else:
+            extra = sum(one for one in pixels if one is not None)
+            found.append(Counted(tokens + extra, most + extra))
+    return found
+
+
+def output_cap(body: Mapping[str, Any]) -> int | None:
+    """The most tokens that the answers to one request may have; None where it isn't capped."""
+    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+        value = body.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value * answers_asked(body)
+    return None
+
+
+def answers_asked(body: Mapping[str, Any]) -> int:
+    """How many answers a request asks for."""
+    value = body.get("n")
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 1 else 1
+
+
+#: The most tokens that a model writes when a request sets no cap, by its name.
+#: Source: the pages of OpenAI's model reference ("max output tokens").
+MODEL_CAPS = (
+    (r"(gpt-5-chat|gpt-5\.\d+-chat|gpt-4o|chatgpt-4o).*", 16_384),
+    (r"gpt-[56].*", 128_000),
+    (r"gpt-4\.1.*", 32_768),
+    (r"(o1|o3|o4-mini)(?!-mini-|-preview).*", 100_000),
+    (r"(gpt-4-turbo|gpt-4-\d{4}-preview|gpt-4-vision|gpt-3\.5).*", 4_096),
+    (r"gpt-4(-\d{4})?", 8_192),
+    (r"gpt-oss-.*", 131_072),
+)
+
+
+def model_cap(model: str) -> int | None:
+    """The most tokens that a model writes by itself; None where that isn't published."""
+    name = plain_name(model)
+    for pattern, cap in MODEL_CAPS:
+        if re.fullmatch(pattern, name):
+            return cap
+    return None

@@ -1,0 +1,140 @@
+"""Which key goes where, and whose account that is. A key itself is never stored."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .. import store
+from ..base.errors import ConfigurationError, NotFound, Unreadable, UsageError
+from .azure import AZURE, ENDPOINT, TOKEN, Azure, azure_address, azure_key, azure_version
+from .client import OPENAI_URL, Provider
+from .errors import host_of
+
+# For servers that want no key: the client insists on sending one.
+NO_KEY = "none"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where requests go and with which key; `key_from` says where the key was found."""
+
+    base_url: str
+    key: str
+    key_from: str
+    azure: Azure | None = None
+
+    @property
+    def host(self) -> str:
+        """Host, and port where one is given."""
+        return host_of(self.base_url)
+
+    @property
+    def account(self) -> str:
+        """Host and a keyed hash of the key: tells accounts apart, and gives nothing away."""
+        digest = hmac.new(b"sqlite-utils-openai-batch", self.key.encode(), hashlib.sha256)
+        return f"{self.host}:{digest.hexdigest()[:10]}"
+
+
+def destination(base_url: str | None, key: str | None, provider: str = "openai") -> Destination:
+    """Settle the server and its key. They are read afresh each time: a token may be renewed.
+
+    `OPENAI_API_KEY` goes to api.openai.com, or to the `OPENAI_BASE_URL` that is set with it,
+    and to no other host. Raises ConfigurationError where OpenAI would get no key.
+    """
+    if provider == AZURE:
+        return azure_destination(base_url, key)
+    own_url = (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
+    url = (base_url or own_url).rstrip("/")
+    refuse_password(url, "--base-url" if base_url else "OPENAI_BASE_URL")
+    if key:
+        stored = stored_key(key)
+        return Destination(url, stored or key, f"llm's key '{key}'" if stored else "--key")
+    environment = os.environ.get("OPENAI_API_KEY")
+    if environment and origin(url) == origin(own_url):
+        return Destination(url, environment, "OPENAI_API_KEY")
+    if host_of(url) == host_of(OPENAI_URL):
+        raise ConfigurationError(
+            "No key for OpenAI. Give one with --key, set OPENAI_API_KEY, "
+            "or ask the small model on this machine with --local."
+        )
+    return Destination(url, NO_KEY, "no key")
+
+
+def azure_destination(base_url: str | None, key: str | None) -> Destination:
+    """Settle an Azure resource and its key. Raises ConfigurationError."""
+    url = azure_address(base_url)
+    refuse_password(url, "--base-url" if base_url else ENDPOINT)
+    version = azure_version(url)
+    if key:
+        stored = stored_key(key)
+        key_from = f"llm's key '{key}'" if stored else "--key"
+        return Destination(url, stored or key, key_from, Azure(version, token=False))
+    found, name = azure_key(url)
+    return Destination(url, found, name, Azure(version, token=name == TOKEN))
+
+
+def origin(url: str) -> tuple[str, str]:
+    """Scheme and host of an address: a key for one isn't sent in the clear to the other."""
+    return urlsplit(url).scheme, host_of(url)
+
+
+def refuse_password(url: str, option: str) -> None:
+    """Raise UsageError for an address that holds a secret: addresses are kept with their jobs."""
+    if "@" in urlsplit(url).netloc:
+        raise UsageError(
+            f"{option} can't hold a user name or password: it is kept with the job. "
+            "Give a key with --key."
+        )
+
+
+def stored_key(name: str) -> str | None:
+    """The key of that name kept by `llm keys set`, or None."""
+    import click
+
+    folder = os.environ.get("LLM_USER_PATH") or click.get_app_dir("io.datasette.llm")
+    file = Path(folder) / "keys.json"
+    if not file.is_file():
+        return None
+    try:
+        keys = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"llm's file of keys can't be read: {error}") from error
+    found = keys.get(name) if isinstance(keys, dict) else None
+    return str(found) if found else None
+
+
+def check_account(conn: sqlite3.Connection, provider: Provider, job: store.Job) -> None:
+    """See that a job goes on with the account that it began with.
+
+    A key may be rotated: where it isn't the one that the job began with, one read of the job's
+    newest batch decides. Readable: the same account, recorded. Else, or where there is no batch
+    yet: raises Unreadable.
+    """
+    if job.account is None or provider.account in (None, job.account):
+        return
+    newest = max(
+        (part for part in store.list_parts(conn, job.id) if part.batch_id),
+        key=lambda part: part.submitted_at or "",
+        default=None,
+    )
+    if newest is not None and newest.batch_id is not None:
+        try:
+            provider.retrieve(newest.batch_id)
+        except NotFound:
+            pass
+        else:
+            store.update_job(conn, job.id, account=provider.account)
+            store.log(conn, "key changed", job_id=job.id, account=provider.account)
+            return
+    batches = "and its batches can't be read with this one" if newest else "not with this one"
+    raise Unreadable(
+        f"This job began with another key for {provider.host}, {batches}. Give that key with "
+        "--key, or send the rest from this key's account with submit --accept-account."
+    )

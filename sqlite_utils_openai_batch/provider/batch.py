@@ -1,0 +1,140 @@
+"""Batches and files as the provider shows them, in our words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..base import clock
+from ..base.statuses import ENDED
+
+if TYPE_CHECKING:
+    from openai.types import Batch
+
+# Spellings of other servers, in our (OpenAI's) words.
+STATUS_WORDS = {
+    "queued": "validating",
+    "pending": "validating",
+    "running": "in_progress",
+    "progress": "in_progress",
+    "processing": "in_progress",
+    "succeeded": "completed",
+    "done": "completed",
+    "canceled": "cancelled",
+    "canceling": "cancelling",
+    "error": "failed",
+}
+
+
+@dataclass(frozen=True)
+class BatchState:
+    """A batch as the provider shows it; falsy file ids (null, absent, empty) are None."""
+
+    id: str
+    status: str
+    said: str
+    input_file_id: str | None
+    output_file_id: str | None
+    error_file_id: str | None
+    completed: int | None
+    failed: int | None
+    created_at: float
+    in_progress_at: str | None
+    finalizing_at: str | None
+    ended_at: str | None
+    expires_at: str | None
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the provider has finished with it."""
+        return self.status in ENDED
+
+    @property
+    def hides_answers(self) -> bool:
+        """Whether it has answers, or may have some, and names no file that holds them."""
+        if self.output_file_id:
+            return False
+        if self.completed is None:
+            return self.status == "completed" and not self.error_file_id
+        return self.completed > 0
+
+
+class UploadedFile(NamedTuple):
+    """A file as the provider lists it; `size` in bytes."""
+
+    id: str
+    name: str
+    size: int | None
+
+
+def normalised(status: str) -> str:
+    """A status in OpenAI's words."""
+    word = status.lower()
+    return STATUS_WORDS.get(word, word)
+
+
+def read_batch(batch: Batch) -> BatchState:
+    """A client's object as BatchState: the client checks nothing, so a field may be anything.
+
+    Raises ValueError where there is no id.
+    """
+    if not getattr(batch, "id", None):
+        raise ValueError("a batch without an id")
+
+    def moment(name: str) -> str | None:
+        return clock.from_unix(clock.unix_of(getattr(batch, name, None)))
+
+    counts = getattr(batch, "request_counts", None)
+    metadata = getattr(batch, "metadata", None)
+    return BatchState(
+        id=str(batch.id),
+        status=normalised(str(batch.status)),
+        said=str(batch.status),
+        input_file_id=_text(batch, "input_file_id"),
+        output_file_id=_text(batch, "output_file_id"),
+        error_file_id=_text(batch, "error_file_id"),
+        completed=_count(counts, "completed"),
+        failed=_count(counts, "failed"),
+        created_at=clock.unix_of(getattr(batch, "created_at", None)) or 0.0,
+        in_progress_at=moment("in_progress_at"),
+        finalizing_at=moment("finalizing_at"),
+        ended_at=next(filter(None, (moment(f"{status}_at") for status in ENDED)), None),
+        expires_at=moment("expires_at"),
+        errors=_errors(getattr(batch, "errors", None)),
+        metadata=metadata if isinstance(metadata, dict) else {},
+    )
+
+
+def _text(batch: Any, name: str) -> str | None:
+    """An id; None where it is null, absent or empty."""
+    value = getattr(batch, name, None)
+    return str(value) if value and isinstance(value, (str, int)) else None
+
+
+def _count(counts: Any, name: str) -> int | None:
+    return _number(getattr(counts, name, None))
+
+
+def _number(value: Any) -> int | None:
+    """A whole number, also one that comes as text or with a fraction of nothing."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _errors(found: Any) -> list[dict[str, Any]]:
+    """What speaks against a batch: objects, where some servers have a bare list or bare texts."""
+    told = getattr(found, "data", found)
+    listed = told if isinstance(told, list) else [told] if told else []
+    return [_error(one) for one in listed]
+
+
+def _error(one: Any) -> dict[str, Any]:
+    error = one if isinstance(one, dict) else getattr(one, "to_dict", lambda: None)()
+    if not isinstance(error, dict):
+        return {"message": str(one)}
+    return {**error, "line": _number(error["line"])} if "line" in error else error

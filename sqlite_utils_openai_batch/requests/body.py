@@ -1,0 +1,340 @@
+"""A request body with its placeholders, made of what the command line says (pure)."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ..base.errors import TemplateError, UsageError
+
+if TYPE_CHECKING:
+    from ..answers.schema import AnswerSchema
+
+
+# What body parameters are called at an endpoint, and which models refuse them: data.
+#
+# Sources: OpenAI's API reference (max_tokens is deprecated in favour of max_completion_tokens
+# and not compatible with o-series models; /v1/responses has max_output_tokens), its guides to
+# reasoning models and to GPT-5 (temperature and its kin are refused while a model reasons; from
+# GPT-5.1 on, most models can be told not to), and the batch guide (no streaming).
+
+CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
+EMBEDDINGS = "/v1/embeddings"
+
+#: Models that always reason, by the last part of their name ("openai/o3" is o3), also tuned.
+REASONING = r"(ft:)?(o[1-9]|gpt-5(?!\.|.*chat)|gpt-5\.\d+-(codex|pro)).*"
+
+#: Models that reason only if asked: their efforts include none.
+REASONING_IF_ASKED = r"(ft:)?gpt-5\.\d+(?!.*(chat|codex|pro)).*"
+
+#: Models that never reason.
+PLAIN = r"(ft:)?(gpt-3|gpt-4|chatgpt-4o|gpt-5-chat).*"
+
+#: Parameters of sampling, with the values that a reasoning model puts up with: its own.
+SAMPLING: Mapping[str, tuple[Any, ...]] = {
+    "temperature": (1,),
+    "top_p": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """A parameter that an endpoint (or some models at it) knows by another name.
+
+    A dot in `to` leads into an object: ``reasoning.effort``.
+    """
+
+    parameter: str
+    to: str
+    endpoint: str
+    models: str = ".*"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Parameters that these models refuse at any endpoint, and the values that do no harm."""
+
+    parameters: Mapping[str, tuple[Any, ...]]
+    why: str
+    models: str = ".*"
+    only_with_effort: bool = False
+    """Whether they are refused only beside a reasoning effort other than none."""
+
+
+RENAMES = (
+    Rename("max_tokens", "max_completion_tokens", CHAT, r"(ft:)?(o[1-9]|gpt-5).*"),
+    Rename("max_output_tokens", "max_completion_tokens", CHAT),
+    Rename("max_tokens", "max_output_tokens", RESPONSES),
+    Rename("max_completion_tokens", "max_output_tokens", RESPONSES),
+    Rename("reasoning_effort", "reasoning.effort", RESPONSES),
+    Rename("verbosity", "text.verbosity", RESPONSES),
+)
+
+REFUSALS = (
+    Refusal(SAMPLING, "it reasons", REASONING),
+    Refusal(SAMPLING, "it reasons", REASONING_IF_ASKED, only_with_effort=True),
+    Refusal({"reasoning_effort": (), "reasoning": (), "verbosity": ()}, "it doesn't reason", PLAIN),
+    Refusal({"stream": (False,)}, "a batch doesn't stream"),
+    Refusal({"background": (False,)}, "a batch runs in the background anyway"),
+)
+
+
+def adapt(endpoint: str, model: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `parameters` as the endpoint and model take them, in their order.
+
+    Raises TemplateError naming a parameter that the model refuses, or two that are one.
+    """
+    name = model.rpartition("/")[2].lower()
+    adapted: dict[str, Any] = {}
+    for parameter, value in parameters.items():
+        _refuse(name, model, parameter, value, parameters)
+        _put(adapted, _renamed(endpoint, name, parameter), parameter, value)
+    return adapted
+
+
+def _renamed(endpoint: str, name: str, parameter: str) -> str:
+    for rule in RENAMES:
+        if (
+            rule.parameter == parameter
+            and rule.endpoint == endpoint
+            and re.fullmatch(rule.models, name)
+        ):
+            return rule.to
+    return parameter
+
+
+def _refuse(
+    name: str, model: str, parameter: str, value: Any, parameters: Mapping[str, Any]
+) -> None:
+    for rule in REFUSALS:
+        if (
+            parameter in rule.parameters
+            and value not in (None, *rule.parameters[parameter])
+            and (not rule.only_with_effort or _effort(parameters) not in (None, "none"))
+            and re.fullmatch(rule.models, name)
+        ):
+            raise TemplateError(
+                f"{model} takes no {parameter}: {rule.why}. Leave out -o {parameter}."
+            )
+
+
+def _effort(parameters: Mapping[str, Any]) -> Any:
+    reasoning = parameters.get("reasoning")
+    nested = reasoning.get("effort") if isinstance(reasoning, dict) else None
+    return parameters.get("reasoning_effort", nested)
+
+
+def _put(target: dict[str, Any], path: str, parameter: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        target = target.setdefault(parent, {})
+    if last in target:
+        raise TemplateError(f"{parameter} and {path} are the same: give one of them.")
+    target[last] = value
+
+
+#: Options that would overwrite what has an option of its own.
+OWN_OPTIONS = {
+    "model": "--model",
+    "messages": "--prompt and --system",
+    "input": "--prompt",
+    "instructions": "--system",
+    "json_schema": "--schema",
+}
+
+#: JSON mode: ``-o json_object 1``.
+JSON_MODE: dict[str, dict[str, Any]] = {
+    CHAT: {"response_format": {"type": "json_object"}},
+    RESPONSES: {"text": {"format": {"type": "json_object"}}},
+}
+
+
+def parse_option(name: str, text: str) -> Any:
+    """Return the value of ``-o name text``: JSON where it is JSON, else the text itself.
+
+    ``json_object`` is a switch: 1, true, 0 or false. Raises UsageError for another value of it.
+    """
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except ValueError:
+        value = text
+    if name == "json_object":
+        if value not in (0, 1):
+            raise UsageError(f"-o json_object is 1 or 0, not {text!r}.")
+        return bool(value)
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def parse_body(text: str) -> dict[str, Any]:
+    """Read a whole body (--template) from JSON or YAML text. Raises TemplateError."""
+    try:
+        body = json.loads(text, parse_constant=_no_constant)
+    except ValueError:
+        try:
+            body = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise TemplateError(f"The template is neither JSON nor YAML: {reason}.") from error
+    if not isinstance(body, dict):
+        raise TemplateError("The template must be an object: the body of a request.")
+    try:
+        # YAML knows numbers as keys, dates and .nan; a request body doesn't
+        return json.loads(json.dumps(body, default=str, allow_nan=False))  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise TemplateError(f"The template can't be JSON: {error}.") from error
+
+
+def build_body(
+    *,
+    endpoint: str,
+    model: str,
+    prompt: str | None,
+    system: str | None,
+    schema: AnswerSchema | None,
+    options: Mapping[str, Any],
+    images: Sequence[str] = (),
+    detail: str | None = None,
+) -> dict[str, Any]:
+    """Return the template body for chat completions, responses or embeddings.
+
+    `images` are placeholders or URLs of images, shown with the prompt at this `detail`. Raises
+    UsageError for an endpoint that needs a whole body and for options that contradict each
+    other, TemplateError for a parameter that the model refuses.
+    """
+    if endpoint not in _ASKED:
+        raise UsageError(
+            f"--prompt has no place in the body of {endpoint}: give the whole body by --template."
+        )
+    if prompt is None:
+        raise UsageError("No prompt: give it by --prompt, or a whole body by --template.")
+    _check_options(options, schema)
+    if endpoint == EMBEDDINGS:
+        _check_embeddings(system, schema, options, images)
+    given = {name: value for name, value in options.items() if name != "json_object"}
+    body = {"model": model, **_ASKED[endpoint](_shown(endpoint, prompt, images, detail), system)}
+    if schema is not None:
+        _merge(body, schema.response_format(endpoint))
+    if options.get("json_object"):
+        _merge(body, JSON_MODE[endpoint])
+    _merge(body, adapt(endpoint, model, given))
+    return body
+
+
+def change_body(
+    body: Mapping[str, Any],
+    *,
+    endpoint: str,
+    model: str | None,
+    schema: AnswerSchema | None,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return a whole body (--template) with what other options say of it: -m, -o and --schema.
+
+    Raises UsageError for options that contradict each other, TemplateError for a parameter that
+    the model refuses, and for a model that changes from row to row.
+    """
+    changed: dict[str, Any] = copy.deepcopy(dict(body))
+    if model is not None:
+        changed = {"model": model, **changed, **{"model": model}}
+    name = changed.get("model")
+    if name is not None and (not isinstance(name, str) or "{{" in name or "{%" in name):
+        raise TemplateError(
+            "A batch asks one model: the template's model can't hold a placeholder."
+        )
+    for given, asked in (("--schema", schema), ("-o json_object", options.get("json_object"))):
+        if asked and endpoint not in JSON_MODE:
+            raise UsageError(f"{given} has no place in the body of {endpoint}.")
+    _check_options(options, schema)
+    if schema is not None:
+        _merge(changed, schema.response_format(endpoint))
+    if options.get("json_object"):
+        _merge(changed, JSON_MODE[endpoint])
+    plain = {name: value for name, value in options.items() if name != "json_object"}
+    _merge(changed, adapt(endpoint, name or "", plain))
+    return changed
+
+
+def _shown(
+    endpoint: str, prompt: str, images: Sequence[str], detail: str | None
+) -> str | list[dict[str, Any]]:
+    """The prompt, with the images that it is about."""
+    if not images:
+        return prompt
+    if endpoint == RESPONSES:
+        # OpenAI's description of this endpoint wants a detail; auto is what it is without one
+        look = detail or "auto"
+        parts = [{"type": "input_image", "image_url": url, "detail": look} for url in images]
+        return [{"type": "input_text", "text": prompt}, *parts]
+    more = {} if detail is None else {"detail": detail}
+    shown = [{"type": "image_url", "image_url": {"url": url, **more}} for url in images]
+    return [{"type": "text", "text": prompt}, *shown]
+
+
+def _chat(prompt: Any, system: str | None) -> dict[str, Any]:
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    return {"messages": [*messages, {"role": "user", "content": prompt}]}
+
+
+def _responses(prompt: Any, system: str | None) -> dict[str, Any]:
+    asked = prompt if isinstance(prompt, str) else [{"role": "user", "content": prompt}]
+    return {**({} if system is None else {"instructions": system}), "input": asked}
+
+
+def _embeddings(prompt: Any, system: str | None) -> dict[str, Any]:
+    return {"input": prompt}
+
+
+_ASKED = {CHAT: _chat, RESPONSES: _responses, EMBEDDINGS: _embeddings}
+
+
+def _check_options(options: Mapping[str, Any], schema: AnswerSchema | None) -> None:
+    for name, own in OWN_OPTIONS.items():
+        if name in options:
+            raise UsageError(f"-o {name} is said by {own}.")
+    formats = [name for name in ("json_object", "response_format") if options.get(name)]
+    if schema is not None and formats:
+        raise UsageError(f"--schema and -o {formats[0]} both say what the answer looks like.")
+    if len(formats) > 1:
+        raise UsageError(f"-o {formats[0]} and -o {formats[1]} say the same: give one of them.")
+
+
+def _check_embeddings(
+    system: str | None,
+    schema: AnswerSchema | None,
+    options: Mapping[str, Any],
+    images: Sequence[str],
+) -> None:
+    refused = [
+        ("--image", images),
+        ("--system", system),
+        ("--schema", schema),
+        ("-o json_object", options.get("json_object")),
+    ]
+    for option, value in refused:
+        if value:
+            raise UsageError(f"{option} has no place in {EMBEDDINGS}: it answers with numbers.")
+
+
+def _merge(body: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add `more` to `body`, into objects that are in both."""
+    for name, value in more.items():
+        if isinstance(value, dict) and isinstance(body.get(name), dict):
+            _merge(body[name], value)
+        else:
+            body[name] = copy.deepcopy(value)

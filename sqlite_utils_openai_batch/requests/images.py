@@ -1,0 +1,250 @@
+"""Images of rows, as the URLs that a request holds: BLOBs, files of one folder, or URLs.
+
+What kind of image some bytes are is told by `filetype`. Pillow (the extra `images`) is loaded
+only where an image has to be made smaller, or into a kind that models take.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filetype
+
+from ..base.errors import ConfigurationError, UnrenderableRow
+from ..tables.sql import SQLiteValue
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+#: What models take. Source: OpenAI's guide "Images and vision", requirements of image inputs.
+TAKEN = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
+#: Pixels of the longer side: models scale down what is larger themselves (same guide).
+SIZE = 2048
+#: A file that is larger is no photo of a row.
+MOST_BYTES = 100_000_000
+#: A JPEG names its size after its metadata, which may be long.
+HEAD = 4 * 65_536
+QUALITY = 90
+WEB = ("http://", "https://")
+
+
+@dataclass(frozen=True)
+class Images:
+    """How images are read: files from `folder` only, none larger than `size` pixels a side.
+
+    With a `size` of 0 they stay as they are.
+    """
+
+    folder: Path | None = None
+    size: int = SIZE
+
+    def url(self, value: SQLiteValue, place: str) -> str:
+        """Return the URL of an image: the one given, or a data URL of its bytes.
+
+        `place` names it in messages. Raises UnrenderableRow for what is no image, and
+        ConfigurationError where Pillow is needed and isn't installed.
+        """
+        if isinstance(value, bytes):
+            return self.data_url(value, place)
+        text = "" if value is None else str(value).strip()
+        if not text:
+            raise UnrenderableRow(f"{place} holds no image.")
+        if text.lower().startswith(WEB):
+            return text
+        if text[:5].lower() == "data:":
+            if not text[5:].lower().startswith("image/"):
+                raise UnrenderableRow(f"{place} holds a data URL that is no image.")
+            return text
+        return self.data_url(self.read(text, place), place)
+
+    def read(self, name: str, place: str) -> bytes:
+        """Return the bytes of a file in the folder, and of none outside it."""
+        if self.folder is None:
+            raise UnrenderableRow(
+                f"{place} holds {name[:100]!r}, which is no URL; files need --image-dir."
+            )
+        try:
+            folder = self.folder.resolve(strict=True)
+            path = (folder / name).resolve(strict=True)
+            if not path.is_relative_to(folder):
+                raise UnrenderableRow(f"{place}: {name[:100]!r} is outside of --image-dir.")
+            if not path.is_file():
+                raise UnrenderableRow(f"{place}: {name[:100]!r} is no file.")
+            if path.stat().st_size > MOST_BYTES:
+                raise UnrenderableRow(f"{place}: {name[:100]!r} is larger than 100 MB.")
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise UnrenderableRow(f"{place}: no file {name[:100]!r} in --image-dir.") from None
+        except (OSError, ValueError, RuntimeError) as error:
+            # a name too long, with a NUL byte, or of links in a circle
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UnrenderableRow(f"{place}: {name[:100]!r} can't be read: {reason}.") from None
+
+    def data_url(self, data: bytes, place: str) -> str:
+        """Return an image's bytes as a data URL, made smaller or converted where need be."""
+        guessed = filetype.guess_mime(data)
+        kind = guessed if guessed and guessed.startswith("image/") else None
+        if kind is None:
+            raise UnrenderableRow(f"{place} holds {_said(data, guessed)}, which is no image.")
+        if kind in TAKEN:
+            found = pixels(data[:HEAD])
+            if found is None:
+                raise UnrenderableRow(f"{place} holds an image that can't be read ({kind}).")
+            if not self.size or max(found) <= self.size:
+                return encoded(kind, data)
+        elif not self.size:
+            raise UnrenderableRow(
+                f"{place} holds {kind}, which models don't take; without --image-size 0 it is "
+                "converted."
+            )
+        return encoded(*remade(data, kind, self.size, place))
+
+
+def _said(data: bytes, kind: str | None) -> str:
+    return "an empty BLOB" if not data else kind or f"a BLOB of {len(data):,} bytes"
+
+
+def encoded(kind: str, data: bytes) -> str:
+    """Return a data URL."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def remade(data: bytes, kind: str, size: int, place: str) -> tuple[str, bytes]:
+    """Return kind and bytes of an image of at most `size` pixels a side that models take."""
+    open_image = pillow(kind, place)
+    from PIL import ImageOps
+
+    try:
+        with open_image(BytesIO(data)) as opened:
+            image = ImageOps.exif_transpose(opened)
+            image.thumbnail((size, size))
+            return saved(image, lossless=kind in ("image/png", "image/gif"))
+    # Pillow's readers raise whatever the bytes bring them to (SyntaxError, struct.error,
+    # DecompressionBombError): it costs this row only
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UnrenderableRow(f"{place} holds an image that can't be read: {reason}") from error
+
+
+def saved(image: Picture, *, lossless: bool) -> tuple[str, bytes]:
+    """Return an image as PNG, or as JPEG where it was photographed."""
+    out = BytesIO()
+    if lossless or image.mode in ("RGBA", "LA", "PA"):
+        plain = image if image.mode in ("RGB", "RGBA", "L", "LA", "P") else image.convert("RGB")
+        plain.save(out, "PNG")
+        return "image/png", out.getvalue()
+    image.convert("RGB").save(out, "JPEG", quality=QUALITY)
+    return "image/jpeg", out.getvalue()
+
+
+def pillow(kind: str, place: str) -> Any:
+    """Return Pillow's `open`, HEIC known to it. Raises ConfigurationError naming the extra."""
+    try:
+        from PIL import Image
+
+        if kind in ("image/heic", "image/heif"):
+            from pillow_heif import register_heif_opener
+
+            register_heif_opener()
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{place} holds images that must be made smaller or converted ({kind}), which takes "
+            "Pillow: pip install 'sqlite-utils-openai-batch[images]'. To send them as they are: "
+            "--image-size 0"
+        ) from error
+    return Image.open
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image in a request; its size in pixels is None where it isn't in the request itself."""
+
+    size: tuple[int, int] | None
+    detail: str = "auto"
+
+
+def read_image(part: Mapping[str, Any]) -> Image | None:
+    """The image that a content part of chat completions or responses holds, or None."""
+    if part.get("type") not in ("image_url", "input_image"):
+        return None
+    given = part.get("image_url")
+    holder = given if isinstance(given, dict) else part
+    url = holder.get("url") if isinstance(given, dict) else given
+    return Image(
+        size_of(url) if isinstance(url, str) else None, str(holder.get("detail") or "auto")
+    )
+
+
+def size_of(url: str) -> tuple[int, int] | None:
+    """Width and height of the image in a data URL, by its first bytes; None where unknown."""
+    kind, _, data = url.partition(",")
+    if not kind.startswith("data:") or not kind.endswith(";base64"):
+        return None
+    try:
+        # A JPEG names its size after its metadata, which may be long.
+        start = base64.b64decode(data[: 4 * 65_536])
+    except (binascii.Error, ValueError):
+        return None
+    return pixels(start)
+
+
+def pixels(start: bytes) -> tuple[int, int] | None:
+    """Width and height of an image by its first bytes; None where they don't tell."""
+    try:
+        return _png(start) or _gif(start) or _webp(start) or _jpeg(start)
+    except (struct.error, IndexError):
+        return None
+
+
+def _png(data: bytes) -> tuple[int, int] | None:
+    if data[:8] != b"\x89PNG\r\n\x1a\n":
+        return None
+    width, height = struct.unpack(">II", data[16:24])
+    return width, height
+
+
+def _gif(data: bytes) -> tuple[int, int] | None:
+    if data[:6] not in (b"GIF87a", b"GIF89a"):
+        return None
+    width, height = struct.unpack("<HH", data[6:10])
+    return width, height
+
+
+def _webp(data: bytes) -> tuple[int, int] | None:
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return None
+    if data[12:16] == b"VP8X":
+        return _three(data[24:27]) + 1, _three(data[27:30]) + 1
+    if data[12:16] == b"VP8L":
+        (bits,) = struct.unpack("<I", data[21:25])
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack("<HH", data[26:30])
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _three(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
+def _jpeg(data: bytes) -> tuple[int, int] | None:
+    if data[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while data[at] == 0xFF:
+        marker, (length,) = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])
+        # Start of frame, of whatever coding; C4, C8 and CC are tables.
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return width, height
+        at += 2 + length
+    return None

@@ -1,0 +1,394 @@
+"""Two readings of the same rows side by side: of two jobs, or of a job and a column of its source.
+
+Rows are read page by page along the first job's requests; what is kept are counts.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import store
+from ..answers.fastpath import quick_check, unsure
+from ..answers.schema import AnswerSchema
+from ..base.errors import JobError, UsageError
+from ..base.statuses import UNSENT
+from ..base.text import listed, meant
+from ..store import outcomes
+from ..store.outcomes import pairs_page
+from ..tables.columns import fold
+from ..tables.output import Output
+from ..tables.source import reopen
+from .agreement import Agreement, folded, table_of
+
+# What answers and cells say, as values that can be compared.
+
+TRUE, FALSE = ("1", "true", "yes", "y"), ("0", "false", "no", "n")
+
+Values = tuple[Any, ...]
+
+
+class Answers:
+    """The answers of one job, as the values of their columns."""
+
+    def __init__(self, job: store.Job) -> None:
+        self.job = job
+        schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
+        self.schema = schema
+        self.names = [column.name for column in schema.columns] if schema else ["answer"]
+        self.kinds = [column.kind for column in schema.columns] if schema else ["string"]
+        self.quick: Callable[[Any], Values] = (schema and quick_check(schema)) or unsure
+
+    def values(self, status: str | None, answer: Any) -> Values | None:
+        """The values of an answer; None where there is none."""
+        if status != "ok":
+            return None
+        if self.schema is None:
+            return (answer,)
+        try:
+            return self.quick(answer)
+        except (ValueError, RecursionError):  # what msgspec raises is a ValueError
+            return self.schema.check(answer).values
+
+
+def as_kind(value: Any, kind: str) -> Any:
+    """A cell as the kind of value that an answer is, where it can be read so."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if kind in ("integer", "number"):
+        try:
+            return float(text)
+        except ValueError:
+            return value
+    if kind == "boolean" and text.casefold() in (*TRUE, *FALSE):
+        return int(text.casefold() in TRUE)
+    return value
+
+
+def as_list(text: str) -> list[str]:
+    """The elements of a list: a JSON array, or text that is one element."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    found = value if isinstance(value, list) else [value]
+    return [one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in found]
+
+
+# Rows that are read together; embeddings and long answers make it fewer.
+PAGE = 1_000
+KINDS = {"integer": "number", "number": "number", "array": "list"}
+
+# A row: its key, and what each side says of it, None where it says nothing.
+Pair = tuple[Any, "Values | None", "Values | None", bool]
+
+
+@dataclass
+class Account:
+    """What became of all rows in one column's comparison; the sum is all of them."""
+
+    compared: int = 0
+    no_first: int = 0
+    no_second: int = 0
+    neither: int = 0
+    only_first: int = 0
+    """Rows that only the first job asked about."""
+    only_second: int = 0
+
+    @property
+    def total(self) -> int:
+        """All rows."""
+        return sum(vars(self).values())
+
+
+@dataclass
+class Compared:
+    """One column of answers, and how both readings of it agree."""
+
+    name: str
+    other: str
+    """What it is called on the other side."""
+    place: int
+    other_place: int
+    kind: str
+    agreement: Agreement
+    account: Account = field(default_factory=Account)
+
+
+class Comparison:
+    """Compares a job with another one, or with columns of its source (`gold`).
+
+    `gold` maps answer columns to columns of the source; an empty name stands for the only one.
+    With `fold_case` texts are the same whatever their capitals and white space. Read
+    `differences` to the end, then `columns` has the figures. Raises UsageError and JobError.
+    """
+
+    def __init__(
+        self,
+        conn: sqlite3.Connection,
+        first: store.Job,
+        second: store.Job | None = None,
+        *,
+        gold: Mapping[str, str] | None = None,
+        wanted: Sequence[str] = (),
+        fold_case: bool = False,
+    ) -> None:
+        self.conn = conn
+        self.first = Answers(first)
+        self.second = Answers(second) if second else None
+        self.fold_case = fold_case
+        self.wanted = tuple(wanted)
+        self.gold = [] if self.second else self.gold_columns(gold or {})
+        self.columns = self.pair_up(wanted)
+        for job in filter(None, (first, second)):
+            check_has_answers(conn, job)
+        if second is not None:
+            check_same_rows(first, second)
+
+    # which columns
+
+    def gold_columns(self, gold: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Pairs of an answer column and the source's column that holds what is right."""
+        names = self.first.names
+        found = []
+        for name, column in gold.items():
+            if not name and len(names) > 1:
+                same = [own for own in names if fold(own) == fold(column)]
+                if not same:
+                    raise UsageError(
+                        f"Which answer of job {self.first.job.id} is '{column}' to be compared "
+                        f"with? Write --gold {names[0]}={column}. Answers: {listed(names)}"
+                    )
+                name = same[0]
+            found.append((self.known(name or names[0], names), column))
+        for _, column in found:
+            self.refuse_own(column)
+        return found
+
+    def refuse_own(self, column: str) -> None:
+        """Raise UsageError for a column that holds the job's own answers."""
+        job = self.first.job
+        output = Output.from_json(job.output)
+        if output.write and output.table is None and fold(column) in map(fold, output.names):
+            raise UsageError(
+                f"{job.source}.{column} holds what job {job.id} wrote itself. "
+                "Name the column that people filled in."
+            )
+
+    def pair_up(self, wanted: Sequence[str]) -> list[Compared]:
+        """The columns that both sides have, or those of them that are wanted."""
+        first, second = self.first, self.second
+        if second is None:
+            pairs = [(name, other, n) for n, (name, other) in enumerate(self.gold)]
+        elif len(first.names) == len(second.names) == 1:
+            pairs = [(first.names[0], second.names[0], 0)]
+        else:
+            others = {fold(name): n for n, name in enumerate(second.names)}
+            pairs = [
+                (name, second.names[others[fold(name)]], others[fold(name)])
+                for name in first.names
+                if fold(name) in others
+            ]
+        if not pairs and second is not None:
+            raise UsageError(
+                f"Jobs {first.job.id} and {second.job.id} have no answer in common: "
+                f"{listed(first.names)}; {listed(second.names)}."
+            )
+        names = [name for name, _, _ in pairs]
+        chosen = {self.known(name, names) for name in wanted} or set(names)
+        return [self.column(*pair) for pair in pairs if pair[0] in chosen]
+
+    def column(self, name: str, other: str, other_place: int) -> Compared:
+        """One column to be compared."""
+        place = self.first.names.index(name)
+        kinds = {self.first.kinds[place]}
+        if self.second is not None:
+            kinds.add(self.second.kinds[other_place])
+        mapped = {KINDS.get(kind, "label") for kind in kinds}
+        kind = mapped.pop() if len(mapped) == 1 else "label"
+        return Compared(name, other, place, other_place, kind, Agreement(kind))
+
+    def known(self, name: str, names: Sequence[str]) -> str:
+        """The answer column of that name. Raises UsageError."""
+        for one in names:
+            if fold(one) == fold(name):
+                return one
+        raise UsageError(
+            f"No answer '{name}' to be compared. {meant(name, names)}Answers: {listed(names)}"
+        )
+
+    # rows
+
+    def differences(self) -> Iterator[tuple[Any, list[tuple[Any, Any]]]]:
+        """Compare all rows; yield those that differ: (row key, [(first, second) by column])."""
+        matched = 0
+        for row_key, own, other, asked in self.pairs():
+            matched += asked
+            differs = False
+            for column in self.columns:
+                differs |= self.compare(column, own, other, asked)
+            if differs:
+                assert own is not None
+                assert other is not None
+                yield (
+                    row_key,
+                    [(own[column.place], other[column.other_place]) for column in self.columns],
+                )
+        if self.second is not None:
+            parts = store.list_parts(self.conn, self.second.job.id)
+            rest = sum(store.outcome_counts(parts).values()) - matched
+            for column in self.columns:
+                column.account.only_second = rest
+
+    def compare(
+        self, column: Compared, own: Values | None, other: Values | None, asked: bool
+    ) -> bool:
+        """Count one row in one column; say whether both sides differ there."""
+        account = column.account
+        if not asked:
+            account.only_first += 1
+            return False
+        has_other = other is not None and (
+            self.second is not None or other[column.other_place] is not None
+        )
+        if own is None or other is None or not has_other:
+            account.neither += own is None and not has_other
+            account.no_first += own is None and has_other
+            account.no_second += own is not None and not has_other
+            return False
+        account.compared += 1
+        a, b = own[column.place], other[column.other_place]
+        if self.second is None:
+            b = as_kind(b, self.first.kinds[column.place])
+        return not column.agreement.add(self.seen(column, a), self.seen(column, b))
+
+    def seen(self, column: Compared, value: Any) -> Any:
+        """A value as it is compared: lists as sets, texts folded where that is wished for."""
+        if column.kind == "list" and isinstance(value, str):
+            return frozenset(as_list(value))
+        if self.fold_case and isinstance(value, str):
+            return folded(value)
+        return value
+
+    def pairs(self) -> Iterator[Pair]:
+        """All rows of the first job, with what both sides say of them."""
+        return self.pairs_of_jobs() if self.second else self.pairs_with_source()
+
+    def pairs_of_jobs(self) -> Iterator[Pair]:
+        """Rows of the first job; whether the second asked about them too is the last."""
+        first, second = self.first, self.second
+        assert second is not None
+        after, last = outcomes.id_range(self.conn, first.job.id)
+        after -= 1
+        while page := pairs_page(self.conn, first.job.id, second.job.id, after, last, PAGE):
+            after = page[-1][0]
+            for _, row_key, status, answer, other_status, other_answer in page:
+                yield (
+                    row_key,
+                    first.values(status, answer),
+                    second.values(other_status, other_answer),
+                    other_status is not None,
+                )
+
+    def pairs_with_source(self) -> Iterator[Pair]:
+        """Rows of the job beside what their source holds now."""
+        job, columns = self.first.job, [column for _, column in self.gold]
+        with closing(
+            reopen(
+                self.conn,
+                name=job.source,
+                sql=job.source_sql,
+                params=job.params,
+                key_columns=job.keys,
+            )
+        ) as source:
+            after, last = outcomes.id_range(self.conn, job.id)
+            after -= 1
+            while page := outcomes.results_page(self.conn, job.id, after, last, (), PAGE):
+                after = page[-1][0]
+                found = source.fetch(columns, [row[1] for row in page])
+                for _, row_key, status, answer, _ in page:
+                    yield row_key, self.first.values(status, answer), found.get(row_key), True
+
+
+def check_has_answers(conn: sqlite3.Connection, job: store.Job) -> None:
+    """Raise JobError for a job without an answer."""
+    counts = store.outcome_counts(store.list_parts(conn, job.id))
+    if not counts.get("ok"):
+        why = "it failed" if set(counts) <= set(UNSENT) else f"it is {job.status}"
+        raise JobError(f"Job {job.id} has no answer to compare yet: {why}.")
+
+
+def check_same_rows(first: store.Job, second: store.Job) -> None:
+    """Raise UsageError where two jobs can't have rows in common."""
+    if first.id == second.id:
+        raise UsageError(f"Job {first.id} agrees with itself. Name another job, or --gold COLUMN.")
+    own, other = ([fold(key) for key in job.keys] for job in (first, second))
+    if len(own) != len(other):
+        raise UsageError(
+            f"Jobs {first.id} and {second.id} have no rows in common: the keys of one are "
+            f"{listed(first.keys)}, of the other {listed(second.keys)}."
+        )
+
+
+# What is kept of a comparison, for the job's page: an event of the log called `compared`.
+
+# Labels of a table that is kept.
+MOST_LABELS = 30
+
+
+def for_the_log(comparison: Comparison) -> dict[str, Any]:
+    """What is kept of a comparison: figures, and tables of labels that a schema names.
+
+    Answers themselves aren't: what the log holds is read by more people than the answers are.
+    """
+    second = comparison.second
+    kept = []
+    for column in comparison.columns:
+        found = column.agreement
+        kappa = found.kappa
+        kept.append(
+            {
+                "name": column.name,
+                "other": column.other,
+                "kind": column.kind,
+                **vars(column.account),
+                "same": found.same,
+                "kappa": kappa and [kappa.value, kappa.low, kappa.high],
+                "mean_difference": found.moments.mean_difference,
+                "correlation": found.moments.correlation,
+                "concordance": found.moments.concordance,
+                "overlap": found.overlap if column.kind == "list" else None,
+                **named_table(comparison, column),
+            }
+        )
+    return {"with": second.job.id if second else None, "columns": kept}
+
+
+def named_table(comparison: Comparison, column: Compared) -> dict[str, Any]:
+    """The labels that the schema names, and how often each came with each, all others last."""
+    pairs, labels = column.agreement.pairs, named_labels(comparison, column)
+    if not pairs or not labels or len(labels) > MOST_LABELS:
+        return {}
+    counted_as = [
+        folded(label) if comparison.fold_case and isinstance(label, str) else label
+        for label in labels
+    ]
+    return {"labels": list(labels), "table": table_of(pairs, counted_as)}
+
+
+def named_labels(comparison: Comparison, column: Compared) -> Sequence[str | int]:
+    """The labels of an enumeration, or the steps of a range of integers; else none."""
+    schema = comparison.first.schema
+    node = schema.json["properties"][column.name] if schema else {}
+    if "enum" in node:
+        return [label for label in node["enum"] if isinstance(label, str | int)]
+    first, last = node.get("minimum"), node.get("maximum")
+    if node.get("type") != "integer" or not isinstance(first, int) or not isinstance(last, int):
+        return ()
+    return range(first, last + 1) if column.kind == "number" else ()

@@ -1,0 +1,281 @@
+"""A job as Markdown for a methods section: what was asked, of whom, when, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from .. import store
+from ..base import clock
+from ..base.text import code, fenced, plain
+from ..pricing.prices import job_is_own, stored_prices
+from ..provider.errors import host_of
+from ..store import history
+from ..store import outcomes as settling
+from ..tables.output import Output
+
+# Words of a body that are told elsewhere in the report.
+TOLD = {"model", "messages", "input", "instructions", "prompt", "response_format", "text"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a report tells beside the job's own record."""
+
+    parts: list[store.Part]
+    models: Sequence[tuple[str, int]]
+    failures: Sequence[tuple[str, str | None, int]]
+    writes: dict[str, int]
+    notes: Sequence[tuple[str, int]]
+    imports: Sequence[tuple[str, str, int]]
+
+
+def report(conn: sqlite3.Connection, job: store.Job) -> str:
+    """The report of a job; it reads every request once."""
+    facts = Facts(
+        store.list_parts(conn, job.id),
+        settling.models(conn, job.id),
+        settling.failures(conn, job.id),
+        settling.write_statuses(conn, job.id),
+        settling.notes(conn, job.id),
+        history.imports(conn, job.id),
+    )
+    return "\n".join(lines(job, facts)).rstrip() + "\n"
+
+
+def lines(job: store.Job, facts: Facts) -> Iterator[str]:
+    """The report, line by line."""
+    yield f"# Job {job.id}{f': {plain(job.name)}' if job.name else ''}"
+    yield ""
+    yield summary(job, facts)
+    yield ""
+    yield from data(job, facts)
+    yield from asked(job)
+    yield from outcomes(job, facts)
+    yield from cost(job, facts)
+    yield from versions(job)
+
+
+def summary(job: store.Job, facts: Facts) -> str:
+    """A paragraph that can stand in a paper."""
+    counts = store.outcome_counts(facts.parts)
+    names = [model for model, _ in facts.models]
+    by = f" (answered by {plain(', '.join(names))})" if names and names != [job.model] else ""
+    when = period(job)
+    one = job.requests == 1
+    by_hand = job.submitted_at is None and bool(facts.imports)
+    asked = job.submitted_at or by_hand
+    put = ("was" if one else "were each") if asked else "is to be" if one else "are to be"
+    through = f"through the batch API of {place(job)}{when}"
+    if by_hand:
+        last = clock.parse(facts.imports[-1][0])
+        through = f"by hand, and the answers brought in from files, by {day(last)}"
+    return (
+        f"{number(job.requests or 0, 'row')} of {source_words(job)} {put} put to "
+        f"{plain(job.model or 'the model')}{by} {through}. Answered: {counts.get('ok', 0):,}."
+    )
+
+
+def number(count: int, noun: str) -> str:
+    """`1 row`, `39,012 rows`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def source_words(job: store.Job) -> str:
+    """What was asked about."""
+    return code(job.source) if job.source else "a query"
+
+
+def place(job: store.Job) -> str:
+    """Whose API answered."""
+    if job.provider == "local":
+        return plain(job.base_url or "a server on this machine")
+    host = host_of(job.base_url or "")
+    return "OpenAI" if host == "api.openai.com" else plain(host)
+
+
+def period(job: store.Job) -> str:
+    """From when to when."""
+    submitted, finished = clock.told(job.submitted_at), clock.told(job.finished_at)
+    if submitted is None:
+        return ""
+    first = clock.parse(submitted)
+    last = clock.parse(finished) if finished else None
+    if last is None:
+        return f", since {day(first)}"
+    return f" on {day(first)}" if first.date() == last.date() else f", {day(first)} to {day(last)}"
+
+
+def day(at: datetime) -> str:
+    """A date as papers write it: `20 November 2026`."""
+    return f"{at.day} {at:%B %Y}"
+
+
+def utc(text: str | None) -> str:
+    """A moment to the minute."""
+    at = clock.told(clock.kept(text))
+    return f"{clock.parse(at):%Y-%m-%d %H:%M} UTC" if at else "-"
+
+
+def data(job: store.Job, facts: Facts) -> Iterator[str]:
+    """Which rows, and where their answers are."""
+    settings = job.settings
+    yield "## Data"
+    yield ""
+    keys = ", ".join(map(code, job.keys))
+    yield f"- Source: {source_words(job)}, rows named by {keys}"
+    if job.source_sql:
+        yield ""
+        yield fenced(job.source_sql, "sql")
+        yield ""
+    for name, word in (("where", "Condition"), ("order", "Order"), ("limit", "At most")):
+        if settings.get(name) is not None:
+            yield f"- {word}: {code(str(settings[name]))}"
+    if settings.get("sample") is not None:
+        yield f"- Sample: {settings['sample']:,} rows, seed {settings.get('seed', 0)}"
+    yield f"- Rows asked: {job.requests or 0:,}"
+    if job.skipped:
+        yield f"- Rows left out because their text was blank: {job.skipped:,}"
+    output = Output.from_json(job.output)
+    if output.write:
+        table = output.table or job.source
+        yield f"- Answers: {', '.join(code(f'{table}.{name}') for name in output.names)}"
+    for status, word in (
+        ("stale", "Not written, because the row had changed"),
+        ("kept_existing", "Not written, because the cell held a value"),
+        ("row_gone", "Not written, because the row was gone"),
+    ):
+        if facts.writes.get(status):
+            yield f"- {word}: {facts.writes[status]:,}"
+    yield ""
+
+
+def asked(job: store.Job) -> Iterator[str]:
+    """The request, with its placeholders, and the schema."""
+    body = job.body
+    yield "## Request"
+    yield ""
+    yield (
+        f"Endpoint {code(job.endpoint)}, model {code(job.model or '-')}; "
+        "`{{ }}` stands for the value of a column."
+    )
+    for label, said in texts(body):
+        yield ""
+        yield f"{label}:"
+        yield ""
+        yield fenced(said)
+    rest = {name: value for name, value in body.items() if name not in TOLD}
+    if rest:
+        yield ""
+        yield "Parameters: " + ", ".join(
+            f"{code(name)} {code(json.dumps(value, ensure_ascii=False))}"
+            for name, value in rest.items()
+        )
+    if job.answer_schema:
+        yield ""
+        yield "Answers had to match this JSON schema, and were checked by it:"
+        yield ""
+        yield fenced(json.dumps(job.schema, ensure_ascii=False, indent=2), "json")
+    elif wanted := body.get("response_format") or body.get("text"):
+        yield ""
+        yield f"Response format: {code(json.dumps(wanted, ensure_ascii=False))}"
+    yield ""
+
+
+def texts(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Who says what in a request's body."""
+    if "instructions" in body:
+        yield "System", as_text(body["instructions"])
+    messages = body.get("messages", body.get("input"))
+    if isinstance(messages, list) and all(isinstance(one, dict) for one in messages):
+        for message in messages:
+            role = str(message.get("role", "input")).capitalize()
+            yield role, as_text(message.get("content", message))
+    elif messages is not None:
+        yield "Input", as_text(messages)
+    if "prompt" in body:
+        yield "Prompt", as_text(body["prompt"])
+
+
+def as_text(value: Any) -> str:
+    """Text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def outcomes(job: store.Job, facts: Facts) -> Iterator[str]:
+    """What became of the requests; the sum is that of the rows asked."""
+    counts = store.outcome_counts(facts.parts)
+    total = sum(counts.values())
+    yield "## Outcomes"
+    yield ""
+    yield "| outcome | requests | share |"
+    yield "|---|---:|---:|"
+    for status, count in sorted(counts.items(), key=lambda one: (one[0] != "ok", -one[1])):
+        yield f"| {status} | {count:,} | {100 * count / total:.1f} % |"
+    yield f"| sum | {total:,} | |"
+    yield ""
+    if facts.failures:
+        yield "| outcome | commonest message | requests |"
+        yield "|---|---|---:|"
+        for status, message, count in facts.failures:
+            yield f"| {status} | {plain(message or '-')} | {count:,} |"
+        yield ""
+    for note, count in facts.notes:
+        yield f"In {number(count, 'answer')} {plain(note)}."
+        yield ""
+    if len(facts.models) > 1:
+        said = ", ".join(f"{plain(model)} {count:,}" for model, count in facts.models)
+        yield f"Answers by model: {said}."
+        yield ""
+
+
+def cost(job: store.Job, facts: Facts) -> Iterator[str]:
+    """Tokens, money and time."""
+    yield "## Cost and time"
+    yield ""
+    for label, name in (
+        ("Input tokens", "prompt_tokens"),
+        ("of them cached", "cached_tokens"),
+        ("Output tokens", "completion_tokens"),
+        ("of them reasoning", "reasoning_tokens"),
+    ):
+        found = [getattr(part, name) for part in facts.parts]
+        known = [count for count in found if count is not None]
+        if known and (sum(known) or not label.startswith("of")):
+            yield f"- {label}: {sum(known):,}"
+    yield f"- Cost: {cost_words(job)}"
+    yield f"- Submitted {utc(job.submitted_at)}, finished {utc(job.finished_at)}"
+    for at, file, count in facts.imports[:20]:
+        yield f"- Brought in by hand: {number(count, 'line')} of `{file}`, {utc(at)}"
+    if len(facts.imports) > 20:
+        yield f"- and {number(len(facts.imports) - 20, 'more file')}"
+    batches = [part.batch_id for part in facts.parts if part.batch_id]
+    if batches:
+        more = f" and {len(batches) - 20:,} more" if len(batches) > 20 else ""
+        yield f"- Batches: {', '.join(f'`{batch}`' for batch in batches[:20])}{more}"
+    yield ""
+
+
+def cost_words(job: store.Job) -> str:
+    """What a job cost, and by whose prices."""
+    if job_is_own(job.provider, job.base_url, job.settings):
+        return "none (own server)"
+    if job.cost_nanousd is None:
+        return "not known"
+    prices = stored_prices(job.settings)
+    since = f" of {prices.since}" if prices and prices.since else ""
+    by = f" (batch prices{since}, {plain(prices.source)})" if prices else ""
+    return f"${job.cost_nanousd / 1e9:,.2f}{by}"
+
+
+def versions(job: store.Job) -> Iterator[str]:
+    """What made the job."""
+    found = job.made_with
+    if found:
+        yield "## Software"
+        yield ""
+        yield ", ".join(f"{plain(name)} {plain(version)}" for name, version in found.items()) + "."

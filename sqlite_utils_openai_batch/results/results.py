@@ -1,0 +1,157 @@
+"""The rows of a job with their answers: source columns, answer columns, status, error."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .. import store
+from ..answers.schema import AnswerSchema
+from ..base.errors import SourceError, UsageError
+from ..base.text import listed, meant
+from ..store import outcomes
+from ..tables.columns import fold
+from ..tables.output import Output
+from ..tables.source import Source, reopen
+from ..tables.sql import decode_key, weight
+
+# Requests read together, at most; rows with images make it fewer.
+PAGE = 2_000
+PAGE_BYTES = 8_000_000
+FIRST_PAGE = 100
+
+Row = tuple[Any, ...]
+
+
+class Results:
+    """What `results` prints. `headers` names the columns, `rows` reads them page by page.
+
+    Source columns come from the rows as they are now, answers from the job itself, so they are
+    right also where they were not written back. A row that is gone keeps its key and its answer.
+    """
+
+    def __init__(
+        self,
+        conn: sqlite3.Connection,
+        job: store.Job,
+        *,
+        status: Sequence[str] = (),
+        columns: Sequence[str] = (),
+    ):
+        self.conn = conn
+        self.job = job
+        self.status = tuple(status)
+        self.output = Output.from_json(job.output)
+        self.schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
+        self.source = self.open_source()
+        self.source_columns = self.shown_source_columns()
+        self.every = self.all_headers()
+        self.chosen = self.choose(columns)
+        self.headers = [self.every[index] for index in self.chosen]
+        shown = set(self.chosen)
+        self.read = [name for n, name in enumerate(self.source_columns) if n in shown]
+
+    def open_source(self) -> Source | None:
+        """The source, or None where it is gone: the answers are still here."""
+        job = self.job
+        try:
+            return reopen(
+                self.conn,
+                name=job.source,
+                sql=job.source_sql,
+                params=job.params,
+                key_columns=job.keys,
+            )
+        except SourceError:
+            # Dropped or renamed since: keys and answers are in the job's own tables.
+            return None
+
+    def shown_source_columns(self) -> list[str]:
+        """The key first where it is no column, then the source's columns but the answers."""
+        keys = list(self.job.keys)
+        if self.source is None:
+            return keys
+        written = set()
+        if self.output.table is None and self.output.write:
+            written = {fold(name) for name in self.output.names}
+        columns = [name for name in self.source.columns if fold(name) not in written]
+        return [key for key in keys if key not in columns] + columns
+
+    def all_headers(self) -> list[str]:
+        """Every column, no two of one name: where the source has it, ours say whose they are."""
+        headers = list(self.source_columns)
+        taken = {fold(name) for name in headers}
+        for name in (*self.output.names, "status", "error"):
+            free = name
+            while fold(free) in taken:
+                free = f"batch_{free}"
+            taken.add(fold(free))
+            headers.append(free)
+        return headers
+
+    def choose(self, columns: Sequence[str]) -> list[int]:
+        """Places of the columns wanted. Raises UsageError for one that isn't there."""
+        if not columns:
+            return list(range(len(self.every)))
+        for column in columns:
+            if column not in self.every:
+                raise UsageError(
+                    f"No column '{column}' in the results of job {self.job.id}. "
+                    f"{meant(column, self.every)}Columns: {listed(self.every)}"
+                )
+        return [self.every.index(column) for column in columns]
+
+    def close(self) -> None:
+        """Drop what was read from a view or query."""
+        if self.source is not None:
+            self.source.close()
+
+    def count(self) -> int:
+        """How many rows there are, by the sums of the parts."""
+        counts = store.outcome_counts(store.list_parts(self.conn, self.job.id))
+        return sum(n for status, n in counts.items() if not self.status or status in self.status)
+
+    def lists(self) -> list[str]:
+        """The headers of answers that are lists, kept as JSON arrays."""
+        kinds = [column.kind for column in self.schema.columns] if self.schema else []
+        first = len(self.source_columns)
+        return [self.every[first + n] for n, kind in enumerate(kinds) if kind == "array"]
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, in the order in which they were asked."""
+        first, last = outcomes.id_range(self.conn, self.job.id)
+        after, size = first - 1, FIRST_PAGE
+        while page := outcomes.results_page(self.conn, self.job.id, after, last, self.status, size):
+            after = page[-1][0]
+            joined = list(self.joined(page))
+            yield from joined
+            heavy = max(weight(joined), 1)
+            size = max(1, min(PAGE, 4 * size, PAGE_BYTES * size // heavy))
+
+    def joined(self, page: Sequence[Row]) -> Iterator[Row]:
+        """A page of requests beside their source rows."""
+        found = self.source.fetch(self.read, [row[1] for row in page]) if self.source else {}
+        read = [self.source_columns.index(name) for name in self.read]
+        blank: list[Any] = [None] * len(self.source_columns)
+        for _, row_key, status, answer, error in page:
+            cells = blank.copy()
+            row = found.get(row_key)
+            for place, value in zip(read, row or self.only_key(row_key), strict=True):
+                cells[place] = value
+            whole = (*cells, *self.answers(status, answer), status, error)
+            yield tuple(whole[index] for index in self.chosen)
+
+    def only_key(self, row_key: Any) -> Row:
+        """The cells of a row that is gone: its key, and nothing else."""
+        key = dict(zip(self.job.keys, decode_key(row_key, len(self.job.keys)), strict=True))
+        return tuple(key.get(column) for column in self.read)
+
+    def answers(self, status: str, answer: Any) -> Row:
+        """The answer cells of one request."""
+        nothing = (None,) * len(self.output.names)
+        if status != "ok":
+            return nothing
+        if self.schema is None:
+            return (answer,)
+        return self.schema.check(answer).values or nothing

@@ -1,0 +1,87 @@
+"""What jobs, outcomes and providers are called before people, on screens and on pages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from ..base.statuses import AT_PROVIDER, CUT, ENDED, FAILED
+from ..base.text import cut
+
+if TYPE_CHECKING:
+    from ..store import Job
+
+COMMAND = "sqlite-utils openai-batch"
+DEMO_MODEL = (
+    "Answered by a very small demonstration model: its answers show the way, not the quality."
+)
+#: Statuses of a part whose file is, or may be, with the provider.
+UNDER_WAY = frozenset((*CUT, *AT_PROVIDER)) - frozenset(ENDED)
+
+
+def failures(counts: Mapping[str, int]) -> dict[str, int]:
+    """Outcomes that are neither answered nor awaited, most frequent first."""
+    failed = {status: counts[status] for status in counts if status in FAILED and counts[status]}
+    return dict(sorted(failed.items(), key=lambda item: -item[1]))
+
+
+def own_server(job: Job) -> bool:
+    """Whether a job runs on this machine, and so costs nothing.
+
+    No where its options can't be read: the other jobs of a list are shown all the same.
+    """
+    from ..base.errors import DatabaseError
+    from ..pricing.prices import job_is_own
+
+    try:
+        return job_is_own(job.provider, job.base_url, job.settings)
+    except DatabaseError:
+        return False
+
+
+def host_words(job: Job) -> str:
+    """Who answers a job, for a sentence: `OpenAI`, `this machine`, `localhost:8000`."""
+    from ..provider.errors import host_of
+
+    if job.provider == "local":
+        return host_of(job.base_url) if job.base_url else "this machine"
+    host = host_of(job.base_url or "")
+    if host in ("", "api.openai.com"):
+        return "Azure" if job.provider == "azure" else "OpenAI"
+    return host
+
+
+def status_words(job: Job, counts: Mapping[str, int], parts: Collection[str] = ()) -> str:
+    """A job's status as a person would say it: `waiting for OpenAI`, `done, 131 failed`.
+
+    `parts` are the statuses that its parts have, where the caller knows them.
+    """
+    failed = sum(failures(counts).values())
+    if job.requests is None:
+        return "being prepared"
+    if job.status == "completed":
+        return f"done, {failed:,} failed" if failed else "done"
+    if job.status == "prepared":
+        return "prepared, not sent"
+    if job.status == "running":
+        return waiting_words(job, parts)
+    if job.status in ("paused", "failed", "cancelling") and job.message:
+        return f"{job.status}: {cut(job.message.split('. ')[0].rstrip('.'), 60)}"
+    return job.status
+
+
+def waiting_words(job: Job, parts: Collection[str] = ()) -> str:
+    """What a running job waits for."""
+    if parts and not UNDER_WAY.intersection(parts):
+        return "waiting to send" if "prepared" in parts else "collecting answers"
+    where = host_words(job)
+    return "running on this machine" if where == "this machine" else f"waiting for {where}"
+
+
+def cost_words(job: Job, unknown: str = "-") -> str:
+    """What a job has cost; `unknown` where that isn't known."""
+    from ..pricing.prices import usd
+
+    if job.cost_nanousd is not None:
+        return usd(job.cost_nanousd)
+    return "none" if own_server(job) else unknown

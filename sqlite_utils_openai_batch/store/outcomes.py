@@ -1,0 +1,303 @@
+"""Every statement about what became of requests, and of their answers."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..base.outcome import Outcome
+
+
+# A request as far as an answer to it has to know: id, part_id, status, row_key, source_hash.
+Asked = tuple[int, "int | None", str, Any, bytes]
+
+ASKED = "SELECT id, part_id, status, row_key, source_hash FROM openai_batch_requests"
+
+
+def asked(conn: sqlite3.Connection, job_id: int, ids: Sequence[int]) -> dict[int, Asked]:
+    """Those of these requests that are a job's, by id. `ids` ascend."""
+    if not ids:
+        return {}
+    # The + keeps SQLite from walking the whole job by another index.
+    if ids[-1] - ids[0] < 4 * len(ids):
+        # Close together: one walk is cheaper than as many searches.
+        found = conn.execute(
+            f"{ASKED} WHERE id BETWEEN ? AND ? AND +job_id = ?", [ids[0], ids[-1], job_id]
+        ).fetchall()
+    else:
+        found = []
+        for start in range(0, len(ids), 500):
+            some = ids[start : start + 500]
+            marks = ",".join("?" * len(some))
+            found += conn.execute(
+                f"{ASKED} WHERE id IN ({marks}) AND +job_id = ?", [*some, job_id]
+            ).fetchall()
+    return {row[0]: row for row in found}
+
+
+def answers_of(conn: sqlite3.Connection, ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    """What requests were settled with, from the status to the tokens, by id."""
+    found: dict[int, tuple[Any, ...]] = {}
+    for start in range(0, len(ids), 500):
+        some = ids[start : start + 500]
+        rows = conn.execute(
+            "SELECT id, status, answer, error_code, error_message, finish_reason, model, "
+            "prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens "
+            "FROM openai_batch_requests "
+            f"WHERE id IN ({','.join('?' * len(some))})",
+            some,
+        ).fetchall()
+        found |= {row[0]: row[1:] for row in rows}
+    return found
+
+
+def answer_columns(outcome: Outcome) -> tuple[Any, ...]:
+    """What a request holds of an outcome, from the status to the tokens: as `answers_of`."""
+    return (
+        outcome.status,
+        outcome.answer,
+        outcome.error_code,
+        outcome.error_message if outcome.note is None else outcome.note,
+        outcome.finish_reason,
+        outcome.model,
+        outcome.prompt_tokens,
+        outcome.cached_tokens,
+        outcome.completion_tokens,
+        outcome.reasoning_tokens,
+    )
+
+
+def disown_responses(conn: sqlite3.Connection, file_id: str, numbers: Iterable[int]) -> None:
+    """Let kept lines of a file belong to no request: what they name isn't there."""
+    conn.executemany(
+        "UPDATE openai_batch_responses SET request_id = NULL WHERE file_id = ? AND line_number = ?",
+        [(file_id, number) for number in numbers],
+    )
+
+
+def set_failed(conn: sqlite3.Connection, found: Mapping[int, Outcome]) -> None:
+    """Give requests, by id, the outcomes that their lines say: anything but `ok`."""
+    conn.executemany(
+        "UPDATE openai_batch_requests SET status = ?, answer = ?, error_code = ?, "
+        "error_message = ?, finish_reason = ?, model = ?, prompt_tokens = ?, cached_tokens = ?, "
+        "completion_tokens = ?, reasoning_tokens = ?, write_status = NULL, previous = NULL "
+        "WHERE id = ?",
+        [(*answer_columns(outcome), request_id) for request_id, outcome in found.items()],
+    )
+
+
+def set_answered(
+    conn: sqlite3.Connection,
+    found: Mapping[int, Outcome],
+    fates: Sequence[tuple[str | None, str | None]],
+) -> None:
+    """Give requests, by id, their answers, and for each its write status and `previous`.
+
+    What was forgiven in an answer stands in `error_message`: its status tells it from an error.
+    """
+    conn.executemany(
+        "UPDATE openai_batch_requests SET status = 'ok', answer = ?, error_code = NULL, "
+        "error_message = NULL, finish_reason = ?, model = ?, prompt_tokens = ?, "
+        "cached_tokens = ?, completion_tokens = ?, reasoning_tokens = ?, write_status = ?, "
+        "previous = ? WHERE id = ?",
+        [
+            (
+                said.answer,
+                said.finish_reason,
+                said.model,
+                said.prompt_tokens,
+                said.cached_tokens,
+                said.completion_tokens,
+                said.reasoning_tokens,
+                write_status,
+                previous,
+                request_id,
+            )
+            for (request_id, said), (write_status, previous) in zip(
+                found.items(), fates, strict=True
+            )
+        ],
+    )
+    # So few have a note that binding one for each would cost more.
+    conn.executemany(
+        "UPDATE openai_batch_requests SET error_message = ? WHERE id = ?",
+        [(said.note, request_id) for request_id, said in found.items() if said.note is not None],
+    )
+
+
+def unwritten_page(
+    conn: sqlite3.Connection, part_id: int, after: int, size: int
+) -> list[tuple[int, Any, bytes, Any]]:
+    """The next answers of a part that aren't written: (id, row_key, source_hash, answer)."""
+    return conn.execute(
+        "SELECT id, row_key, source_hash, answer FROM openai_batch_requests "
+        "WHERE part_id = ? AND id > ? AND status = 'ok' AND write_status IS NULL "
+        "ORDER BY id LIMIT ?",
+        [part_id, after, size],
+    ).fetchall()
+
+
+def set_written(
+    conn: sqlite3.Connection, found: Iterable[tuple[str | None, str | None, int]]
+) -> None:
+    """Record what became of answers: (write status, previous, request id)."""
+    conn.executemany(
+        "UPDATE openai_batch_requests SET write_status = ?, previous = ? WHERE id = ?", found
+    )
+
+
+def written_page(
+    conn: sqlite3.Connection, part_id: int, after: int, size: int
+) -> list[tuple[int, Any, bytes, Any, str | None]]:
+    """The next answers of a part that are in their columns.
+
+    Each is (id, row_key, source_hash, answer, previous).
+    """
+    return conn.execute(
+        "SELECT id, row_key, source_hash, answer, previous FROM openai_batch_requests "
+        "WHERE part_id = ? AND id > ? AND write_status = 'written' ORDER BY id LIMIT ?",
+        [part_id, after, size],
+    ).fetchall()
+
+
+def answered_page(
+    conn: sqlite3.Connection, part_id: int, after: int, size: int
+) -> list[tuple[int, Any, bytes, str, Any, str | None]]:
+    """The next requests of a part that have an answer, whatever its outcome.
+
+    Each is (id, row_key, source_hash, status, answer, write_status).
+    """
+    return conn.execute(
+        "SELECT id, row_key, source_hash, status, answer, write_status "
+        "FROM openai_batch_requests WHERE part_id = ? AND id > ? AND answer IS NOT NULL "
+        "AND status IN ('ok', 'invalid_json', 'schema_violation') ORDER BY id LIMIT ?",
+        [part_id, after, size],
+    ).fetchall()
+
+
+def forget_writes(conn: sqlite3.Connection, part_id: int, size: int) -> int:
+    """Let answers of a part count as not written, so many at most. Returns how many did."""
+    cursor = conn.execute(
+        "UPDATE openai_batch_requests SET write_status = NULL, previous = NULL WHERE id IN "
+        "(SELECT id FROM openai_batch_requests WHERE part_id = ? AND write_status IS NOT NULL "
+        "LIMIT ?)",
+        [part_id, size],
+    )
+    return cursor.rowcount
+
+
+def set_checked(conn: sqlite3.Connection, found: Iterable[tuple[str, str | None, int]]) -> None:
+    """Give answered requests another outcome: (status, message, request id)."""
+    conn.executemany(
+        "UPDATE openai_batch_requests SET status = ?, error_message = ? WHERE id = ?", found
+    )
+
+
+def shift_outcomes(conn: sqlite3.Connection, part_id: int, change: Mapping[str, int]) -> None:
+    """Add to a part's counts of outcomes, in the transaction that changes its requests."""
+    (text,) = conn.execute(
+        "SELECT outcomes FROM openai_batch_parts WHERE id = ?", [part_id]
+    ).fetchone()
+    counts: dict[str, int] = json.loads(text)
+    for status, count in change.items():
+        counts[status] = counts.get(status, 0) + count
+    conn.execute(
+        "UPDATE openai_batch_parts SET outcomes = ? WHERE id = ?",
+        [json.dumps({status: count for status, count in counts.items() if count}), part_id],
+    )
+
+
+def id_range(conn: sqlite3.Connection, job_id: int) -> tuple[int, int]:
+    """The first and the last id of a job's requests; (1, 0) where it has none."""
+    first, last = conn.execute(
+        "SELECT min(id), max(id) FROM openai_batch_requests WHERE job_id = ?", [job_id]
+    ).fetchone()
+    return (1, 0) if first is None else (first, last)
+
+
+def results_page(
+    conn: sqlite3.Connection,
+    job_id: int,
+    after: int,
+    last: int,
+    statuses: Sequence[str],
+    size: int,
+) -> list[tuple[Any, ...]]:
+    """The next requests of a job up to an id, with one of some outcomes (none given: any).
+
+    Each is (id, row_key, status, answer, error).
+    """
+    # The + keeps SQLite on its walk along the ids: another index would mean a sort for each page.
+    chosen = f" AND +status IN ({', '.join('?' * len(statuses))})" if statuses else ""
+    return conn.execute(
+        "SELECT id, row_key, status, answer, "
+        "CASE WHEN status <> 'ok' THEN coalesce(error_message, error_code) END "
+        "FROM openai_batch_requests "
+        f"WHERE id > ? AND id <= ? AND +job_id = ?{chosen} ORDER BY id LIMIT ?",
+        [after, last, job_id, *statuses, size],
+    ).fetchall()
+
+
+def models(conn: sqlite3.Connection, job_id: int) -> list[tuple[str, int]]:
+    """The models that answered a job, as the provider names them, and how many requests each."""
+    return conn.execute(
+        "SELECT model, count(*) FROM openai_batch_requests WHERE job_id = ? "
+        "AND model IS NOT NULL GROUP BY model ORDER BY count(*) DESC, model",
+        [job_id],
+    ).fetchall()
+
+
+def failures(
+    conn: sqlite3.Connection, job_id: int, most: int = 20
+) -> list[tuple[str, str | None, int]]:
+    """The commonest reasons why requests failed: (outcome, message, requests)."""
+    return conn.execute(
+        "SELECT status, coalesce(error_message, error_code), count(*) "
+        "FROM openai_batch_requests WHERE job_id = ? AND status NOT IN ('pending', 'ok') "
+        "GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT ?",
+        [job_id, most],
+    ).fetchall()
+
+
+def notes(conn: sqlite3.Connection, job_id: int) -> list[tuple[str, int]]:
+    """What was forgiven in answers that are ok, and in how many."""
+    return conn.execute(
+        "SELECT error_message, count(*) FROM openai_batch_requests WHERE job_id = ? "
+        "AND status = 'ok' AND error_message IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1",
+        [job_id],
+    ).fetchall()
+
+
+def write_statuses(conn: sqlite3.Connection, job_id: int) -> dict[str, int]:
+    """What became of the answers of a job when they were written, by write status."""
+    return dict(
+        conn.execute(
+            "SELECT write_status, count(*) FROM openai_batch_requests WHERE job_id = ? "
+            "AND write_status IS NOT NULL GROUP BY write_status",
+            [job_id],
+        ).fetchall()
+    )
+
+
+# The statement that sets the answers of two jobs side by side.
+
+
+def pairs_page(
+    conn: sqlite3.Connection, first: int, second: int, after: int, last: int, size: int
+) -> list[tuple[Any, ...]]:
+    """The next requests of a job up to an id, beside those of another job about the same rows.
+
+    Each is (id, row_key, status, answer, other status, other answer); the last two are NULL where
+    the other job didn't ask about the row.
+    """
+    # The + keeps SQLite on its walk along the ids: another index would mean a sort for each page.
+    return conn.execute(
+        "SELECT own.id, own.row_key, own.status, own.answer, other.status, other.answer "
+        "FROM openai_batch_requests AS own LEFT JOIN openai_batch_requests AS other "
+        "ON other.job_id = ? AND other.row_key = own.row_key "
+        "WHERE own.id > ? AND own.id <= ? AND +own.job_id = ? ORDER BY own.id LIMIT ?",
+        [second, after, last, first, size],
+    ).fetchall()

@@ -1,0 +1,84 @@
+"""What tells the values of a row from others: the first 16 bytes of SHA-256 over them, packed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import repeat
+from typing import cast
+
+import msgspec
+
+from ..base.json import without_surrogates
+from .sql import SQLiteValue
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def source_hash(values: Sequence[SQLiteValue]) -> bytes:
+    """Return 16 bytes that tell these typed values from others: 1, 1.0 and '1' differ."""
+    try:
+        packed = _pack(values)
+    except UnicodeEncodeError:
+        packed = _pack(without_surrogates(list(values)))
+    return hashlib.sha256(packed).digest()[:16]
+
+
+def source_hashes(rows: Sequence[Sequence[SQLiteValue]]) -> list[bytes]:
+    """Return the hash of each of many rows."""
+    try:
+        return digests(map(_pack, rows))
+    except UnicodeEncodeError:
+        return list(map(source_hash, rows))
+
+
+def stored_hashes(columns: Sequence[Sequence[SQLiteValue]], rows: int) -> list[bytes]:
+    """Return the `source_hash` of each of many rows whose TEXT comes as its bytes; no BLOBs.
+
+    Values are given column by column, TEXT in UTF-8.
+    """
+    return digests(packed_rows(columns, rows))
+
+
+def packed_rows(columns: Sequence[Sequence[SQLiteValue]], rows: int) -> Iterator[bytes]:
+    """Yield what `stored_hashes` hashes of each row."""
+    packed: list[Iterable[bytes]] = [repeat(_array_head(len(columns)), rows)]
+    for values in columns:
+        kinds = set(map(type, values))
+        if kinds == {bytes}:
+            texts = cast(Sequence[bytes], values)
+            packed += map(_text_head, map(len, texts)), texts
+        elif bytes not in kinds:
+            packed.append(map(_pack, values))
+        else:
+            packed.append(map(_stored_value, values))
+    return map(b"".join, zip(*packed, strict=True))
+
+
+def digests(packed: Iterable[bytes]) -> list[bytes]:
+    """Return the hashes of what was packed."""
+    sha256 = hashlib.sha256
+    return [sha256(one).digest()[:16] for one in packed]
+
+
+def _stored_value(value: SQLiteValue) -> bytes:
+    return _text_head(len(value)) + value if isinstance(value, bytes) else _pack(value)
+
+
+@lru_cache(maxsize=4096)
+def _text_head(size: int) -> bytes:
+    """What stands before a text of so many bytes in MessagePack."""
+    if size < 32:
+        return bytes([0xA0 | size])
+    if size < 2**8:
+        return b"\xd9" + size.to_bytes(1, "big")
+    if size < 2**16:
+        return b"\xda" + size.to_bytes(2, "big")
+    return b"\xdb" + size.to_bytes(4, "big")
+
+
+@lru_cache
+def _array_head(length: int) -> bytes:
+    """What stands before an array of so many values."""
+    return bytes([0x90 | length]) if length < 16 else b"\xdc" + length.to_bytes(2, "big")

@@ -1,0 +1,107 @@
+"""What a write replaced, and how to tell later whether a cell still holds what was written.
+
+This is `openai_batch_requests.previous`, a JSON object:
+    wrote    hash of the answer's cells as they stood after the write, 32 hex digits
+    was      what stood there before, by column, where that wasn't NULL
+    became   cells that the table changed while it took them (affinity, a trigger), by column
+    new      true where the row itself was made by the write, in an output table
+A BLOB is `{"$base64": …}`, text that isn't valid UTF-8 `{"$base64_text": …}`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .hashing import source_hash, source_hashes
+from .sql import SQLiteValue, Stored
+
+Values = Sequence[SQLiteValue]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What one write is remembered by; columns by name."""
+
+    wrote: str = ""
+    was: dict[str, SQLiteValue] = field(default_factory=dict)
+    became: dict[str, SQLiteValue] = field(default_factory=dict)
+    new: bool = False
+
+
+def remember(
+    names: Sequence[str], old: Values | None, given: Values, stored: Values | None = None
+) -> str:
+    """Return the memory of a write as JSON.
+
+    `old` is what the cells held, None for a row that wasn't there; `given` what they were given,
+    `stored` what they hold now, where that may differ.
+    """
+    wrote = source_hash(given if stored is None else stored).hex()
+    memory: dict[str, Any] = {"wrote": wrote}
+    if old is None:
+        memory["new"] = True
+    elif was := _differing(names, old, [None] * len(names)):
+        memory["was"] = was
+    if stored is not None and (became := _differing(names, stored, given)):
+        memory["became"] = became
+    return json.dumps(memory, ensure_ascii=False)
+
+
+def plain(given: Sequence[Values]) -> list[str]:
+    """Return the memories of writes to empty cells that keep what they are given: usual ones."""
+    return [f'{{"wrote": "{digest.hex()}"}}' for digest in source_hashes(given)]
+
+
+def recall(text: str) -> Memory:
+    """Read what `remember` wrote."""
+    memory = json.loads(text)
+    for name in ("was", "became"):
+        memory[name] = {key: _value(one) for key, one in memory.get(name, {}).items()}
+    return Memory(**memory)
+
+
+def still_written(memory: Memory, names: Sequence[str], given: Values, now: Values) -> list[bool]:
+    """For each cell, whether it still holds what the write left there.
+
+    `given` is what the answer says, `now` what the cells hold.
+    """
+    if source_hash(now).hex() == memory.wrote:
+        return [True] * len(names)
+    return [
+        _same(cell, memory.became.get(name, value))
+        for name, value, cell in zip(names, given, now, strict=True)
+    ]
+
+
+def _same(one: SQLiteValue, other: SQLiteValue) -> bool:
+    """Whether two values are one to SQLite: 1, 1.0 and '1' differ."""
+    if isinstance(one, Stored) or isinstance(other, Stored):
+        return type(one) is type(other) and one == other
+    return source_hash([one]) == source_hash([other])
+
+
+def _differing(names: Sequence[str], values: Values, others: Values) -> dict[str, Any]:
+    return {
+        name: _json(value)
+        for name, value, other in zip(names, values, others, strict=True)
+        if not _same(value, other)
+    }
+
+
+def _json(value: SQLiteValue) -> Any:
+    if isinstance(value, bytes):
+        kind = "$base64_text" if isinstance(value, Stored) else "$base64"
+        return {kind: base64.b64encode(value).decode()}
+    return value
+
+
+def _value(value: Any) -> SQLiteValue:
+    if not isinstance(value, dict):
+        return value  # type: ignore[no-any-return]
+    if "$base64_text" in value:
+        return Stored(base64.b64decode(value["$base64_text"]))
+    return base64.b64decode(value["$base64"])

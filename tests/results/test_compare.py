@@ -1,0 +1,330 @@
+"""`compare`: how far two jobs agree, or a job and what is known to be right."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sqlite3
+import statistics
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finished import answered
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from sqlite_utils_openai_batch.results.agreement import (
+    MOST_LABELS,
+    Agreement,
+    Moments,
+    kappa,
+    macro_f1,
+    table_of,
+)
+from sqlite_utils_openai_batch.store.connection import connect
+
+SCHEMA = "mood good|bad|mixed, stars 1..5 int, tags list, sure bool"
+
+# The figures
+
+
+def cells(rows: list[list[int]]) -> dict[tuple[Any, Any], int]:
+    return {(a, b): count for a, row in enumerate(rows) for b, count in enumerate(row) if count}
+
+
+@pytest.mark.parametrize(
+    ("rows", "value", "error"),
+    [
+        # Fleiss, Levin and Paik (2003), table 18.1: two raters of 100 subjects
+        ([[75, 1, 4], [5, 4, 1], [0, 0, 10]], 0.676, 0.088),
+        ([[20, 5], [10, 15]], 0.4, 0.127),
+        ([[10, 0], [0, 10]], 1.0, 0.0),
+        ([[0, 10], [10, 0]], -1.0, 0.0),
+    ],
+)
+def test_kappa_of_tables_from_books(rows: list[list[int]], value: float, error: float) -> None:
+    found = kappa(cells(rows))
+    assert found is not None
+    assert found.value == pytest.approx(value, abs=5e-4)
+    assert found.high == pytest.approx(min(value + 1.96 * error, 1), abs=1.1e-3)
+    assert found.low == pytest.approx(max(value - 1.96 * error, -1), abs=1.1e-3)
+
+
+def test_kappa_that_isnt_defined() -> None:
+    assert kappa({}) is None
+    assert kappa({("a", "a"): 12}) is None
+
+
+TABLES = st.lists(st.lists(st.integers(0, 40), min_size=3, max_size=3), min_size=3, max_size=3).map(
+    cells
+)
+
+
+def plain_kappa(shares: Mapping[tuple[Any, Any], float]) -> float:
+    rows, columns = Counter[Any](), Counter[Any]()
+    for (a, b), share in shares.items():
+        rows[a] += share  # type: ignore[assignment]
+        columns[b] += share  # type: ignore[assignment]
+    whole = sum(shares.values())
+    observed = sum(share for (a, b), share in shares.items() if a == b) / whole
+    expected = sum(rows[label] * columns[label] for label in rows) / whole**2
+    return (observed - expected) / (1 - expected)
+
+
+@settings(deadline=None)
+@given(TABLES)
+def test_the_standard_error_is_that_of_the_delta_method(counts: dict[tuple[Any, Any], int]) -> None:
+    found = kappa(counts)
+    assume(found is not None and -0.9 < found.low < found.high < 0.9)
+    assert found is not None
+    n = sum(counts.values())
+    shares = {pair: count / n for pair, count in counts.items()}
+    step = 1e-6
+    slopes = {}
+    for pair in shares:
+        up, down = ({**shares, pair: shares[pair] + sign * step} for sign in (1, -1))
+        slopes[pair] = (plain_kappa(up) - plain_kappa(down)) / (2 * step)
+    mean = sum(share * slopes[pair] for pair, share in shares.items())
+    spread = sum(share * (slopes[pair] - mean) ** 2 for pair, share in shares.items())
+    assert found.value == pytest.approx(plain_kappa(shares))
+    assert (found.high - found.low) / 2 == pytest.approx(
+        1.959964 * math.sqrt(spread / n), rel=1e-3, abs=1e-6
+    )
+
+
+NUMBERS = st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=2, max_size=30)
+
+
+@given(NUMBERS, st.sampled_from([0, 10**9]))
+def test_moments_are_those_of_the_whole(pairs: list[tuple[int, int]], shift: int) -> None:
+    moments = Moments()
+    for a, b in pairs:
+        moments.add(a + shift, b + shift)
+    first, second = ([float(pair[n]) for pair in pairs] for n in (0, 1))
+    assert moments.mean_difference == pytest.approx(statistics.fmean(abs(a - b) for a, b in pairs))
+    spread = statistics.pvariance(first) + statistics.pvariance(second)
+    apart = (statistics.fmean(first) - statistics.fmean(second)) ** 2
+    if spread + apart == 0:
+        assert moments.concordance is None
+        return
+    product = statistics.fmean(
+        (a - statistics.fmean(first)) * (b - statistics.fmean(second)) for a, b in pairs
+    )
+    assert moments.concordance == pytest.approx(2 * product / (spread + apart), abs=1e-6)
+    # The same as κ weighted by squared differences.
+    chance = statistics.fmean((a - b) ** 2 for a in first for b in second)
+    weighted = 1 - statistics.fmean((a - b) ** 2 for a, b in pairs) / chance
+    assert moments.concordance == pytest.approx(weighted, abs=1e-6)
+    if len(set(first)) > 1 and len(set(second)) > 1:
+        r = statistics.correlation(first, second)
+        assert moments.correlation == pytest.approx(r, abs=1e-6)
+    else:
+        assert moments.correlation is None
+
+
+def test_macro_f1() -> None:
+    # precision 2/3, recall 2/2; precision 1/1, recall 1/2
+    counts = {("a", "a"): 2, ("a", "b"): 1, ("b", "b"): 1}
+    assert macro_f1(counts) == pytest.approx((0.8 + 2 / 3) / 2)
+    assert macro_f1({}) is None
+
+
+def test_too_many_labels_are_text() -> None:
+    found = Agreement("label")
+    for n in range(MOST_LABELS + 1):
+        found.add(f"text {n}", f"Text  {n}" if n % 2 else f"text {n}")
+    assert (found.pairs, found.kappa, found.labels) == (None, None, [])
+    assert (found.n, found.same, found.alike) == (201, 101, 100)
+
+
+def test_numbers_with_many_values_are_no_scale() -> None:
+    found = Agreement("number")
+    for n in range(21):
+        found.add(n / 20, n / 20)
+    assert (found.kappa, found.moments.concordance) == (None, pytest.approx(1.0))
+
+
+def test_labels_that_arent_shown_are_put_together() -> None:
+    counts = {("a", "a"): 5, ("a", "b"): 2, ("c", "a"): 1, ("b", "c"): 4}
+    assert table_of(counts, ["a"]) == [[5, 2], [1, 4]]
+
+
+# The command
+
+
+@pytest.fixture
+def reviews(tmp_path: Path, run: Any) -> Path:
+    """Eight rows that two jobs answered by the same schema; some rows one of them didn't."""
+    path = tmp_path / "data.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as conn:
+        conn.execute(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT, human TEXT, rated TEXT, ok TEXT)"
+        )
+        moods = ("good", "bad", "mixed", "good", "Good ", None, "good", "other")
+        for n, mood in enumerate(moods, 1):
+            row = [n, f"text {n}", mood, f" {n % 5 + 1} ", "yes" if n % 2 else "no"]
+            conn.execute("INSERT INTO t VALUES (?, ?, ?, ?, ?)", row)
+    with closing(connect(path)) as conn:
+        first = {n: said("good" if n != 2 else "bad", n % 5 + 1, ["a", "b"]) for n in range(1, 8)}
+        second = {n: said("good", 3, ["b", "a"] if n < 4 else ["a"]) for n in (1, 2, 3, 4, 5, 8)}
+        answered(conn, tmp_path, "t", first, schema=SCHEMA, name="first")
+        answered(conn, tmp_path, "t", second, schema=SCHEMA, name="second", prefix="b_")
+    return Path("data.db")
+
+
+def said(mood: str, stars: int, tags: list[str]) -> dict[str, Any]:
+    return {"mood": mood, "stars": stars, "tags": tags, "sure": True}
+
+
+def test_two_jobs(run: Any, reviews: Path) -> None:
+    said = run("compare", reviews, "first", "2")
+    assert said.err == ""
+    lines = said.out.splitlines()
+    assert lines[0] == "Job 1 first (gpt-4o-mini) beside Job 2 second (gpt-4o-mini)"
+    assert lines[2:6] == [
+        "Rows      with both                    5",
+        "          no answer in job 1           1",
+        "          no answer in job 2           2",
+        "          sum                          8",
+    ]
+    assert "mood: 80.0 % the same (4 of 5) · κ 0.00" in lines
+    start = next(n for n, line in enumerate(lines) if line.startswith("  job 1 ↓"))
+    assert [line.split() for line in lines[start : start + 4]] == [
+        ["job", "1", "↓", "job", "2", "→", "good", "bad", "sum"],
+        ["good", "4", "0", "4"], ["bad", "1", "0", "1"], ["sum", "5", "0", "5"],
+    ]  # fmt: skip
+    assert any(line.startswith("stars: 20.0 % the same (1 of 5) · 1.20 apart") for line in lines)
+    assert "tags: 60.0 % the same (3 of 5) · 80.0 % of their elements in common" in lines
+    assert "sure: 100.0 % the same (5 of 5)" in lines
+    assert lines[-1] == (
+        "Which rows differ: sqlite-utils openai-batch compare data.db 1 2 --disagree --csv "
+        "> differ.csv"
+    )
+
+
+def test_figures_as_rows(run: Any, reviews: Path) -> None:
+    printed = run("compare", reviews, "1", "2", "--csv").out
+    rows = {row["column"]: row for row in csv.DictReader(io.StringIO(printed))}
+    assert list(rows) == ["mood", "stars", "tags", "sure"]
+    assert (rows["mood"]["compared"], rows["mood"]["same"], rows["mood"]["agreement"]) == (
+        "5", "4", "0.8",
+    )  # fmt: skip
+    assert rows["stars"]["mean_difference"] == "1.2"
+    assert rows["stars"]["correlation"] == ""
+    assert rows["tags"]["overlap"] == "0.8"
+    assert rows["mood"]["macro_f1"] == ""
+    one = json.loads(run("compare", reviews, "1", "2", "-c", "MOOD", "--nl").out)
+    assert one["column"] == "mood"
+
+
+def test_rows_on_which_they_disagree(run: Any, reviews: Path) -> None:
+    said = run("compare", reviews, "1", "2", "--disagree", "-c", "mood", "-c", "tags", "--csv")
+    assert said.out.splitlines() == [
+        "id,mood_job_1,mood_job_2,tags_job_1,tags_job_2",
+        '2,bad,good,"[""a"",""b""]","[""b"",""a""]"',
+        '4,good,good,"[""a"",""b""]","[""a""]"',
+        '5,good,good,"[""a"",""b""]","[""a""]"',
+    ]
+    assert said.err == "mood: 1 row of 5 differ; tags: 2 rows of 5 differ.\n"
+
+
+def test_what_people_said(run: Any, reviews: Path) -> None:
+    said = run("compare", reviews, "1", "--gold", "mood=human", "--gold", "stars=rated",
+               "--gold", "sure=ok")  # fmt: skip
+    lines = said.out.splitlines()
+    assert lines[0] == "Job 1 first (gpt-4o-mini) beside t"
+    mood = next(n for n, line in enumerate(lines) if line.startswith("mood / human: "))
+    assert lines[mood].startswith("mood / human: 66.7 % the same (4 of 6) · κ ")
+    assert "macro F1" in lines[mood]
+    assert lines[mood + 1] == "  1 row differ only in capitals or white space (-i)"
+    table = "\n".join(lines[mood:])
+    assert "no value in gold" in table
+    assert "stars / rated: 100.0 % the same (7 of 7) · 0.00 apart on the mean · r 1.00" in said.out
+    assert "sure / ok: 57.1 % the same (4 of 7)" in said.out
+    folded = run("compare", reviews, "1", "--gold", "mood=human", "-i").out
+    assert "mood / human: 83.3 % the same (5 of 6)" in folded
+    rows = run("compare", reviews, "1", "--gold", "mood=human", "--disagree", "--csv").out
+    assert rows.splitlines() == ["id,mood_job_1,mood_gold", "3,good,mixed", "5,good,Good "]
+
+
+def test_a_column_of_the_same_name_or_the_only_answer(
+    run: Any, tmp_path: Path, reviews: Path
+) -> None:
+    with closing(connect(tmp_path / "data.db")) as conn:
+        answered(conn, tmp_path, "t", {1: "good", 2: "good"}, output="plain")
+    same = run("compare", reviews, "2", "--gold", "mood").out
+    assert "mood: 80.0 % the same (4 of 5) · κ 0.00 · macro F1 0.44" in same
+    only = run("compare", reviews, "3", "--gold", "human").out
+    assert "answer / human: 50.0 % the same (1 of 2)" in only
+
+
+def test_jobs_that_share_no_rows_or_one_answer(run: Any, tmp_path: Path, reviews: Path) -> None:
+    with closing(connect(tmp_path / "data.db")) as conn:
+        where = {"where": "id < 4", "output": "plain"}
+        answered(conn, tmp_path, "t", {1: "one", 2: "two"}, **where)
+        answered(conn, tmp_path, "t", {2: "two", 3: "three"}, where="id > 1", output="other")
+    out = run("compare", reviews, "3", "4").out
+    assert "answer: 100.0 % the same (1 of 1)" in out
+    assert [line[10:].split("  ")[0] for line in out.splitlines()[2:7]] == [
+        "with both", "no answer in job 3", "asked by job 3 only", "asked by job 4 only", "sum",
+    ]  # fmt: skip
+    assert [line.split()[-1] for line in out.splitlines()[2:7]] == ["1", "1", "1", "5", "8"]
+    back = run("compare", reviews, "4", "3").out
+    assert "answer: 100.0 % the same (1 of 1)" in back
+
+
+WRONG: dict[str, tuple[tuple[str, ...], str, int]] = {
+    "with what": (("1",), "Compare with what? Name another job, or --gold COLUMN", 2),
+    "with both": (("1", "2", "--gold", "human"), "Compare with what?", 2),
+    "with itself": (("1", "first"), "Job 1 agrees with itself.", 2),
+    "no such job": (("1", "7"), "No job '7'", 1),
+    "no such column": (("1", "--gold", "mood=hum"), "hum", 1),
+    "which answer": (("1", "--gold", "human"), "Write --gold mood=human.", 2),
+    "what it wrote": (("1", "--gold", "mood"), "t.mood holds what job 1 wrote itself", 2),
+    "no such answer": (("1", "--gold", "mod=human"), "Did you mean mood?", 2),
+    "no such answer wanted": (("1", "2", "-c", "moods"), "Did you mean mood?", 2),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_cant_be_compared(run: Any, reviews: Path, unchanged: Any, kind: str) -> None:
+    arguments, sentence, code = WRONG[kind]
+    check = unchanged(reviews)
+    assert sentence in run("compare", reviews, *arguments, code=code).err
+    check()
+
+
+def test_a_job_without_answers(run: Any, notes: Path) -> None:
+    run("prepare", notes, "notes", "--prompt", "{{ text }}", *run.there[:2])
+    said = run("compare", notes, "1", "--gold", "mark", code=1)
+    assert "Job 1 has no answer to compare yet: it is prepared." in said.err
+
+
+def test_what_is_kept_holds_no_answers(run: Any, reviews: Path, rows: Any) -> None:
+    run("compare", reviews, "1", "2")
+    run("compare", reviews, "1", "--gold", "mood=human")
+    logged = rows(reviews, "SELECT job_id, detail FROM openai_batch_log WHERE event = 'compared'")
+    (job, text), (_, gold) = logged
+    detail = json.loads(text)
+    assert (job, detail["with"], json.loads(gold)["with"]) == (1, 2, None)
+    mood, stars, *_ = detail["columns"]
+    assert mood["labels"] == ["good", "bad", "mixed"]
+    assert mood["table"] == [[4, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert (mood["compared"], mood["no_first"], mood["no_second"]) == (5, 1, 2)
+    assert (stars["labels"], stars["table"][2]) == ([1, 2, 3, 4, 5], [0, 0, 1, 0, 0, 0])
+    assert json.loads(gold)["columns"][0]["table"][0] == [3, 0, 1, 1]
+    assert "Good " not in gold
+
+
+def test_a_database_that_another_program_writes(run: Any, reviews: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "data.db", isolation_level=None)) as conn:
+        conn.execute("BEGIN IMMEDIATE")
+        said = run("compare", reviews, "1", "2")
+    assert "mood: 80.0 %" in said.out
+    assert said.err == "(Not kept for the job's page: database is locked.)\n"

@@ -1,1 +1,9 @@
-"""access"""
+"""Who may see what: permissions, the jobs of a database, the job of an address."""
+
+__all__ = [
+    "job",
+    "keys",
+    "lists",
+    "permissions",
+    "request",
+]

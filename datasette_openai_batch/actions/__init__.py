@@ -1,1 +1,7 @@
-"""actions"""
+"""What changes a job from the browser, and the passes that run beside the pages."""
+
+__all__ = [
+    "actions",
+    "views",
+    "webhook",
+]

@@ -1,1 +1,8 @@
-"""text"""
+"""Words, times, addresses and charts, for all pages."""
+
+__all__ = [
+    "charts",
+    "names",
+    "times",
+    "urls",
+]

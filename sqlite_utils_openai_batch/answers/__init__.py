@@ -1,1 +1,10 @@
-"""answers"""
+"""A response line becomes an outcome, and an answer the values of its schema's columns."""
+
+__all__ = [
+    "fastpath",
+    "jsonl",
+    "outcome",
+    "reader",
+    "schema",
+    "wire",
+]

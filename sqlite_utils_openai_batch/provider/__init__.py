@@ -1,1 +1,9 @@
-"""provider"""
+"""OpenAI, and whoever speaks its API: client, batches, errors, accounts, places."""
+
+__all__ = [
+    "accounts",
+    "batch",
+    "client",
+    "errors",
+    "places",
+]

@@ -1,1 +1,9 @@
-"""requests"""
+"""A row becomes a request line: body, template, placeholders, pictures, limits."""
+
+__all__ = [
+    "body",
+    "chunks",
+    "images",
+    "limits",
+    "template",
+]

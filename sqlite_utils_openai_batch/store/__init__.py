@@ -1,5 +1,6 @@
 """All state, in the user's own database: tables, migrations, and every statement about them."""
 
+from . import connection, costs, history, leases, outcomes, parts, records
 from .jobs import (
     asked_again_at,
     find_job,
@@ -71,6 +72,8 @@ __all__ = [
     "begin_attempt",
     "build_indexes",
     "check_version",
+    "connection",
+    "costs",
     "count_outcomes",
     "drop_job",
     "drop_placeholder",
@@ -82,6 +85,7 @@ __all__ = [
     "find_job",
     "get_job",
     "get_part",
+    "history",
     "in_flight",
     "insert_job",
     "insert_part",
@@ -93,6 +97,7 @@ __all__ = [
     "is_outdated",
     "is_recorded",
     "leased",
+    "leases",
     "list_jobs",
     "list_parts",
     "log",
@@ -105,10 +110,13 @@ __all__ = [
     "new_uid",
     "next_number",
     "outcome_counts",
+    "outcomes",
+    "parts",
     "pending_ids",
     "pending_page",
     "read_part",
     "record_batch",
+    "records",
     "renew",
     "reserve_ids",
     "rows",

@@ -1,1 +1,12 @@
-"""screens"""
+"""What people read in a terminal, a module a screen."""
+
+__all__ = [
+    "compare",
+    "end",
+    "estimate",
+    "job",
+    "plan",
+    "spent",
+    "text",
+    "trial",
+]

@@ -1,1 +1,10 @@
-"""plan"""
+"""What was asked for becomes a job: checked, chosen, rendered, stored."""
+
+__all__ = [
+    "ask",
+    "conflicts",
+    "parallel",
+    "plan",
+    "prepare",
+    "render",
+]

@@ -1,1 +1,5 @@
-"""http"""
+"""Addresses, keys and downloads: requests in, replies out."""
+
+__all__ = [
+    "app",
+]

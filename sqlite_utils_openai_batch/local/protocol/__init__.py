@@ -1,1 +1,9 @@
-"""protocol"""
+"""What the published API says: bodies, answers, errors, shapes."""
+
+__all__ = [
+    "answers",
+    "bodies",
+    "errors",
+    "lines",
+    "shapes",
+]

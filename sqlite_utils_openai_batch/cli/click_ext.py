@@ -12,7 +12,7 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Exit codes, DESIGN section 6.
+# Exit codes, as docs/commands.md tells them.
 FAILED_REQUESTS = 3
 NEEDS_YOU = 4
 INTERRUPTED = 130

@@ -127,8 +127,9 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
     conn.execute("COMMIT")
 
 
-# Short transactions over many rows (DESIGN section 7, rule 10).
+# Short transactions over many rows: other processes write in between, and no reader waits long.
 
+#: A transaction ends after so many rows, or so many seconds, whichever comes first.
 COMMIT_ROWS = 10_000
 COMMIT_SECONDS = 0.25
 # Pages that are read to be judged are still there when they are written: SQLite's own 2 MB hold

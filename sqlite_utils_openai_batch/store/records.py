@@ -17,7 +17,7 @@ Bytes = bytes
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of `openai_batch_jobs`; the columns are described in DESIGN section 4."""
+    """One row of `openai_batch_jobs`; the columns are described in docs/tables.md."""
 
     id: int
     uid: str
@@ -109,7 +109,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One row of `openai_batch_parts`; the columns are described in DESIGN section 4."""
+    """One row of `openai_batch_parts`; the columns are described in docs/tables.md."""
 
     id: int
     job_id: int

@@ -44,7 +44,7 @@ from .sql import (
 
 # The rows that a job asks about: counted, checked, read in pages, fetched by their keys.
 
-#: Bytes of a page: DESIGN section 7, rule 10.
+#: Bytes of a page. By bytes, not by rows: a page of long texts must not fill the memory.
 PAGE_BYTES = 8_000_000
 #: Keys that lie no further apart than this bound the number of rows well enough.
 DENSE = 1_000_000_000

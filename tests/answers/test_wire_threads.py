@@ -8,7 +8,7 @@ import sys
 # In a process of its own: what goes wrong here ends Python itself.
 SCRIPT = """
 import sys, threading
-from sqlite_utils_openai_batch import wire
+from sqlite_utils_openai_batch.answers import wire
 
 sys.setswitchinterval(1e-6)
 kinds = 2 * [wire.Completion, wire.Response, wire.Embeddings, wire.Moderations]

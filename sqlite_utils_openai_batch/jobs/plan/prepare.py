@@ -17,7 +17,7 @@ from ...pricing.estimate import Distinct, Estimate, estimate
 from ...pricing.sampling import Sample
 from ...requests.chunks import shifted
 from ...store import history
-from ...store.connection import transaction
+from ...store.connection import COMMIT_ROWS, COMMIT_SECONDS, transaction
 from ...store.leases import renew_job
 from .. import queue
 from .plan import Plan
@@ -94,11 +94,6 @@ def versions() -> dict[str, str]:
 
 
 # Rendered rows → a job's part and request rows, in short transactions.
-
-# Rule 10 of DESIGN section 7: short locks.
-COMMIT_ROWS = 10_000
-COMMIT_SECONDS = 0.25
-
 
 @dataclass
 class _Part:

@@ -19,7 +19,6 @@ Ratios of CPU time are against the first. pandas runs where it is installed, or 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import random
 import resource
@@ -192,7 +191,6 @@ def measured(way: str, folder: Path) -> dict[str, float]:
     began = time.perf_counter()
     WAYS[way](folder)
     wall = time.perf_counter() - began
-    end_others()
     after = resource.getrusage(resource.RUSAGE_SELF)
     others = resource.getrusage(resource.RUSAGE_CHILDREN)
     log = folder / "data.db-wal"
@@ -207,14 +205,6 @@ def measured(way: str, folder: Path) -> dict[str, float]:
         "peak": max(after.ru_maxrss, others.ru_maxrss) / 1024,
         "log": log.stat().st_size / 1e6 if log.exists() else 0.0,
     }
-
-
-def end_others() -> None:
-    """End the process that counts tokens, if there is one: its seconds are known only then."""
-    found = sys.modules.get("sqlite_utils_openai_batch.pricing.tokens")
-    if found is not None:
-        found.apart.cache_clear()
-        gc.collect()
 
 
 def run(python: str, *arguments: str) -> dict[str, float]:

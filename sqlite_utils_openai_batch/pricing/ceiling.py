@@ -121,7 +121,7 @@ class PartBound:
             return None
         models = models_of(job, prices, part.changes)
         window = job.settings.get("context_window")
-        return cls(prices, counter_for(*models).apart(), job.endpoint, models, window)
+        return cls(prices, counter_for(*models), job.endpoint, models, window)
 
     def add(self, line: bytes) -> None:
         """Take a line that is about to be sent."""

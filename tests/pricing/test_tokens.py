@@ -7,10 +7,8 @@ import json
 import random
 import sqlite3
 import struct
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -430,21 +428,22 @@ def test_the_demos_tables(table: str) -> None:
 
 
 def test_lines_that_leave_the_sample_are_never_counted() -> None:
-    class Noting(tokens.Apart):
-        texts = 0
+    counted = 0
 
+    class Noting(Counter):
         def count(self, texts: Sequence[str]) -> list[int]:
-            self.texts += len(texts)
-            return tokens.count(texts, self.encoding)
+            nonlocal counted
+            counted += len(texts)
+            return super().count(texts)
 
     lines = [line(f"It is number {number}.") for number in range(5_000)]
-    noting = Noting("o200k_base")
-    sample = Sample(replace(counter_for("gpt-4o-mini"), by=noting), CHAT, rows=100)
+    own = counter_for("gpt-4o-mini")
+    sample = Sample(Noting(own.model, own.encoding, own.exact), CHAT, rows=100)
     for number, one in enumerate(lines):
         sample.add(one, number)
     assert sample.result() == sampled(lines, rows=100).result()
     # Each request has two messages, of a role and a text.
-    assert 4 * 50 <= noting.texts <= 4 * 100
+    assert 4 * 50 <= counted <= 4 * 100
 
 
 def test_from_bytes_the_range_is_wide_and_the_bound_is_strict() -> None:
@@ -499,55 +498,3 @@ def test_the_bound_is_a_bound_whatever_the_rows(texts: list[str], rows: int) -> 
     found = sampled(lines, rows=len(lines)).result()
     assert found.how == "counted"
     assert found.most == found.tokens == exact(lines).tokens
-
-
-# In a process of its own
-
-
-@has_tokenizer
-def test_another_process_counts_the_same_and_ends_when_it_is_not_used_any_more() -> None:
-    texts = ["hello world", "", "naïve 😀", "<|endoftext|>", "half \ud83d", "line\nbreak\u2028"]
-    apart = tokens.Apart("o200k_base")
-    assert apart.count([]) == []
-    assert apart.count(texts) == apart.count(texts) == tokens.count(texts, "o200k_base")
-    process = apart._process
-    assert process is not None and process.poll() is None
-    del apart
-    assert process.poll() is not None
-
-
-@has_tokenizer
-def test_where_no_other_process_can_be_had_this_one_counts(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sys, "executable", "")
-    assert tokens.Apart("o200k_base").count(["hello world"]) == [2]
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert tokens.Apart("o200k_base").count(["hello world"]) == [2]
-
-
-@has_tokenizer
-def test_a_process_that_was_killed_costs_no_count() -> None:
-    apart = tokens.Apart("o200k_base")
-    assert apart.count(["hello"]) == [1]
-    for _ in range(2):
-        assert apart._process is not None
-        apart._process.kill()
-        apart._process.wait()
-        assert apart.count(["hello world"]) == [2]
-
-
-@has_tokenizer
-def test_a_process_that_nobody_asks_ends() -> None:
-    apart = tokens.Apart("o200k_base", idle=0.05)
-    assert apart.count(["hello"]) == [1]
-    assert apart._process is not None
-    assert apart._process.wait(timeout=20) == 0
-    assert apart.count(["hello world"]) == [2]
-
-
-@has_tokenizer
-def test_a_process_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "PATIENCE", 0.2)
-    monkeypatch.setattr(tokens, "_PROGRAM", "import time; time.sleep(600)")
-    assert tokens.Apart("o200k_base").count(["hello world"]) == [2]

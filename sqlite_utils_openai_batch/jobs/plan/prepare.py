@@ -95,6 +95,7 @@ def versions() -> dict[str, str]:
 
 # Rendered rows → a job's part and request rows, in short transactions.
 
+
 @dataclass
 class _Part:
     """The part that is being filled."""
@@ -223,7 +224,7 @@ def refuse_blanks(plan: Plan) -> None:
 def new_tally(plan: Plan) -> Tally:
     """A tally that counts tokens and identical requests too."""
     money = plan.ask.money
-    sample = Sample(money.counter(plan.model).apart(), plan.template.endpoint, money.window)
+    sample = Sample(money.counter(plan.model), plan.template.endpoint, money.window)
     # Where a row's hash doesn't cover all that is rendered, it can't tell what is identical.
     whole = len(plan.hashed) == len(plan.renderer.columns)
     count = whole and not plan.ask.reuse

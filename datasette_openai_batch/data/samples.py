@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.answers.schema import stored_cells
+from sqlite_utils_openai_batch.store import Job
+from sqlite_utils_openai_batch.tables.output import Output
 
 from .parts import PartHead
 
@@ -214,3 +217,8 @@ def models(conn: sqlite3.Connection, parts: Sequence[PartHead]) -> list[str]:
         ):
             found[row["model"]] = None
     return list(found)
+
+
+def cells_of(job: Job) -> Callable[[str | None, Any], tuple[Any, ...]]:
+    """The function from (outcome, answer) to the values of a job's output columns."""
+    return stored_cells(job.answer_schema, len(Output.from_json(job.output).columns))

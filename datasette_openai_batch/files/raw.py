@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from .reader import bounds
+from sqlite_utils_openai_batch.store import outcomes
 
 STEP_BYTES = 250_000
 
@@ -27,7 +27,8 @@ class RawLines:
     def __init__(self, conn: sqlite3.Connection, job_id: int) -> None:
         self.conn = conn
         self.job_id = job_id
-        before, self.last = bounds(conn, job_id)
+        first, self.last = outcomes.id_range(conn, job_id)
+        before = first - 1
         self.request = before + 1
         self.line = 0
         self.known = True

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +18,8 @@ from datasette.utils.asgi import BadRequest
 
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
 from sqlite_utils_openai_batch.base.statuses import OUTCOMES
+from sqlite_utils_openai_batch.results.csv import harmless, pieces
+from sqlite_utils_openai_batch.results.reader import Reader
 from sqlite_utils_openai_batch.results.report import report
 from sqlite_utils_openai_batch.results.xlsx import check_fits, write_xlsx
 from sqlite_utils_openai_batch.tables.sql import decode_key
@@ -25,15 +28,9 @@ from .. import compat
 from ..access.job import Opened
 from ..access.request import opened_job
 from ..text import urls
-from . import csv
-from .csv import FastLines, suits
 from .raw import RawLines
-from .reader import Reader
 from .streaming import in_thread, most_bytes, stream, until_gone
 
-# Characters of text that are written at once: about what a processor's cache holds, and less than
-# what the C library asks the system for anew each time (128 KB).
-PIECE_CHARACTERS = 64_000
 # Pieces of text, or cells of a sheet, that one step makes before others get a turn.
 STEP_PIECES = 4
 STEP_CELLS = 5_000
@@ -129,24 +126,13 @@ async def job_csv(datasette: Any, request: Any, send: Any) -> None:
 
 def csv_step(reader: Reader, escape: bool) -> Callable[[], list[bytes] | None]:
     """Makes the next piece of CSV at each call: the header line first."""
-    first = [csv.line(reader.headers).encode()]
-
-    fast = FastLines(reader) if suits(reader) and not escape else None
-
-    def form(cells: Any) -> str:
-        return csv.line(csv.harmless(cells))
-
-    def piece() -> bytes | None:
-        if fast is not None:
-            return fast.piece(PIECE_CHARACTERS)
-        lines = reader.step(form if escape else csv.line, PIECE_CHARACTERS)
-        return None if lines is None else "".join(lines).encode("utf-8", "replace")
+    made = pieces(reader, escape)
+    first = [next(made)]
 
     def step() -> list[bytes] | None:
         if first:
             return [first.pop()]
-        pieces = [one for one in (piece() for _ in range(STEP_PIECES)) if one is not None]
-        return pieces or None
+        return list(islice(made, STEP_PIECES)) or None
 
     return step
 
@@ -187,7 +173,7 @@ async def write_workbook(
         while (found := reader.step(lambda cells: cells, STEP_CELLS)) is not None:
             if left.is_set():
                 raise ClientGone
-            yield from map(csv.harmless, found) if asked.escape else found
+            yield from map(harmless, found) if asked.escape else found
 
     def write() -> None:
         with compat.own_connection(datasette, opened.db) as conn:

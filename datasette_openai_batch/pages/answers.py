@@ -18,9 +18,8 @@ from sqlite_utils_openai_batch.results.words import DEMO_MODEL
 from ..access.job import Opened
 from ..access.keys import Key, key_of
 from ..data import rows, samples
-from ..data.answers import answer_reader
 from ..data.rows import Row
-from ..data.samples import Mark
+from ..data.samples import Mark, cells_of
 from ..text import charts, urls
 from . import images
 
@@ -47,7 +46,7 @@ class Distribution:
 
 def distributions(opened: Opened, answers: Sequence[Any]) -> list[Distribution]:
     """The output columns that hold labels or numbers; text that differs in each row is left out."""
-    read = answer_reader(opened.job)
+    read = cells_of(opened.job)
     rows = [read("ok", answer) for answer in answers]
     found = []
     for index, column in enumerate(opened.output.columns):
@@ -225,7 +224,7 @@ def page(conn: sqlite3.Connection, opened: Opened, status: str, mark: Mark) -> P
     now: Mapping[Any, Row] = {}
     if source is not None and asked:
         now = rows.fetch(conn, source, asked, [row["row_key"] for row in shown])
-    read = answer_reader(opened.job)
+    read = cells_of(opened.job)
     return Page(
         status=status,
         asked_columns=asked,

@@ -21,8 +21,8 @@ from .. import compat
 from ..access.job import is_readable
 from ..access.permissions import access
 from ..data import queries, samples
-from ..data.answers import answer_reader
 from ..data.queries import Head
+from ..data.samples import cells_of
 from ..text import times, urls
 
 # Jobs that one page tells about; its link leads to all of them.
@@ -175,7 +175,7 @@ def _said(job: Job, row: sqlite3.Row) -> str:
         message = text.cut(str(row["error_message"] or ""), 200).rstrip(".")
         return f", {message}" if message else ""
     output = Output.from_json(job.output)
-    cells = answer_reader(job)("ok", row["answer"])
+    cells = cells_of(job)("ok", row["answer"])
     pairs = [
         f"{name} {text.cut(str(value), 80)}"
         for name, value in zip(output.names, cells, strict=True)

@@ -10,13 +10,14 @@ import json
 import math
 import re
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import msgspec
 
-from ..base.errors import SchemaError
+from ..base.errors import OpenAIBatchError, SchemaError
 from ..base.json import kept_json, loads, well_formed
 from .shortform import TYPES, parse_short_form
 from .strict import make_strict, resolve
@@ -356,3 +357,76 @@ def _first_line(error: ValueError) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _MESSAGE_LENGTH else text[:_MESSAGE_LENGTH] + "…"
+
+
+# Answers as they are stored → the values of their columns. They were checked when they were
+# collected, so they aren't again.
+
+Stored = tuple[Any, ...]
+
+#: What reading an answer raises that was edited by hand since it was collected.
+UNUSUAL = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
+
+
+def stored_cells(answer_schema: str | None, width: int) -> Callable[[str | None, Any], Stored]:
+    """Return the function from (outcome, answer) to the `width` values of a job's output columns.
+
+    `answer_schema` is the job's as it is stored, None where an answer is text as a whole.
+    """
+    nothing = (None,) * width
+    if answer_schema is None:
+        return lambda status, answer: (answer,) if status == "ok" else nothing
+    columns = stored_columns(answer_schema)
+    if columns is None:
+        return lambda status, answer: nothing
+    get = _getter([name for name, _ in columns])
+    # Text is as it comes; a call that changes nothing is still a call, a million times.
+    converters = [(place, convert) for place, (_, convert) in enumerate(columns) if convert]
+
+    def read(status: str | None, answer: Any) -> Stored:
+        if status != "ok":
+            return nothing
+        try:
+            cells = get(stored_json(answer))
+            if not converters:
+                return cells
+            found = list(cells)
+            for place, convert in converters:
+                found[place] = convert(found[place])
+            return tuple(found)
+        except UNUSUAL:
+            # Edited by hand since: an empty cell, not a page or file that ends here.
+            return nothing
+
+    return read
+
+
+def stored_columns(answer_schema: str | None) -> list[tuple[str, Reader | None]] | None:
+    """The properties of an answer, each with what makes its value a cell (None for text).
+
+    Empty where answers are text as a whole; None where a schema tells no columns, or is of a later
+    version and can't be read.
+    """
+    if answer_schema is None:
+        return []
+    try:
+        columns = AnswerSchema.from_json(answer_schema).columns
+    except OpenAIBatchError:
+        return None
+    found = [(one.name, None if one.kind == "string" else reader(one)) for one in columns]
+    return found or None
+
+
+def _getter(names: list[str]) -> Callable[[Any], Stored]:
+    if len(names) == 1:
+        (name,) = names
+        return lambda value: (value[name],)
+    return itemgetter(*names)
+
+
+def stored_json(answer: Any) -> Any:
+    """The JSON of an answer; one in a code fence, or that no tidy encoder wrote, is forgiven."""
+    try:
+        return _decode(answer)
+    except msgspec.MsgspecError:
+        return read_json(answer)[0]

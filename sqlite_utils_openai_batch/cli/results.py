@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,7 @@ from .options import db_argument, job_argument
 
 if TYPE_CHECKING:
     from ..results.compare import Compared, Comparison
-    from ..results.results import Results
-
-
-# What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection").
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+    from ..results.reader import Reader
 
 
 @click.command("results", cls=Command)
@@ -52,7 +49,9 @@ def results_command(
     from .. import store
     from ..base.errors import UsageError
     from ..base.statuses import OUTCOMES
-    from ..results.results import Results
+    from ..base.text import listed
+    from ..results.csv import readable
+    from ..results.reader import Reader
     from ..store.connection import connect
 
     for wanted in status:
@@ -63,33 +62,49 @@ def results_command(
     with closing(connect(db)) as conn:
         store.check_version(conn)
         found = store.find_job(conn, job, db)
-        with closing(Results(conn, found, status=status, columns=columns)) as results:
+        with closing(Reader(conn, found, status, columns=columns)) as reader:
             if xlsx:
-                write_workbook(results, xlsx)
-            else:
-                rows: Iterable[Sequence[Any]] = results.rows()
-                write_rows(results.headers, escaped(rows) if escape_formulas else rows, formats)
+                write_workbook(reader, xlsx)
+                return
+            as_text = formats["csv"] or formats["tsv"] or formats["table"] or formats["fmt"]
+            if as_text and (blobs := reader.blob_headers()):
+                talk(f"BLOBs are written as base64: {listed(blobs)}.")
+            if formats["csv"] and not formats["table"] and not formats["fmt"]:
+                write_csv(reader, escape_formulas, header=not formats["no_headers"])
+                return
+            rows: Iterable[Sequence[Any]] = reader.rows()
+            if as_text:
+                rows = map(readable, rows)
+            write_rows(reader.headers, escaped(rows) if escape_formulas else rows, formats)
 
 
-def write_workbook(results: Results, path: str) -> None:
+def write_csv(reader: Reader, escape: bool, *, header: bool) -> None:
+    """Print CSV, the bytes that the job's page gives."""
+    from ..results.csv import pieces
+
+    out = sys.stdout.buffer
+    for piece in pieces(reader, escape, header=header):
+        out.write(piece)
+    out.flush()
+
+
+def write_workbook(reader: Reader, path: str) -> None:
     """Write an Excel file and say so."""
     from ..base.text import counted
     from ..results.xlsx import check_fits, write_xlsx
 
-    check_fits(results.count(), len(results.headers))
+    check_fits(reader.results.count(), len(reader.headers))
     count = write_xlsx(
-        path, results.headers, results.rows(), text=results.job.keys, lists=results.lists()
+        path, reader.headers, reader.rows(), text=reader.job.keys, lists=reader.results.lists()
     )
     talk(f"Wrote {counted(count, 'row')} to {path}.")
 
 
-def escaped(rows: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
+def escaped(rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
     """Rows whose text no spreadsheet takes for a formula."""
-    for row in rows:
-        yield [
-            f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
-            for value in row
-        ]
+    from ..results.csv import harmless
+
+    return map(harmless, rows)
 
 
 @click.command("report", cls=Command)

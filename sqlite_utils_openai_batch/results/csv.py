@@ -8,15 +8,19 @@ NULL (nothing) is told from empty text (`""`). Numbers are written as SQLite's v
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from ..data.answers import UNUSUAL
+from ..answers.schema import UNUSUAL
 from .reader import Reader
 
-# What spreadsheet programs take for the beginning of a formula.
+# Characters of text that are written at once: about what a processor's cache holds, and less than
+# what the C library asks the system for anew each time (128 KB).
+PIECE_CHARACTERS = 64_000
+
+# What spreadsheet programs take for the beginning of a formula (OWASP, "CSV Injection").
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -39,6 +43,11 @@ def line(cells: Iterable[Any]) -> str:
     return ",".join(written) + "\r\n"
 
 
+def readable(cells: Sequence[Any]) -> Sequence[Any]:
+    """Cells with BLOBs as base64."""
+    return [base64.b64encode(one).decode() if isinstance(one, bytes) else one for one in cells]
+
+
 def text(rows: Iterable[Iterable[Any]]) -> str:
     """Several lines."""
     return "".join(map(line, rows))
@@ -51,12 +60,21 @@ def harmless(cells: Sequence[Any]) -> Sequence[Any]:
     ]
 
 
-def unchanged(cells: Sequence[Any]) -> Sequence[Any]:
-    """Cells as they are."""
-    return cells
+def pieces(reader: Reader, escape: bool, *, header: bool = True) -> Iterator[bytes]:
+    """The CSV of a reader's rows, piece by piece; with `escape`, harmless to spreadsheets."""
+    if header:
+        yield line(reader.headers).encode("utf-8", "replace")
+    if suits(reader) and not escape:
+        fast = FastLines(reader)
+        while (piece := fast.piece(PIECE_CHARACTERS)) is not None:
+            yield piece
+        return
 
+    def form(cells: Sequence[Any]) -> str:
+        return line(harmless(cells) if escape else cells)
 
-Escape = Callable[[Sequence[Any]], Sequence[Any]]
+    while (lines := reader.step(form, PIECE_CHARACTERS)) is not None:
+        yield "".join(lines).encode("utf-8", "replace")
 
 
 # CSV of a plain table's rows, column by column: what a million rows are mostly made of.
@@ -126,6 +144,8 @@ class FastLines:
         except (msgspec.MsgspecError, *UNUSUAL):
             return self.slowly(ids[0], ids[-1])
         columns = [*map(column, cells), *map(column, answered), statuses, column(errors)]
+        if (places := self.reader.results.places) is not None:
+            columns = [columns[place] for place in places]
         return b"\r\n".join([*map(b",".join, zip(*columns, strict=True)), b""])
 
     def answered(self, statuses: Sequence[bytes], answers: Sequence[Any]) -> list[Sequence[Any]]:

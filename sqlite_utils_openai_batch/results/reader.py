@@ -1,28 +1,32 @@
-"""The rows of a job for its files: source columns, answer columns, status, error.
+"""The rows of a job as people take them away: source columns, answer columns, status, error.
 
-Reads in steps on a connection of its own. Each step is short and leaves no cursor open, so that
-a slow client blocks neither Datasette's threads nor anybody who writes to the file.
+Reads in steps. Each is short and leaves no cursor open, so that a slow client, or a slow pipe,
+blocks nobody who writes to the file.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Any, TypeVar
 
-from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.results.results import Results
-from sqlite_utils_openai_batch.store import Job
-from sqlite_utils_openai_batch.tables.sql import quote
-
-from ..data.answers import answer_columns, answer_reader
+from .. import store
+from ..answers.schema import stored_cells, stored_columns
+from ..store import Job, outcomes
+from ..tables.sql import quote, weight
+from .results import Results
 
 Row = tuple[Any, ...]
 Made = TypeVar("Made", bound=Sized)
 Link = Callable[[Any, str], str]
 
-# Rows that the slower way (views, queries, compound keys) reads at once.
+# Rows that the slower way (views, queries, compound keys) reads at once, at most: rows with images
+# make it fewer.
 STEP_ROWS = 500
+FIRST_ROWS = 50
+PAGE_BYTES = 8_000_000
+# Bytes of rows that `rows` reads in a step.
+ROWS_BYTES = 1_000_000
 # Requests that one step passes at most: few may have the outcome that is wanted, and whoever
 # writes to the file waits for the end of a step.
 STRETCH = 20_000
@@ -33,6 +37,8 @@ ERROR = "CASE WHEN r.status <> 'ok' THEN coalesce(r.error_message, r.error_code)
 class Reader:
     """Rows of one job in the order in which they were asked, some at a time.
 
+    Source columns come from the rows as they are now, answers from the job itself, so they are
+    right also where they were not written back. A row that is gone keeps its key and its answer.
     `link` gives the address of a BLOB by row key and column; without it BLOBs are read.
     """
 
@@ -42,23 +48,44 @@ class Reader:
         job: Job,
         statuses: Sequence[str] = (),
         link: Link | None = None,
+        columns: Sequence[str] = (),
     ) -> None:
         self.conn = conn
         self.job = job
         self.statuses = tuple(statuses)
         self.link = link
-        self.results = Results(conn, job, status=statuses)
+        self.results = Results(conn, job, status=statuses, columns=columns)
         self.headers: list[str] = self.results.headers
-        self.answers = answer_reader(job)
-        self.columns = answer_columns(job)
-        self.after, self.last = bounds(conn, job.id)
+        self.answers = stored_cells(job.answer_schema, len(self.results.output.names))
+        self.columns = stored_columns(job.answer_schema)
+        first, self.last = outcomes.id_range(conn, job.id)
+        self.after = first - 1
         self.text: Any = str
-        self.blobs: list[tuple[int, str]] = list(enumerate(self.results.source_columns))
+        self.blobs: list[tuple[int, str]] = list(enumerate(self.results.read))
+        self.page_rows = FIRST_ROWS
         self.sql = self.join_sql() if is_plain(self.results, job) else None
 
     def close(self) -> None:
         """Drop what was read of a view or query. The connection is the caller's."""
         self.results.close()
+
+    def blob_headers(self) -> list[str]:
+        """The columns that hold BLOBs by their declaration."""
+        declared = {
+            row["name"]
+            for row in store.rows(
+                self.conn,
+                "SELECT name FROM pragma_table_xinfo(?) WHERE upper(type) LIKE '%BLOB%'",
+                [self.job.source],
+            )
+        }
+        declared |= {one.name for one in self.results.output.columns if one.type == "BLOB"}
+        return [name for name in self.headers if name in declared]
+
+    def rows(self) -> Iterator[Row]:
+        """All rows that are left."""
+        while (found := self.step(Weighed, ROWS_BYTES)) is not None:
+            yield from found
 
     def step(self, form: Callable[[Row], Made], most: int) -> list[Made] | None:
         """The next rows, each as `form` makes it, until their lengths add up to `most`.
@@ -93,7 +120,7 @@ class Reader:
                 cells: Row = row[6:] if row[5] is not None else self.results.only_key(row[1])
                 if self.blobs:
                     cells = self.linked(row[1], cells)
-                made = form((*cells, *answers(row[2], row[3]), row[2], row[4]))
+                made = form(self.chosen((*cells, *answers(row[2], row[3]), row[2], row[4])))
                 found.append(made)
                 size += len(made)
                 if size >= most:
@@ -115,7 +142,7 @@ class Reader:
         }
         cells = []
         self.blobs = []
-        for place, name in enumerate(self.results.source_columns):
+        for place, name in enumerate(self.results.read):
             cell = f"t.{quote(name)}"
             if self.link and ("BLOB" in kinds.get(name, "") or kinds.get(name) == ""):
                 cell = f"CASE typeof({cell}) WHEN 'blob' THEN x'' ELSE {cell} END"
@@ -123,7 +150,7 @@ class Reader:
             cells.append(cell)
         return (
             f"SELECT r.id, r.row_key, r.status, r.answer, {ERROR}, "
-            f"t.{quote(key)}, {', '.join(cells)} {self.walk()}"
+            f"{', '.join([f't.{quote(key)}', *cells])} {self.walk()}"
         )
 
     def walk(self) -> str:
@@ -141,11 +168,11 @@ class Reader:
         The status is NULL where a row is odd: gone, or with a BLOB among its cells.
         """
         (key,) = self.job.keys
-        names = [f"t.{quote(name)}" for name in self.results.source_columns]
+        names = [f"t.{quote(name)}" for name in self.results.read]
         kinds = ", ".join(f"typeof({name})" for name in ("r.answer", *names))
         return (
             f"SELECT r.id, CASE WHEN t.{quote(key)} IS NULL OR 'blob' IN ({kinds}) THEN NULL "
-            f"ELSE r.status END, r.answer, {ERROR}, {', '.join(names)} {self.walk()}"
+            f"ELSE r.status END, {', '.join(['r.answer', ERROR, *names])} {self.walk()}"
         )
 
     def looked_up(self, form: Callable[[Row], Made]) -> list[Made]:
@@ -153,14 +180,25 @@ class Reader:
         page: list[Row] = self.conn.execute(
             f"SELECT id, row_key, status, answer, {ERROR} FROM openai_batch_requests AS r "
             f"WHERE id > ? AND id <= ? AND +job_id = ?{self.condition} ORDER BY id LIMIT ?",
-            [*self.params, STEP_ROWS],
+            [*self.params, self.page_rows],
         ).fetchall()
-        rows = self.results.joined(page)
-        found = [
-            form(self.linked(request[1], row)) for request, row in zip(page, rows, strict=True)
-        ]
-        self.after = page[-1][0] if len(page) == STEP_ROWS else self.end
+        source, keys = self.results.source, [request[1] for request in page]
+        rows = source.fetch(self.results.read, keys) if source else {}
+        found = []
+        for _, key, status, answer, error in page:
+            cells = self.linked(key, rows.get(key) or self.results.only_key(key))
+            found.append(form(self.chosen((*cells, *self.answers(status, answer), status, error))))
+        self.after = page[-1][0] if len(page) == self.page_rows else self.end
+        heavy = max(weight(list(rows.values())), 1)
+        self.page_rows = max(
+            1, min(STEP_ROWS, 4 * self.page_rows, PAGE_BYTES * self.page_rows // heavy)
+        )
         return found
+
+    def chosen(self, cells: Row) -> Row:
+        """The columns that were asked for, of all that were read."""
+        places = self.results.places
+        return cells if places is None else tuple([cells[place] for place in places])
 
     def linked(self, row_key: Any, cells: Row) -> Row:
         """Cells with the addresses of BLOBs in their places."""
@@ -190,16 +228,13 @@ class Reader:
         return f" AND r.status IN ({', '.join('?' for _ in self.statuses)})"
 
 
-def bounds(conn: sqlite3.Connection, job_id: int) -> tuple[int, int]:
-    """One less than the first request id of a job, and the last: two look-ups a part."""
-    first, last = store.rows(
-        conn,
-        "SELECT min((SELECT min(id) FROM openai_batch_requests WHERE part_id = parts.id)), "
-        "max((SELECT max(id) FROM openai_batch_requests WHERE part_id = parts.id)) "
-        "FROM openai_batch_parts AS parts WHERE job_id = ?",
-        [job_id],
-    )[0]
-    return (first - 1, last) if first is not None else (0, 0)
+class Weighed(tuple[Any, ...]):
+    """A row whose length is about that of its values, in bytes."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return weight([self])
 
 
 def is_plain(results: Results, job: Job) -> bool:

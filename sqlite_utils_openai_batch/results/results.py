@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .. import store
 from ..answers.schema import AnswerSchema
 from ..base.errors import SourceError, UsageError
 from ..base.text import listed, meant
-from ..store import outcomes
 from ..tables.columns import fold
 from ..tables.output import Output
 from ..tables.source import Source, reopen
-from ..tables.sql import decode_key, weight
-
-# Requests read together, at most; rows with images make it fewer.
-PAGE = 2_000
-PAGE_BYTES = 8_000_000
-FIRST_PAGE = 100
+from ..tables.sql import decode_key
 
 Row = tuple[Any, ...]
 
 
 class Results:
-    """What `results` prints. `headers` names the columns, `rows` reads them page by page.
+    """Which columns the rows of a job have. `headers` names them; a `Reader` reads the rows.
 
     Source columns come from the rows as they are now, answers from the job itself, so they are
     right also where they were not written back. A row that is gone keeps its key and its answer.
@@ -51,6 +45,13 @@ class Results:
         self.headers = [self.every[index] for index in self.chosen]
         shown = set(self.chosen)
         self.read = [name for n, name in enumerate(self.source_columns) if n in shown]
+        left_out = len(self.source_columns) - len(self.read)
+        places = [
+            self.read.index(self.every[n]) if n < len(self.source_columns) else n - left_out
+            for n in self.chosen
+        ]
+        """Places of the chosen columns among those read, the answers, status and error."""
+        self.places = None if self.chosen == list(range(len(self.every))) else places
 
     def open_source(self) -> Source | None:
         """The source, or None where it is gone: the answers are still here."""
@@ -118,40 +119,7 @@ class Results:
         first = len(self.source_columns)
         return [self.every[first + n] for n, kind in enumerate(kinds) if kind == "array"]
 
-    def rows(self) -> Iterator[Row]:
-        """All rows, in the order in which they were asked."""
-        first, last = outcomes.id_range(self.conn, self.job.id)
-        after, size = first - 1, FIRST_PAGE
-        while page := outcomes.results_page(self.conn, self.job.id, after, last, self.status, size):
-            after = page[-1][0]
-            joined = list(self.joined(page))
-            yield from joined
-            heavy = max(weight(joined), 1)
-            size = max(1, min(PAGE, 4 * size, PAGE_BYTES * size // heavy))
-
-    def joined(self, page: Sequence[Row]) -> Iterator[Row]:
-        """A page of requests beside their source rows."""
-        found = self.source.fetch(self.read, [row[1] for row in page]) if self.source else {}
-        read = [self.source_columns.index(name) for name in self.read]
-        blank: list[Any] = [None] * len(self.source_columns)
-        for _, row_key, status, answer, error in page:
-            cells = blank.copy()
-            row = found.get(row_key)
-            for place, value in zip(read, row or self.only_key(row_key), strict=True):
-                cells[place] = value
-            whole = (*cells, *self.answers(status, answer), status, error)
-            yield tuple(whole[index] for index in self.chosen)
-
     def only_key(self, row_key: Any) -> Row:
         """The cells of a row that is gone: its key, and nothing else."""
         key = dict(zip(self.job.keys, decode_key(row_key, len(self.job.keys)), strict=True))
         return tuple(key.get(column) for column in self.read)
-
-    def answers(self, status: str, answer: Any) -> Row:
-        """The answer cells of one request."""
-        nothing = (None,) * len(self.output.names)
-        if status != "ok":
-            return nothing
-        if self.schema is None:
-            return (answer,)
-        return self.schema.check(answer).values or nothing

@@ -212,8 +212,12 @@ def shift_outcomes(conn: sqlite3.Connection, part_id: int, change: Mapping[str, 
 
 def id_range(conn: sqlite3.Connection, job_id: int) -> tuple[int, int]:
     """The first and the last id of a job's requests; (1, 0) where it has none."""
+    # Two look-ups a part: the index over jobs would be read from end to end.
     first, last = conn.execute(
-        "SELECT min(id), max(id) FROM openai_batch_requests WHERE job_id = ?", [job_id]
+        "SELECT min((SELECT min(id) FROM openai_batch_requests WHERE part_id = parts.id)), "
+        "max((SELECT max(id) FROM openai_batch_requests WHERE part_id = parts.id)) "
+        "FROM openai_batch_parts AS parts WHERE job_id = ?",
+        [job_id],
     ).fetchone()
     return (1, 0) if first is None else (first, last)
 

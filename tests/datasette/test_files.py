@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import fetch
 
-from datasette_openai_batch.files import csv as csvtext
+from sqlite_utils_openai_batch.results import csv as csvtext
 from sqlite_utils_openai_batch.tables.sql import encode_key
 
 ONE = "/films/-/openai-batch/1"
@@ -119,10 +119,10 @@ def test_csv_in_steps(serve, page, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     job_data.add_job(conn, list(range(700, 0, -1)), {3: "empty", 500: "refused"}, parts=3)
     job_data.add_job(conn, list(range(1, 701)), source="seen", write=False, output_table="out")
     conn.close()
-    monkeypatch.setattr("datasette_openai_batch.files.views.PIECE_CHARACTERS", 100)
+    monkeypatch.setattr("sqlite_utils_openai_batch.results.csv.PIECE_CHARACTERS", 100)
     monkeypatch.setattr("datasette_openai_batch.files.views.CHUNK", 700)
-    monkeypatch.setattr("datasette_openai_batch.files.reader.STEP_ROWS", 13)
-    monkeypatch.setattr("datasette_openai_batch.files.reader.STRETCH", 31)
+    monkeypatch.setattr("sqlite_utils_openai_batch.results.reader.STEP_ROWS", 13)
+    monkeypatch.setattr("sqlite_utils_openai_batch.results.reader.STRETCH", 31)
     datasette = serve(path)
     rows = rows_of(page(datasette, f"{ONE}.csv"))
     assert [row[0] for row in rows[1:]] == [str(n) for n in range(700, 0, -1)]

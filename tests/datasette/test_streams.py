@@ -71,9 +71,9 @@ def test_whole_and_cut_off_files(large: Path) -> None:
 def test_a_client_that_goes_stops_the_work(
     serve, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("datasette_openai_batch.files.views.PIECE_CHARACTERS", 100)
+    monkeypatch.setattr("sqlite_utils_openai_batch.results.csv.PIECE_CHARACTERS", 100)
     monkeypatch.setattr("datasette_openai_batch.files.views.STEP_PIECES", 1)
-    monkeypatch.setattr("datasette_openai_batch.files.csv.ROWS", 1)
+    monkeypatch.setattr("sqlite_utils_openai_batch.results.csv.ROWS", 1)
     monkeypatch.setattr("datasette_openai_batch.files.views.STEP_CELLS", 50)
     monkeypatch.setattr("datasette_openai_batch.files.raw.STEP_BYTES", 100)
     datasette = serve(large)
@@ -120,9 +120,9 @@ async def visit(datasette: Any, path: str, leave_after: int) -> list[dict[str, A
 def test_writers_are_not_held_up_by_a_slow_client(
     serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: str
 ) -> None:
-    monkeypatch.setattr("datasette_openai_batch.files.views.PIECE_CHARACTERS", 100)
+    monkeypatch.setattr("sqlite_utils_openai_batch.results.csv.PIECE_CHARACTERS", 100)
     monkeypatch.setattr("datasette_openai_batch.files.views.STEP_PIECES", 1)
-    monkeypatch.setattr("datasette_openai_batch.files.csv.ROWS", 1)
+    monkeypatch.setattr("sqlite_utils_openai_batch.results.csv.ROWS", 1)
     path = tmp_path / "films.db"
     conn = job_data.connect(path, journal=journal)
     job_data.movies(conn, 60)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasette_openai_batch.files import csv
-from datasette_openai_batch.files.csv import FastLines
-from datasette_openai_batch.files.reader import Reader
 from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.results import csv
+from sqlite_utils_openai_batch.results.csv import FastLines
+from sqlite_utils_openai_batch.results.reader import Reader
 
 UGLY = ["", ",", '"', "\n", "\r", "é", "🎬", 'a,"b"\r\nc', "plain", "ok"]
 TEXT = st.sampled_from(UGLY) | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -102,7 +102,7 @@ def test_the_same_bytes(
         fast.rows = together
         found = b""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("datasette_openai_batch.files.reader.STRETCH", stretch)
+            patch.setattr("sqlite_utils_openai_batch.results.reader.STRETCH", stretch)
             while (piece := fast.piece(50)) is not None:
                 found += piece
         assert found == expected

@@ -20,7 +20,7 @@ from sqlite_utils.cli import cli as sqlite_utils_cli
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import OutputError, UsageError
-from sqlite_utils_openai_batch.results.results import Results
+from sqlite_utils_openai_batch.results.reader import Reader
 from sqlite_utils_openai_batch.results.xlsx import SHEET_ROWS, check_fits, joined, write_xlsx
 from sqlite_utils_openai_batch.store.connection import connect
 
@@ -43,9 +43,10 @@ def results(
     conn: sqlite3.Connection, job: store.Job, **options: Any
 ) -> tuple[list[str], list[Any]]:
     """Headers and rows."""
-    with closing(Results(conn, store.get_job(conn, job.id), **options)) as found:
+    statuses = options.pop("status", ())
+    with closing(Reader(conn, store.get_job(conn, job.id), statuses, **options)) as found:
         rows = list(found.rows())
-        assert found.count() == len(rows)
+        assert found.results.count() == len(rows)
         return found.headers, rows
 
 
@@ -159,7 +160,7 @@ def test_every_format_of_sqlite_utils(
     assert said.err == ""
 
 
-@pytest.mark.parametrize("option", [[], ["--nl"], ["--csv"], ["--tsv"], ["-t"]])
+@pytest.mark.parametrize("option", [[], ["--nl"]])
 def test_blobs_are_printed_as_sqlite_utils_prints_them(
     option: list[str], conn: sqlite3.Connection, tmp_path: Path, run: Any
 ) -> None:
@@ -178,6 +179,24 @@ def test_blobs_are_printed_as_sqlite_utils_prints_them(
     assert "vector" in ours.out
 
 
+@pytest.mark.parametrize("option", ["--csv", "--tsv", "-t"])
+def test_blobs_are_base64_where_text_is_printed(
+    option: str, conn: sqlite3.Connection, tmp_path: Path, run: Any
+) -> None:
+    answered(conn, tmp_path, "t", {1: "one"})
+    said = run("results", "data.db", "--status", "ok", "-c", "id", "-c", "picture", option)
+    assert said.out.splitlines()[-1].replace("\t", ",").split() in (["1,AP8="], ["1", "AP8="])
+    assert said.err == "BLOBs are written as base64: picture.\n"
+
+
+def test_nothing_is_told_from_empty_text_in_csv(
+    conn: sqlite3.Connection, tmp_path: Path, run: Any
+) -> None:
+    answered(conn, tmp_path, "t", {1: "one", 2: "two", 4: "four", 5: "five"}, blanks="send")
+    out = run("results", "data.db", "--csv", "-c", "id", "-c", "text", "-c", "status").out
+    assert out.splitlines()[1:4] == ["1,a,mine", '2,"b, ""c""",', '3,"",""']
+
+
 def test_formulas_are_escaped_on_demand(conn: sqlite3.Connection, tmp_path: Path, run: Any) -> None:
     answered(conn, tmp_path, "t", {1: "=1+1", 2: "-5", 4: "fine", 5: "@x"})
     plain = run("results", "data.db", "--csv", "-c", "answer").out.split()
@@ -188,7 +207,7 @@ def test_formulas_are_escaped_on_demand(conn: sqlite3.Connection, tmp_path: Path
 
 def test_an_outcome_that_is_none(run: Any, notes: Path) -> None:
     said = run("results", notes, "--status", "good", code=2)
-    assert "No outcome is called 'good'. There are: pending, ok, http_error" in said.err
+    assert "No outcome is called 'good'. There are: ok, pending, refused" in said.err
 
 
 # Excel

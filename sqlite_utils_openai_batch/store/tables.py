@@ -2,7 +2,8 @@
 
 Everything that later versions may need is here from the start, so that a database written by
 one version is read by the next without being rebuilt. Money is in nano-dollars and NULL where
-it is unknown; hashes are the first 16 bytes of SHA-256.
+it is unknown; hashes are the first 16 bytes of SHA-256. What a column holds is said beside it:
+SQLite keeps these words in the schema, and docs/tables.md is made of them.
 """
 
 from __future__ import annotations
@@ -17,153 +18,161 @@ migrations = Migrations("openai_batch")
 
 TABLES = """
 CREATE TABLE openai_batch_jobs (
-    id INTEGER PRIMARY KEY,
-    uid TEXT NOT NULL UNIQUE,
-    name TEXT,
-    status TEXT NOT NULL,
-    source TEXT,
-    source_sql TEXT,
-    source_params TEXT,
-    key_columns TEXT NOT NULL,
-    endpoint TEXT NOT NULL,
-    model TEXT,
-    template TEXT NOT NULL,
-    template_hash BLOB NOT NULL,
-    answer_schema TEXT,
-    output TEXT NOT NULL,
-    created_columns TEXT,
-    provider TEXT NOT NULL,
-    base_url TEXT,
-    account TEXT,
-    options TEXT NOT NULL DEFAULT '{}',
-    requests INTEGER,
-    skipped INTEGER,
-    estimated_input_tokens INTEGER,
-    estimated_cost_nanousd INTEGER,
-    upper_cost_nanousd INTEGER,
-    max_cost_nanousd INTEGER,
-    cost_nanousd INTEGER,
-    created_at TEXT NOT NULL,
-    approved_at TEXT,
-    submitted_at TEXT,
-    checked_at TEXT,
-    finished_at TEXT,
-    message TEXT,
-    lease_owner TEXT,
-    lease_until TEXT,
-    versions TEXT
+    -- One template over one source: all its requests, parts, answers and costs.
+    id INTEGER PRIMARY KEY,  -- number of the job, as commands and pages name it
+    uid TEXT NOT NULL UNIQUE,  -- short random text; begins each custom_id of the job
+    name TEXT,  -- what --name gave; may repeat, the newest wins
+    status TEXT NOT NULL,  -- prepared, running, completed, paused, cancelling, cancelled or failed
+    source TEXT,  -- table or view that is asked about; NULL for a query
+    source_sql TEXT,  -- the query of --sql
+    source_params TEXT,  -- JSON: its parameters by name
+    key_columns TEXT NOT NULL,  -- JSON: the columns of the row key
+    endpoint TEXT NOT NULL,  -- path of the API, such as /v1/chat/completions
+    model TEXT,  -- model asked; what answered is with each request
+    template TEXT NOT NULL,  -- JSON: the whole request body, placeholders in it
+    template_hash BLOB NOT NULL,  -- tells this template from others
+    answer_schema TEXT,  -- JSON: the schema that answers are checked against
+    output TEXT NOT NULL,  -- JSON: table and columns that answers are written to
+    created_columns TEXT,  -- JSON: columns and tables that this job made, for revert
+    provider TEXT NOT NULL,  -- openai, azure or local
+    base_url TEXT,  -- server that the rows go to
+    account TEXT,  -- host, a keyed hash of the key, and organisation or project
+    options TEXT NOT NULL DEFAULT '{}',  -- JSON: rows chosen, limits, prices, what was typed
+    requests INTEGER,  -- how many rows are asked about; NULL while it is being prepared
+    skipped INTEGER,  -- blank rows, which aren't asked about
+    estimated_input_tokens INTEGER,  -- counted or sampled before anything was sent
+    estimated_cost_nanousd INTEGER,  -- what it was thought to cost
+    upper_cost_nanousd INTEGER,  -- the most that it can cost; NULL where nothing bounds it
+    max_cost_nanousd INTEGER,  -- the ceiling of --max-cost
+    cost_nanousd INTEGER,  -- sum over its parts; NULL while one is unknown
+    created_at TEXT NOT NULL,  -- when it was prepared
+    approved_at TEXT,  -- when a person said that it may be sent
+    submitted_at TEXT,  -- when its first batch was made
+    checked_at TEXT,  -- when a pass last asked the provider
+    finished_at TEXT,  -- when it ended
+    message TEXT,  -- why it is paused or failed, and the command that mends it
+    lease_owner TEXT,  -- process that works on it now
+    lease_until TEXT,  -- until when the job is that process's
+    versions TEXT  -- JSON: versions of the programs that made it
 );
 CREATE TABLE openai_batch_parts (
+    -- A run of a job's requests that goes out as one JSONL file.
     id INTEGER PRIMARY KEY,
     job_id INTEGER NOT NULL,
-    number INTEGER NOT NULL,
-    status TEXT NOT NULL,
-    requests INTEGER NOT NULL,
-    bytes INTEGER NOT NULL,
-    estimated_tokens INTEGER,
-    upper_cost_nanousd INTEGER,
-    cost_nanousd INTEGER,
-    sends INTEGER NOT NULL DEFAULT 0,
-    overrides TEXT,
-    sha256 BLOB,
-    token TEXT,
-    intent_at TEXT,
-    next_try_at TEXT,
-    input_file_id TEXT,
-    batch_id TEXT,
+    number INTEGER NOT NULL,  -- 1 to n within the job; retries go on counting
+    status TEXT NOT NULL,  -- prepared, uploading, uploaded, creating, then as the provider says
+    requests INTEGER NOT NULL,  -- lines of its file
+    bytes INTEGER NOT NULL,  -- size of its file, rendered as the rows were
+    estimated_tokens INTEGER,  -- input tokens, for the provider's queue
+    upper_cost_nanousd INTEGER,  -- the most that it can cost; NULL where nothing bounds it
+    cost_nanousd INTEGER,  -- what its batches reported, priced; NULL for unknown
+    sends INTEGER NOT NULL DEFAULT 0,  -- attempts to get it to the provider
+    overrides TEXT,  -- JSON: changes to the body by retry --set
+    sha256 BLOB,  -- first half of the SHA-256 of its newest file
+    token TEXT,  -- of its newest send; the provider's metadata holds it too
+    intent_at TEXT,  -- when that send was about to begin
+    next_try_at TEXT,  -- not to be sent before
+    input_file_id TEXT,  -- of the newest send
+    batch_id TEXT,  -- of the newest send
     output_file_id TEXT,
     error_file_id TEXT,
-    completed INTEGER,
-    failed INTEGER,
-    outcomes TEXT NOT NULL DEFAULT '{}',
+    completed INTEGER,  -- as the provider counts
+    failed INTEGER,  -- as the provider counts
+    outcomes TEXT NOT NULL DEFAULT '{}',  -- JSON: {outcome: how many requests}
     prompt_tokens INTEGER,
-    cached_tokens INTEGER,
+    cached_tokens INTEGER,  -- of the prompt tokens, those billed at the lower price
     completion_tokens INTEGER,
-    reasoning_tokens INTEGER,
-    errors TEXT,
+    reasoning_tokens INTEGER,  -- of the completion tokens
+    errors TEXT,  -- JSON: why the provider refused the batch
     created_at TEXT NOT NULL,
-    submitted_at TEXT,
+    submitted_at TEXT,  -- when its batch was made
     in_progress_at TEXT,
     finalizing_at TEXT,
-    ended_at TEXT,
-    expires_at TEXT,
-    collected_at TEXT,
-    written_at TEXT,
-    lease_owner TEXT,
+    ended_at TEXT,  -- when its batch ended
+    expires_at TEXT,  -- when the provider gives its batch up
+    collected_at TEXT,  -- when its answers were all here
+    written_at TEXT,  -- when its answers were all written beside their rows
+    lease_owner TEXT,  -- process that works on it now
     lease_until TEXT,
     UNIQUE (job_id, number)
 );
 CREATE TABLE openai_batch_batches (
+    -- One attempt to get a part to the provider; makes at most one batch.
     id INTEGER PRIMARY KEY,
     part_id INTEGER NOT NULL,
-    send INTEGER NOT NULL,
-    token TEXT NOT NULL,
-    sha256 BLOB NOT NULL,
+    send INTEGER NOT NULL,  -- 1 to n within the part
+    token TEXT NOT NULL,  -- the part's uid, number and send, as the provider's metadata holds it
+    sha256 BLOB NOT NULL,  -- first half of the SHA-256 of the file sent
     input_file_id TEXT,
-    batch_id TEXT UNIQUE,
-    status TEXT,
-    errors TEXT,
+    batch_id TEXT UNIQUE,  -- NULL until the provider has said it
+    status TEXT,  -- as last seen, word for word
+    errors TEXT,  -- JSON: as the provider gave them
     created_at TEXT NOT NULL,
-    ended_at TEXT
+    ended_at TEXT  -- when it was taken in
 );
 CREATE INDEX openai_batch_batches_part ON openai_batch_batches (part_id);
 CREATE TABLE openai_batch_requests (
-    id INTEGER PRIMARY KEY,
+    -- One row's question, and what became of it.
+    id INTEGER PRIMARY KEY,  -- ends the custom_id: uid-id
     job_id INTEGER NOT NULL,
-    part_id INTEGER,
-    row_key,
-    source_hash BLOB,
-    status TEXT NOT NULL DEFAULT 'pending',
-    attempts INTEGER NOT NULL DEFAULT 0,
-    same_as INTEGER,
-    answer,
-    error_code TEXT,
+    part_id INTEGER,  -- part of its newest send
+    row_key,  -- the key value itself; a JSON array for a compound key
+    source_hash BLOB,  -- over the values that the template read: tells an edited row
+    status TEXT NOT NULL DEFAULT 'pending',  -- its outcome
+    attempts INTEGER NOT NULL DEFAULT 0,  -- how often it was sent
+    same_as INTEGER,  -- the request whose answer this one shares (--reuse)
+    answer,  -- text, JSON under a schema, or a BLOB of 32-bit floats for an embedding
+    error_code TEXT,  -- HTTP status and the provider's code
     error_message TEXT,
-    finish_reason TEXT,
-    model TEXT,
+    finish_reason TEXT,  -- as the provider said it
+    model TEXT,  -- model that answered, with its date
     prompt_tokens INTEGER,
     cached_tokens INTEGER,
     completion_tokens INTEGER,
     reasoning_tokens INTEGER,
-    write_status TEXT,
-    previous TEXT
+    write_status TEXT,  -- NULL, written, kept_existing, stale or row_gone
+    previous TEXT  -- JSON: what write-back replaced, and a hash of what it wrote
 );
 CREATE TABLE openai_batch_responses (
+    -- Response lines as they came; only added to.
     id INTEGER PRIMARY KEY,
-    request_id INTEGER,
+    request_id INTEGER,  -- NULL where no request has its custom_id
     part_id INTEGER,
-    kind TEXT NOT NULL,
+    kind TEXT NOT NULL,  -- output, error, import or try
     file_id TEXT NOT NULL,
-    line_number INTEGER NOT NULL,
-    line,
+    line_number INTEGER NOT NULL,  -- from 1
+    line,  -- the bytes as received: TEXT where they are UTF-8, else BLOB
     received_at TEXT NOT NULL,
     UNIQUE (file_id, line_number)
 );
 CREATE TABLE openai_batch_limits (
+    -- What providers said about their limits.
     account TEXT NOT NULL,
     model TEXT NOT NULL,
-    kind TEXT NOT NULL,
+    kind TEXT NOT NULL,  -- such as enqueued_tokens
     value INTEGER NOT NULL,
     seen_at TEXT NOT NULL,
-    source TEXT,
+    source TEXT,  -- the provider's own words, or that somebody typed it
     PRIMARY KEY (account, model, kind)
 );
 CREATE TABLE openai_batch_log (
+    -- What was done, and when.
     id INTEGER PRIMARY KEY,
     at TEXT NOT NULL,
     job_id INTEGER,
     part_id INTEGER,
     event TEXT NOT NULL,
-    detail TEXT
+    detail TEXT  -- JSON
 );
 CREATE VIEW openai_batch_results AS
+-- A row for each request, for people who write SQL.
 SELECT
     requests.id AS request_id,
     requests.job_id AS job_id,
     jobs.name AS job_name,
-    jobs.source AS source,
+    jobs.source AS source,  -- table or view of the job
     requests.row_key AS row_key,
-    requests.status AS status,
+    requests.status AS status,  -- outcome
     requests.write_status AS write_status,
     requests.answer AS answer,
     requests.error_code AS error_code,
@@ -196,7 +205,7 @@ SELECT
         ) AS band
         WHERE json_extract(band.value, '$.above') < max(requests.prompt_tokens, 1)
         ORDER BY json_extract(band.value, '$.above') DESC LIMIT 1
-    ) AS cost_usd
+    ) AS cost_usd  -- by the prices that the job was made with
 FROM openai_batch_requests AS requests
 JOIN openai_batch_jobs AS jobs ON jobs.id = requests.job_id
 LEFT JOIN openai_batch_parts AS parts ON parts.id = requests.part_id;

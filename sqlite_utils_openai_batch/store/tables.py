@@ -57,8 +57,8 @@ CREATE TABLE openai_batch_jobs (
 );
 CREATE TABLE openai_batch_parts (
     -- A run of a job's requests that goes out as one JSONL file.
-    id INTEGER PRIMARY KEY,
-    job_id INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY,  -- number of the part in this database
+    job_id INTEGER NOT NULL,  -- its job
     number INTEGER NOT NULL,  -- 1 to n within the job; retries go on counting
     status TEXT NOT NULL,  -- prepared, uploading, uploaded, creating, then as the provider says
     requests INTEGER NOT NULL,  -- lines of its file
@@ -74,47 +74,47 @@ CREATE TABLE openai_batch_parts (
     next_try_at TEXT,  -- not to be sent before
     input_file_id TEXT,  -- of the newest send
     batch_id TEXT,  -- of the newest send
-    output_file_id TEXT,
-    error_file_id TEXT,
+    output_file_id TEXT,  -- file of its answers at the provider
+    error_file_id TEXT,  -- file of its failed requests at the provider
     completed INTEGER,  -- as the provider counts
     failed INTEGER,  -- as the provider counts
     outcomes TEXT NOT NULL DEFAULT '{}',  -- JSON: {outcome: how many requests}
-    prompt_tokens INTEGER,
+    prompt_tokens INTEGER,  -- input tokens, as its batches reported
     cached_tokens INTEGER,  -- of the prompt tokens, those billed at the lower price
-    completion_tokens INTEGER,
+    completion_tokens INTEGER,  -- output tokens, as its batches reported
     reasoning_tokens INTEGER,  -- of the completion tokens
     errors TEXT,  -- JSON: why the provider refused the batch
-    created_at TEXT NOT NULL,
+    created_at TEXT NOT NULL,  -- when it was planned
     submitted_at TEXT,  -- when its batch was made
-    in_progress_at TEXT,
-    finalizing_at TEXT,
+    in_progress_at TEXT,  -- when the provider began
+    finalizing_at TEXT,  -- when the provider began to make its files
     ended_at TEXT,  -- when its batch ended
     expires_at TEXT,  -- when the provider gives its batch up
     collected_at TEXT,  -- when its answers were all here
     written_at TEXT,  -- when its answers were all written beside their rows
     lease_owner TEXT,  -- process that works on it now
-    lease_until TEXT,
+    lease_until TEXT,  -- until when the part is that process's
     UNIQUE (job_id, number)
 );
 CREATE TABLE openai_batch_batches (
     -- One attempt to get a part to the provider; makes at most one batch.
-    id INTEGER PRIMARY KEY,
-    part_id INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY,  -- number of the send in this database
+    part_id INTEGER NOT NULL,  -- its part
     send INTEGER NOT NULL,  -- 1 to n within the part
     token TEXT NOT NULL,  -- the part's uid, number and send, as the provider's metadata holds it
     sha256 BLOB NOT NULL,  -- first half of the SHA-256 of the file sent
-    input_file_id TEXT,
+    input_file_id TEXT,  -- file of its requests at the provider
     batch_id TEXT UNIQUE,  -- NULL until the provider has said it
     status TEXT,  -- as last seen, word for word
     errors TEXT,  -- JSON: as the provider gave them
-    created_at TEXT NOT NULL,
+    created_at TEXT NOT NULL,  -- when it was recorded, before anything was sent
     ended_at TEXT  -- when it was taken in
 );
 CREATE INDEX openai_batch_batches_part ON openai_batch_batches (part_id);
 CREATE TABLE openai_batch_requests (
     -- One row's question, and what became of it.
     id INTEGER PRIMARY KEY,  -- ends the custom_id: uid-id
-    job_id INTEGER NOT NULL,
+    job_id INTEGER NOT NULL,  -- its job
     part_id INTEGER,  -- part of its newest send
     row_key,  -- the key value itself; a JSON array for a compound key
     source_hash BLOB,  -- over the values that the template read: tells an edited row
@@ -123,66 +123,67 @@ CREATE TABLE openai_batch_requests (
     same_as INTEGER,  -- the request whose answer this one shares (--reuse)
     answer,  -- text, JSON under a schema, or a BLOB of 32-bit floats for an embedding
     error_code TEXT,  -- HTTP status and the provider's code
-    error_message TEXT,
+    error_message TEXT,  -- the provider's words, or ours; a note where the outcome is ok
     finish_reason TEXT,  -- as the provider said it
     model TEXT,  -- model that answered, with its date
-    prompt_tokens INTEGER,
-    cached_tokens INTEGER,
-    completion_tokens INTEGER,
-    reasoning_tokens INTEGER,
+    prompt_tokens INTEGER,  -- input tokens
+    cached_tokens INTEGER,  -- of those, billed at the lower price
+    completion_tokens INTEGER,  -- output tokens
+    reasoning_tokens INTEGER,  -- of those, spent on reasoning
     write_status TEXT,  -- NULL, written, kept_existing, stale or row_gone
     previous TEXT  -- JSON: what write-back replaced, and a hash of what it wrote
 );
 CREATE TABLE openai_batch_responses (
     -- Response lines as they came; only added to.
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY,  -- number of the line in this database
     request_id INTEGER,  -- NULL where no request has its custom_id
-    part_id INTEGER,
+    part_id INTEGER,  -- the part whose file it stood in
     kind TEXT NOT NULL,  -- output, error, import or try
-    file_id TEXT NOT NULL,
+    file_id TEXT NOT NULL,  -- the file at the provider, or a name for one from elsewhere
     line_number INTEGER NOT NULL,  -- from 1
     line,  -- the bytes as received: TEXT where they are UTF-8, else BLOB
-    received_at TEXT NOT NULL,
+    received_at TEXT NOT NULL,  -- when it was taken in
     UNIQUE (file_id, line_number)
 );
 CREATE TABLE openai_batch_limits (
     -- What providers said about their limits.
-    account TEXT NOT NULL,
-    model TEXT NOT NULL,
+    account TEXT NOT NULL,  -- as in openai_batch_jobs
+    model TEXT NOT NULL,  -- model that the limit is for
     kind TEXT NOT NULL,  -- such as enqueued_tokens
-    value INTEGER NOT NULL,
-    seen_at TEXT NOT NULL,
+    value INTEGER NOT NULL,  -- the limit
+    seen_at TEXT NOT NULL,  -- when it was seen
     source TEXT,  -- the provider's own words, or that somebody typed it
     PRIMARY KEY (account, model, kind)
 );
 CREATE TABLE openai_batch_log (
     -- What was done, and when.
-    id INTEGER PRIMARY KEY,
-    at TEXT NOT NULL,
-    job_id INTEGER,
-    part_id INTEGER,
-    event TEXT NOT NULL,
+    id INTEGER PRIMARY KEY,  -- number of the entry
+    at TEXT NOT NULL,  -- when it was done
+    job_id INTEGER,  -- the job that it is about
+    part_id INTEGER,  -- the part that it is about
+    event TEXT NOT NULL,  -- what was done
     detail TEXT  -- JSON
 );
 CREATE VIEW openai_batch_results AS
 -- A row for each request, for people who write SQL.
 SELECT
-    requests.id AS request_id,
-    requests.job_id AS job_id,
-    jobs.name AS job_name,
+    requests.id AS request_id,  -- id in openai_batch_requests
+    requests.job_id AS job_id,  -- id in openai_batch_jobs
+    jobs.name AS job_name,  -- what --name gave
     jobs.source AS source,  -- table or view of the job
-    requests.row_key AS row_key,
+    requests.row_key AS row_key,  -- primary key of the row
     requests.status AS status,  -- outcome
-    requests.write_status AS write_status,
-    requests.answer AS answer,
-    requests.error_code AS error_code,
-    CASE WHEN requests.status <> 'ok' THEN requests.error_message END AS error_message,
-    requests.finish_reason AS finish_reason,
-    requests.model AS model,
-    requests.prompt_tokens AS prompt_tokens,
-    requests.cached_tokens AS cached_tokens,
-    requests.completion_tokens AS completion_tokens,
-    requests.reasoning_tokens AS reasoning_tokens,
+    requests.write_status AS write_status,  -- whether the answer was written beside its row
+    requests.answer AS answer,  -- text, JSON under a schema, or a BLOB
+    requests.error_code AS error_code,  -- HTTP status and the provider's code
+    CASE WHEN requests.status <> 'ok' THEN requests.error_message END
+    AS error_message,  -- NULL where the outcome is ok
+    requests.finish_reason AS finish_reason,  -- as the provider said it
+    requests.model AS model,  -- model that answered
+    requests.prompt_tokens AS prompt_tokens,  -- input tokens
+    requests.cached_tokens AS cached_tokens,  -- of those, billed at the lower price
+    requests.completion_tokens AS completion_tokens,  -- output tokens
+    requests.reasoning_tokens AS reasoning_tokens,  -- of those, spent on reasoning
     (
         SELECT (
             max(requests.prompt_tokens - coalesce(requests.cached_tokens, 0), 0)

@@ -329,3 +329,10 @@ def test_a_lease_in_a_locked_database_is_left_at_once(
     # It is this process's still, so it can be taken again.
     with hold() as mine:
         assert mine
+
+
+def test_each_column_says_what_it_holds() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tables.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("| `")]
+    assert len(lines) > 100
+    assert [line for line in lines if line.split("|")[-2].strip() == ""] == []

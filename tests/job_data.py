@@ -13,7 +13,7 @@ from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
 from sqlite_utils_openai_batch.requests.template import Template, hashed_columns
 from sqlite_utils_openai_batch.tables.hashing import source_hash
 from sqlite_utils_openai_batch.tables.output import Output
-from sqlite_utils_openai_batch.tables.source import reopen
+from sqlite_utils_openai_batch.tables.source import source_of_job
 
 SCRIPT = "<script>alert('x')</script>"
 SCHEMA = {
@@ -192,9 +192,7 @@ def asked_hashes(conn: sqlite3.Connection, job_id: int, keys: list[Any]) -> dict
     """What the rows held that the template reads; nothing where they don't fit each other."""
     job = store.get_job(conn, job_id)
     try:
-        source = reopen(
-            conn, name=job.source, sql=job.source_sql, params=job.params, key_columns=job.keys
-        )
+        source = source_of_job(conn, job)
     except OpenAIBatchError:
         return {}
     try:

@@ -11,7 +11,7 @@ from datasette.utils import sqlite_timelimit
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
 from sqlite_utils_openai_batch.requests.template import Renderer, bind_job
 from sqlite_utils_openai_batch.store import Job
-from sqlite_utils_openai_batch.tables.source import Source, reopen
+from sqlite_utils_openai_batch.tables.source import Source, source_of_job
 from sqlite_utils_openai_batch.tables.sql import SQLiteValue, decode_key, encode_key, quote
 
 # A view or query may take any time to find a row; a page doesn't wait for it.
@@ -23,9 +23,7 @@ Row = tuple[SQLiteValue, ...]
 def open_rows(conn: sqlite3.Connection, job: Job) -> Source | None:
     """The source of a job, to ask for its columns; None where it is gone."""
     try:
-        return reopen(
-            conn, name=job.source, sql=job.source_sql, params=job.params, key_columns=job.keys
-        )
+        return source_of_job(conn, job)
     except OpenAIBatchError:
         # Dropped or changed since it was asked about: the job's own tables are still shown.
         return None

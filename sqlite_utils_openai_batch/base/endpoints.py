@@ -5,6 +5,13 @@ Source: OpenAI's API description, and its batch guide.
 
 from __future__ import annotations
 
+#: The largest batch file. The guide says "200 MB"; servers were seen to count in units of 1,024,
+#: which is a little more, so this holds wherever it is tried.
+BATCH_FILE_BYTES = 200_000_000
+#: The most requests in a batch, and the most inputs of its embedding requests together.
+BATCH_REQUESTS = 50_000
+BATCH_EMBEDDING_INPUTS = 50_000
+
 REQUIRED = {
     "/v1/chat/completions": ("messages",),
     "/v1/responses": ("input", "prompt", "conversation", "previous_response_id"),

@@ -20,7 +20,7 @@ from ..store.connection import COMMIT_ROWS, Commits, transaction
 from ..store.leases import job_leased, renew_job
 from ..tables.columns import fold, table_columns
 from ..tables.output import Output, check_output, plan_output, refuse_values
-from ..tables.source import Source, reopen
+from ..tables.source import Source, source_of_job
 from ..tables.sql import quote
 from .revert import Reverted, busy, check_settled, revert_held
 from .sync.settle import settle_job
@@ -104,13 +104,7 @@ def apply_held(conn: sqlite3.Connection, job: store.Job, wish: Wish) -> Applied:
 
 def open_source(conn: sqlite3.Connection, job: store.Job) -> Source:
     """The job's source, as it is now."""
-    return reopen(
-        conn,
-        name=job.source,
-        sql=job.source_sql,
-        params=job.params,
-        key_columns=job.keys,
-    )
+    return source_of_job(conn, job)
 
 
 def planned(source: Source, job: store.Job, wish: Wish) -> Output:

@@ -21,7 +21,7 @@ from ..store.leases import job_leased, renew_job
 from ..tables.columns import Rows, Values, fold, key_of, output_keys, table_columns, update_sql
 from ..tables.hashing import source_hash
 from ..tables.output import Output
-from ..tables.source import Source, reopen
+from ..tables.source import Source, open_source
 from ..tables.sql import SQLiteValue, Stored, decode_key, quote
 from ..tables.target import created, made_table
 from ..tables.undo import Memory, recall, still_written
@@ -108,7 +108,7 @@ class Reverter:
         self.schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
         self.present = present
         self.names = [there[fold(output.names[n])].name for n in present]
-        self.rows: Source = reopen(conn, name=reverted.table, sql=None, params={}, key_columns=keys)
+        self.rows: Source = open_source(conn, reverted.table, pk=keys)
         # A row number may name another row since: only a row that is the same is restored.
         by_number = output.table is None and self.rows.uses_rowid
         self.check = read_columns(job, self.rows, output) if by_number else []

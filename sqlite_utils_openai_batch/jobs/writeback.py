@@ -22,7 +22,7 @@ from ..store.connection import Commits
 from ..store.leases import Renewal
 from ..tables.columns import Rows
 from ..tables.output import Output
-from ..tables.source import Source, reopen
+from ..tables.source import Source, open_source, source_of_job
 from ..tables.sql import Stored, decode_key
 from ..tables.stale import Answer, Earlier, Judge, Judged, Values
 from ..tables.target import Target, make_target
@@ -91,13 +91,7 @@ class Writer:
             # Opened anew: it may have columns now that it hadn't.
             self.source = self.open_source()
             if self.target.separate:
-                self.rows = reopen(
-                    self.conn,
-                    name=self.target.table,
-                    sql=None,
-                    params={},
-                    key_columns=self.target.keys,
-                )
+                self.rows = open_source(self.conn, self.target.table, pk=self.target.keys)
             read = read_columns(self.job, self.source, self.output)
             self.source.fetch(read or (), [])
             self.judge = Judge(
@@ -116,13 +110,7 @@ class Writer:
     def open_source(self) -> Source:
         """The job's source, as it is now."""
         job = self.job
-        return reopen(
-            self.conn,
-            name=job.source,
-            sql=job.source_sql,
-            params=job.params,
-            key_columns=job.keys,
-        )
+        return source_of_job(self.conn, job)
 
     def values(self, answer: Any) -> Values | None:
         """The cells of an answer; None where it doesn't fit the schema."""

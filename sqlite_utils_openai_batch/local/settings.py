@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..base.endpoints import BATCH_EMBEDDING_INPUTS, BATCH_FILE_BYTES, BATCH_REQUESTS
+
 DAY = 86_400
 ORGANIZATION = "org-local"
 """The organisation that all keys belong to."""
@@ -31,10 +33,10 @@ class ServerLimits:
     `enqueued_tokens` is per model, None for no limit (the service's depend on the account).
     """
 
-    requests: int = 50_000
-    batch_file_bytes: int = 209_715_200
+    requests: int = BATCH_REQUESTS
+    batch_file_bytes: int = BATCH_FILE_BYTES
     upload_bytes: int = 512 * 1024 * 1024
-    embedding_inputs: int = 50_000
+    embedding_inputs: int = BATCH_EMBEDDING_INPUTS
     creates_per_hour: int = 2_000
     enqueued_tokens: int | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..base.endpoints import BATCH_EMBEDDING_INPUTS, BATCH_FILE_BYTES, BATCH_REQUESTS
 from ..base.errors import UsageError
 
 EMBEDDINGS = "/v1/embeddings"
@@ -27,16 +28,16 @@ class Cap:
 #: lines) and Azure's batch documentation (100,000 requests; 200 MB; no embeddings).
 CAPS = {
     "openai": Cap(
-        requests=50_000,
-        bytes=200_000_000,
+        requests=BATCH_REQUESTS,
+        bytes=BATCH_FILE_BYTES,
         part_bytes=190_000_000,
-        embedding_inputs=50_000,
+        embedding_inputs=BATCH_EMBEDDING_INPUTS,
     ),
     "azure": Cap(
         requests=100_000,
-        bytes=200_000_000,
+        bytes=BATCH_FILE_BYTES,
         part_bytes=190_000_000,
-        embedding_inputs=50_000,
+        embedding_inputs=BATCH_EMBEDDING_INPUTS,
         without=(EMBEDDINGS,),
     ),
 }

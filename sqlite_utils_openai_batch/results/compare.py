@@ -22,7 +22,7 @@ from ..store import outcomes
 from ..store.outcomes import pairs_page
 from ..tables.columns import fold
 from ..tables.output import Output
-from ..tables.source import reopen
+from ..tables.source import source_of_job
 from .agreement import Agreement, folded, table_of
 
 # What answers and cells say, as values that can be compared.
@@ -298,15 +298,7 @@ class Comparison:
     def pairs_with_source(self) -> Iterator[Pair]:
         """Rows of the job beside what their source holds now."""
         job, columns = self.first.job, [column for _, column in self.gold]
-        with closing(
-            reopen(
-                self.conn,
-                name=job.source,
-                sql=job.source_sql,
-                params=job.params,
-                key_columns=job.keys,
-            )
-        ) as source:
+        with closing(source_of_job(self.conn, job)) as source:
             after, last = outcomes.id_range(self.conn, job.id)
             after -= 1
             while page := outcomes.results_page(self.conn, job.id, after, last, (), PAGE):

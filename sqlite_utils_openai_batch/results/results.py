@@ -12,7 +12,7 @@ from ..base.errors import SourceError, UsageError
 from ..base.text import listed, meant
 from ..tables.columns import fold
 from ..tables.output import Output
-from ..tables.source import Source, reopen
+from ..tables.source import Source, source_of_job
 from ..tables.sql import decode_key
 
 Row = tuple[Any, ...]
@@ -57,13 +57,7 @@ class Results:
         """The source, or None where it is gone: the answers are still here."""
         job = self.job
         try:
-            return reopen(
-                self.conn,
-                name=job.source,
-                sql=job.source_sql,
-                params=job.params,
-                key_columns=job.keys,
-            )
+            return source_of_job(self.conn, job)
         except SourceError:
             # Dropped or renamed since: keys and answers are in the job's own tables.
             return None

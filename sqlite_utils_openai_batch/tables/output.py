@@ -12,7 +12,7 @@ from ..base.errors import OutputError
 from ..base.json import kept_json, unreadable
 from ..base.text import listed
 from .columns import Column, OutputColumn, fold, key_of, output_keys, rehearse, table_columns
-from .source import reopen
+from .source import open_source
 from .sql import quote
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def refuse_filled_rows(
 def filled_rows(conn: sqlite3.Connection, source: Source, table: str, name: str) -> int:
     """How many of the rows to be asked have a value in a column of an output table."""
     keys = output_keys(source.key_columns)
-    with reopen(conn, name=table, sql=None, params={}, key_columns=keys) as rows:
+    with open_source(conn, table, pk=keys) as rows:
         return sum(
             cells[0] is not None
             for page in source.pages(())

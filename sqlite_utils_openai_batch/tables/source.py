@@ -10,7 +10,7 @@ import shlex
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..base.errors import SourceError, UsageError
 from ..store.connection import path_of
@@ -42,6 +42,9 @@ from .sql import (
     weight,
 )
 
+if TYPE_CHECKING:
+    from ..store import Job
+
 # The rows that a job asks about: counted, checked, read in pages, fetched by their keys.
 
 #: Bytes of a page. By bytes, not by rows: a page of long texts must not fill the memory.
@@ -51,7 +54,8 @@ DENSE = 1_000_000_000
 
 
 class Source:
-    """The rows that a job asks about. Build it by `open_source` or `reopen`, then close it.
+    """The rows that a job asks about. Build it by `open_source` or `source_of_job`, then
+    close it.
 
     The connection stays the caller's; it is in autocommit (``isolation_level=None``).
     """
@@ -118,7 +122,7 @@ class Source:
         return self._choice.relation.origin if self._direct else None
 
     def describe(self) -> dict[str, Any]:
-        """Return what a job stores to `reopen` this source, and its kind."""
+        """Return what a job stores to open this source again, and its kind."""
         return {
             "kind": self.kind,
             "name": self.name,
@@ -321,7 +325,7 @@ __all__ = [
     "encode_key",
     "open_source",
     "quote",
-    "reopen",
+    "source_of_job",
 ]
 
 
@@ -355,17 +359,10 @@ def open_source(
     return Source(conn, choice, given)
 
 
-def reopen(
-    conn: sqlite3.Connection,
-    *,
-    name: str | None,
-    sql: str | None,
-    params: Mapping[str, str] | None,
-    key_columns: Sequence[str],
-) -> Source:
+def source_of_job(conn: sqlite3.Connection, job: Job) -> Source:
     """Open the source of a stored job (see `Source.describe`), to fetch rows by their keys."""
-    table = None if sql is not None else name
-    return open_source(conn, table, sql=sql, params=params, pk=key_columns)
+    table = None if job.source_sql is not None else job.source
+    return open_source(conn, table, sql=job.source_sql, params=job.params, pk=job.keys)
 
 
 # Rows by their keys, in bounded memory: beside each other, images soon fill it.

@@ -113,7 +113,7 @@ def test_too_many_embedding_inputs(serve_with: Serve) -> None:
 def test_published_limits() -> None:
     limits = ServerLimits()
     assert (limits.requests, limits.embedding_inputs) == (50_000, 50_000)
-    assert limits.batch_file_bytes == 209_715_200
+    assert limits.batch_file_bytes == 200_000_000
 
 
 @pytest.mark.parametrize(

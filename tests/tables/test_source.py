@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.base.errors import SourceError, UsageError
-from sqlite_utils_openai_batch.tables.source import Source, open_source, reopen
+from sqlite_utils_openai_batch.tables.source import Source, open_source
 from sqlite_utils_openai_batch.tables.sql import SQLiteValue, decode_key, encode_key, quote
 
 TABLES = """
@@ -132,7 +132,9 @@ def test_all_kinds_of_sources(
                     assert values[source.columns.index(column)] == part
         stored = json.loads(json.dumps(source.describe()))
         assert stored.pop("kind") == source.kind
-    with reopen(conn, **stored) as again:
+    asked = None if stored["sql"] is not None else stored["name"]
+    how = {"sql": stored["sql"], "params": stored["params"], "pk": stored["key_columns"]}
+    with open_source(conn, asked, **how) as again:
         assert again.key_columns == source.key_columns
         assert again.fetch(again.columns, keys) == dict(found)
 

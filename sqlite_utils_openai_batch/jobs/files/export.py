@@ -15,7 +15,7 @@ from ...requests.template import bind_job, hashed_columns
 from ...store.connection import connect, path_of, transaction
 from ...store.leases import job_leased
 from ...tables.output import Output
-from ...tables.source import Source, reopen
+from ...tables.source import Source, source_of_job
 from ..manage import failed_requests, into_new_parts
 from ..plan.parallel import Workers
 from ..revert import busy
@@ -122,9 +122,7 @@ def begin(path: str, job_id: int, folder: Path) -> Callable[[int], Exported]:
 
 def opened(conn: sqlite3.Connection, job: store.Job) -> Source:
     """The source of a job."""
-    return reopen(
-        conn, name=job.source, sql=job.source_sql, params=job.params, key_columns=job.keys
-    )
+    return source_of_job(conn, job)
 
 
 def file_of(folder: Path, part: store.Part) -> Path:

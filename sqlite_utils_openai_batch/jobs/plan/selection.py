@@ -22,7 +22,7 @@ from ...store.history import Asked, asked_before
 from ...tables.columns import fold, output_keys, table_columns
 from ...tables.hashing import source_hash
 from ...tables.output import Output
-from ...tables.source import PAGE_BYTES, Source, reopen
+from ...tables.source import PAGE_BYTES, Source, open_source
 from ...tables.sql import Row, SQLiteValue, weight
 
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ class Cells:
         self.rows: Source | None = None
         if output.table is not None and found:
             keys = output_keys(source.key_columns)
-            self.rows = reopen(conn, name=output.table, sql=None, params={}, key_columns=keys)
+            self.rows = open_source(conn, output.table, pk=keys)
         self.found = found
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ from ...store import Part, parts
 from ...store.connection import transaction
 from ...store.leases import Renewal
 from ...tables.output import Output
-from ...tables.source import Source, fetch_groups, reopen
+from ...tables.source import Source, fetch_groups, source_of_job
 from ...tables.sql import SQLiteValue
 from .. import queue
 from .lookup import hash_ids, since
@@ -230,13 +230,7 @@ class Sender:
         """The source, and which of the rendered columns a row's hash covers."""
         job = self.job
         if self.source is None:
-            self.source = reopen(
-                self.conn,
-                name=job.source,
-                sql=job.source_sql,
-                params=job.params,
-                key_columns=job.keys,
-            )
+            self.source = source_of_job(self.conn, job)
             self.hashed = hashed_columns(self.renderer(None), Output.from_json(job.output))
         return self.source, self.hashed
 

@@ -9,7 +9,10 @@ import openai
 import pytest
 
 from sqlite_utils_openai_batch.local import LocalServer
-from sqlite_utils_openai_batch.local.pytest_plugin import (
+from sqlite_utils_openai_batch.local.pytest_plugin import (  # noqa: F401
+    batch_client,
+    batch_server,
+    batch_server_options,
     connect,
 )
 
@@ -17,7 +20,7 @@ from .bench import Bench, Serve
 
 
 @pytest.fixture
-def bench(batch_server: LocalServer, batch_client: openai.OpenAI) -> Bench:
+def bench(batch_server: LocalServer, batch_client: openai.OpenAI) -> Bench:  # noqa: F811
     """A server of this test's own."""
     return Bench(batch_server, batch_client)
 

@@ -27,7 +27,7 @@ from hypothesis import settings
 
 from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
 
-# Section 5 of the design: every request is in exactly one of these.
+# Every request is in exactly one of these.
 OUTCOMES = {
     "pending", "ok", "http_error", "api_error", "expired", "cancelled", "missing", "rejected",
     "unrenderable", "too_large", "invalid_json", "schema_violation", "truncated", "refused",

@@ -29,7 +29,7 @@ _BOUNDS = {
     "exclusiveMaximum": "lt",
 }
 
-# A count that no other name for it can take the place of (see `answers.tokens_in`).
+# A count that no other name for it can take the place of (see `extract.tokens_in`).
 _Some = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
 
 

@@ -3,7 +3,7 @@
 Whatever the bytes, there is an outcome: a line is never a reason to stop. `missing`, `rejected`,
 `unrenderable` and `too_large` are outcomes of requests without a line; they are set elsewhere.
 
-What an answer is stands in answers.py. Several answers to one request (n > 1, a list of inputs)
+What an answer is stands in `extract`. Several answers to one request (n > 1, a list of inputs)
 become a JSON list.
 """
 

@@ -5,7 +5,7 @@ The rules are those of "Supported schemas" in OpenAI's guide
 union; every object says `additionalProperties: false` and requires all its properties; a
 property that may be left out is one that may be null; some keywords and formats don't exist.
 What the guide leaves open is taken from the official clients, which send `$ref` without
-siblings and refuse remote references. Its limits are in schema_limits.py.
+siblings and refuse remote references. Its limits are checked below.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`export-requests`: a job's requests as files, and what to do with them."""
+"""`export-requests`, `import-responses`, `split`, `extract`, `validate`: batch files by hand."""
 
 from __future__ import annotations
 

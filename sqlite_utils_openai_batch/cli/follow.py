@@ -1,4 +1,4 @@
-"""`sync` and `watch`, and what is said when a job needs somebody or has ended."""
+"""`submit`, `sync` and `watch`, and what is said when a job needs somebody or has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`retry`, `pause`, `cancel` and `delete`."""
+"""`retry`, `pause`, `cancel`, `delete`, `apply` and `revert`: what changes a job that is there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they become an `Ask`."""
+"""Options that several commands share, what a job keeps of them, and how they become an `Ask`."""
 
 from __future__ import annotations
 

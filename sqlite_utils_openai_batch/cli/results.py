@@ -1,4 +1,4 @@
-"""`results` and `report`: what people take away."""
+"""`results`, `report` and `compare`: what people take away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`run` and `prepare`."""
+"""`run`, `prepare` and `preview`: what asks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`serve`: the local batch server in a terminal of its own."""
+"""`serve` and `demo`: the local batch server in a terminal of its own, and the tour."""
 
 from __future__ import annotations
 

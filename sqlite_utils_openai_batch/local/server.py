@@ -39,7 +39,7 @@ class LocalServer:
     attribute says which one.
     `answerer` is who answers (`SimulatedAnswerer` by default), `port` 0 a free one. With `key`
     only that key is accepted, else any that isn't empty. `faults` are `NAME` or `NAME:ARG` (see
-    `faults.py`; the attribute `faults` switches them while the server runs). `window` is the
+    `faults`; the attribute `faults` switches them while the server runs). `window` is the
     seconds after which batches expire, None for never. `clock` can be moved forward. A `webhook`
     is called when a batch has ended.
 

@@ -1,4 +1,4 @@
-"""All parts of one server, put together; HTTP is in `app`, the socket in `serving`."""
+"""All parts of one server, put together; HTTP is in `http/app`, the socket in `server`."""
 
 from __future__ import annotations
 

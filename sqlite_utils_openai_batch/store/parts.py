@@ -258,7 +258,7 @@ def count_outcomes(conn: sqlite3.Connection, part_id: int) -> None:
     """Bring a part's `outcomes` up to date with its requests.
 
     Its tokens and cost are of what its batches answered, also of requests that were asked again
-    elsewhere since: they are added once, when a batch is collected (`money.add_cost`).
+    elsewhere since: they are added once, when a batch is collected (`costs.add_cost`).
     """
     found = rows(
         conn,

@@ -1,4 +1,4 @@
-"""Where a job's answers go: which table, which columns. `conflicts` says what speaks against it."""
+"""Where a job's answers go: which table, which columns, and what speaks against it."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Target:
         return insert_sql(self.table, self.names, self.keys)
 
     def remember(self, old: Values | None, given: Values, stored: Values | None = None) -> str:
-        """What has to be remembered of one write (see `memory`)."""
+        """What has to be remembered of one write (see `undo`)."""
         if stored is None and old is not None and old.count(None) == len(old):
             return plain([given])[0]
         return remember(self.names, old, given, stored)

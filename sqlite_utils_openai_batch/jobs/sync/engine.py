@@ -1,8 +1,8 @@
 """One pass over jobs: reconcile, send what fits, poll, collect, write back.
 
 A pass may be cut anywhere and run again: each step looks at the database, does one thing, and
-commits. What a part needs in which state is the table in `states`; only a pass (`outgoing`,
-`incoming`, and `send`, their hands) changes the state of a part, and `bring_in` where its last
+commits. What a part needs in which state is the table in `base/statuses`; only a pass (`outgoing`,
+`incoming`, and `send`, their hands) changes the state of a part, and `files/import_` where its last
 answer comes by hand.
 """
 

@@ -24,7 +24,8 @@ from .values import Blob, finalize, from_json, json_text
 #: Name of the budget among a rendering's variables; the space keeps templates from naming it.
 BUDGET = "the budget"
 
-#: Filters that `placeholders` puts round loops, concatenations and blocks; no template can name them.
+#: Filters that `placeholders` puts round loops, concatenations and blocks; no template can name
+#: them.
 EACH, CONCAT, BOUNDED = "each of", "joined up", "as text"
 
 MAX_STEPS = 5_000_000

@@ -1,7 +1,7 @@
 """Output and error files → responses and outcomes.
 
-Files are downloaded whole before a line is read. Their lines are taken in, and what their batch left
-unanswered gets its outcome.
+Files are downloaded whole before a line is read. Their lines are taken in, and what their batch
+left unanswered gets its outcome.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ class Source:
 
     @property
     def has_ranges(self) -> bool:
-        """Whether several processes can share it: a table that is read along a key of one column."""
+        """Whether processes can share it: a table that is read along a key of one column."""
         single = len(self.key_columns) == 1 and not self._choice.relation.nullable_key
         return single and self._walks_the_key()
 

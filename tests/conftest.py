@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from hypothesis import settings
+from signals import heed_signals
 
 from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
 
@@ -50,6 +51,7 @@ def pytest_configure() -> None:
     memory = Path("/dev/shm")
     if memory.is_dir() and shutil.disk_usage(memory).free > 2_000_000_000:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+    heed_signals()
 
 
 # The answers

@@ -25,6 +25,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import settings
 from signals import heed_signals
+from unclosed import let_datasette_be
 
 from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
 
@@ -52,6 +53,7 @@ def pytest_configure() -> None:
     if memory.is_dir() and shutil.disk_usage(memory).free > 2_000_000_000:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
     heed_signals()
+    let_datasette_be()
 
 
 # The answers

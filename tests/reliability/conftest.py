@@ -17,6 +17,7 @@ import pytest
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
+from sqlite_utils_openai_batch.provider.client import authorities
 from sqlite_utils_openai_batch.store.connection import connect
 
 KEY = "test-key"
@@ -86,6 +87,12 @@ def asking(db: Path, server: LocalServer, *more: str, key: str = KEY) -> list[st
     ]  # fmt: skip
 
 
+def client_of(server: LocalServer, key: str) -> openai.OpenAI:
+    """A client of somebody with this key."""
+    http_client = openai.DefaultHttpxClient(verify=authorities())
+    return openai.OpenAI(base_url=server.base_url, api_key=key, http_client=http_client)
+
+
 class Paid:
     """What the provider ran under a key, read through its own API."""
 
@@ -93,7 +100,7 @@ class Paid:
         self.batches: list[Any] = []
         self.times: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
-        with openai.OpenAI(base_url=server.base_url, api_key=key) as client:
+        with client_of(server, key) as client:
             for batch in client.batches.list(limit=100).data:
                 self.batches.append(batch)
                 if batch.status != "failed":

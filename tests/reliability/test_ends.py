@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import openai
 import pytest
 
 from sqlite_utils_openai_batch import store
@@ -22,7 +21,17 @@ from sqlite_utils_openai_batch.provider.client import Provider
 from sqlite_utils_openai_batch.store.connection import connect
 from sqlite_utils_openai_batch.store.leases import job_leased
 
-from .conftest import KEY, Paid, Zygote, answers, asking, check_all_answered, make_table, streaming
+from .conftest import (
+    KEY,
+    Paid,
+    Zygote,
+    answers,
+    asking,
+    check_all_answered,
+    client_of,
+    make_table,
+    streaming,
+)
 from .conftest import outcome_sums as sums
 
 
@@ -150,7 +159,7 @@ def test_a_surplus_batch_is_stopped_later_too(zygote: Zygote, tmp_path: Path) ->
                 sha256=part.sha256,
             )
         zygote.run("sync", str(db), "--key", KEY)
-        with openai.OpenAI(base_url=server.base_url, api_key=KEY) as client:
+        with client_of(server, KEY) as client:
             assert client.batches.retrieve(surplus.id).status in ("cancelling", "cancelled")
             assert client.batches.retrieve(str(part.batch_id)).status == "in_progress"
 

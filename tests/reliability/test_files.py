@@ -6,8 +6,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import openai
-
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import ProviderError
 from sqlite_utils_openai_batch.jobs.sync import engine
@@ -16,7 +14,7 @@ from sqlite_utils_openai_batch.provider.batch import UploadedFile
 from sqlite_utils_openai_batch.provider.client import Provider
 from sqlite_utils_openai_batch.store.connection import connect
 
-from .conftest import KEY, Zygote, answers, asking, check_all_answered, make_table
+from .conftest import KEY, Zygote, answers, asking, check_all_answered, client_of, make_table
 
 
 def serving(*faults: str) -> LocalServer:
@@ -97,7 +95,7 @@ def test_a_file_of_that_name_and_another_size_is_not_used(zygote: Zygote, tmp_pa
         with closing(sqlite3.connect(db)) as conn:
             (token,) = conn.execute("SELECT token FROM openai_batch_parts").fetchone()
         half = (f"{token}.jsonl", b'{"custom_id": "half of it"}\n')
-        with openai.OpenAI(base_url=server.base_url, api_key=KEY) as client:
+        with client_of(server, KEY) as client:
             client.files.create(file=half, purpose="batch")
         done = zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")
         assert done["code"] == 0, done["output"]
@@ -113,7 +111,7 @@ def test_files_that_nobody_recorded_are_deleted_by_hand_only(
         assert zygote.run(*asking(db, server, "--no-wait"))["code"] == 1
         change(db, "UPDATE notes SET body = 'note number 2; changed' WHERE id = 2")
         assert zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")["code"] == 0
-        with openai.OpenAI(base_url=server.base_url, api_key=KEY) as client:
+        with client_of(server, KEY) as client:
             other = client.files.create(file=("other.jsonl", b'{"a": 1}\n'), purpose="batch")
             left = zygote.run("delete", str(db), "1", "-y", "--only", "remote", "--key", KEY)
             assert "3 files deleted" in left["output"], left["output"]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import openai
 import pytest
 
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
 
-from .conftest import KEY, Zygote, answers, asking, make_table, outcome_sums
+from .conftest import KEY, Zygote, answers, asking, client_of, make_table, outcome_sums
 from .faults import CASES, Case
 
 OPTIONS = {"grace": 0, "late": 3600.0}
@@ -21,7 +20,7 @@ def requests_run(server: LocalServer) -> int:
     An expired batch ran only what it answered.
     """
     server.faults.clear()
-    with openai.OpenAI(base_url=server.base_url, api_key=KEY) as client:
+    with client_of(server, KEY) as client:
         ran = 0
         for batch in client.batches.list(limit=100).data:
             if batch.status != "failed" and batch.request_counts:

@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import openai
 import pytest
 
 from sqlite_utils_openai_batch import store
@@ -21,7 +20,16 @@ from sqlite_utils_openai_batch.provider.client import Provider
 from sqlite_utils_openai_batch.store.connection import connect
 from sqlite_utils_openai_batch.store.costs import committed
 
-from .conftest import KEY, Paid, Zygote, asking, check_all_answered, make_table, outcome_sums
+from .conftest import (
+    KEY,
+    Paid,
+    Zygote,
+    asking,
+    check_all_answered,
+    client_of,
+    make_table,
+    outcome_sums,
+)
 
 PRICED = ("--price-input", "1", "--price-output", "4", "-o", "max_tokens", "100")
 
@@ -58,7 +66,7 @@ def check_ceiling_holds(zygote: Zygote, db: Path, server: LocalServer, most: int
     assert "The ceiling of $" in again["output"], again["output"]
     assert "can't hold" in again["output"]
     assert again["code"] != 0
-    with openai.OpenAI(base_url=server.base_url, api_key=KEY) as client:
+    with client_of(server, KEY) as client:
         assert len(client.batches.list().data) == 1
 
 
@@ -102,7 +110,7 @@ def test_a_result_file_that_is_gone(zygote: Zygote, tmp_path: Path) -> None:
         most = begin(zygote, db, server)
         assert zygote.run("submit", str(db), "-y", "--key", KEY)["code"] == 0
         server.faults.clear()
-        with openai.OpenAI(base_url=server.base_url, api_key=KEY) as client:
+        with client_of(server, KEY) as client:
             (batch,) = client.batches.list().data
             while batch.status != "completed":
                 batch = client.batches.retrieve(batch.id)

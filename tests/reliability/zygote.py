@@ -134,6 +134,7 @@ def main() -> None:
     clients = ("httpx2", "openai.types", "openai.resources.batches", "openai.resources.files")
     for name in (*clients, "sqlite_utils.cli", f"{package}.places", f"{package}.sync"):
         importlib.import_module(name)
+    importlib.import_module(f"{package}.client").authorities()
     folder = Path(tempfile.mkdtemp())
     for number, line in enumerate(sys.stdin):
         order = json.loads(line)

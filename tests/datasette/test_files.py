@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sqlite3
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -293,13 +294,17 @@ def test_excel_cuts_what_a_cell_cannot_hold(serve, db: Path) -> None:
     assert len(title) == 32_767 and title.endswith("… (cut: --csv has all of it)")
 
 
+# Python's csv module reads no NUL before 3.11.
+UNREAD = "\0" if sys.version_info < (3, 11) else ""
+
+
 @given(
     st.lists(
         st.lists(
             st.none()
             | st.integers()
             | st.floats(allow_nan=False)
-            | st.text(st.characters(exclude_categories=["Cs"])),
+            | st.text(st.characters(exclude_categories=["Cs"], exclude_characters=UNREAD)),
             min_size=2,
         ),
         max_size=5,

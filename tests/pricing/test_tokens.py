@@ -427,6 +427,7 @@ def test_the_demos_tables(table: str) -> None:
     assert abs(error) <= max(2 * found.error, 0.001)
 
 
+@has_tokenizer
 def test_lines_that_leave_the_sample_are_never_counted() -> None:
     counted = 0
 

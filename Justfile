@@ -8,6 +8,10 @@ check: lint types docs test
 test *args:
     {{bin}}pytest {{args}}
 
+# The tests on each Python that is declared and that this machine has
+matrix *args:
+    .ci/pythons {{args}}
+
 lint:
     {{bin}}ruff format --check .
     {{bin}}ruff check .
@@ -29,4 +33,4 @@ demo-db:
 
 # Kill a run at every point there is, and let the model run long (about forty minutes)
 chaos:
-    CHAOS=all {{bin}}pytest -s tests/reliability/test_kill.py tests/reliability/test_model.py
+    CHAOS=all {{bin}}pytest -n 0 -s tests/reliability/test_kill.py tests/reliability/test_model.py

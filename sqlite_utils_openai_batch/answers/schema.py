@@ -20,7 +20,7 @@ import msgspec
 from ..base.errors import OpenAIBatchError, SchemaError
 from ..base.json import kept_json, loads, well_formed
 from .shortform import TYPES, parse_short_form
-from .strict import make_strict, resolve
+from .strict import flattened, make_strict, resolve
 
 # From the properties of an answer schema to columns of SQLite, and to words for people.
 #
@@ -139,11 +139,20 @@ def _column(root: dict[str, Any], name: str, node: dict[str, Any]) -> AnswerColu
 
 def _kinds(root: dict[str, Any], node: dict[str, Any]) -> set[str]:
     """Return the JSON types that a strict schema allows."""
-    if reference := node.get("$ref"):
-        return _kinds(root, resolve(root, reference))
-    if "anyOf" in node:
-        return {kind for variant in node["anyOf"] for kind in _kinds(root, variant)}
-    return {node["type"]} if isinstance(node["type"], str) else set(node["type"])
+    kinds: set[str] = set()
+    followed: set[str] = set()
+    left = [node]
+    while left:
+        one = left.pop()
+        if reference := one.get("$ref"):
+            if reference not in followed:
+                followed.add(reference)
+                left.append(resolve(root, reference))
+        elif "anyOf" in one:
+            left += one["anyOf"]
+        else:
+            kinds.update(_as_list(one["type"]))
+    return kinds
 
 
 def _check_names(columns: tuple[AnswerColumn, ...]) -> None:
@@ -199,7 +208,7 @@ class AnswerSchema:
         """
         self.json: dict[str, Any] = make_strict(schema)
         try:
-            self._validator = jsonschema_rs.Draft202012Validator(self.json)
+            self._validator = jsonschema_rs.Draft202012Validator(flattened(self.json))
         except ValueError as error:  # jsonschema_rs's own errors are ValueErrors
             raise SchemaError(f"The answer schema is not valid: {_first_line(error)}.") from error
         self.columns: tuple[AnswerColumn, ...] = columns_of(self.json)
@@ -213,7 +222,7 @@ class AnswerSchema:
             SchemaError: names what can't be used, and what to write instead.
         """
         text = spec.removeprefix("\ufeff").strip()
-        if not text.startswith(("{", "[", '"')):
+        if not text.startswith(("{", "[", '"')) and not _is_json(text):
             return cls(parse_short_form(text))
         try:
             return cls(loads(text))
@@ -339,6 +348,15 @@ def _is_too_deep(value: Any, text: str) -> bool:
             for item in (outer.values() if isinstance(outer, dict) else outer)
         ]
     return bool(level)
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is a JSON value: true, null, a number."""
+    try:
+        loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _file_text(value: str) -> str | None:

@@ -10,10 +10,13 @@ siblings and refuse remote references. Its limits are checked below.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from ..base.errors import SchemaError
+from ..base.text import cut
 
 # How large a strict schema may be, and that its references lead somewhere.
 #
@@ -45,8 +48,9 @@ def check_limits(root: dict[str, Any]) -> None:
         if len(enum) > LARGE_ENUM:
             characters = sum(len(value) for value in enum if isinstance(value, str))
             _at_most(MAX_LARGE_ENUM_CHARACTERS, characters, f"characters in {len(enum)} values")
+    harmless: set[str] = set()
     for node in nodes:
-        _check_circles(root, node, ())
+        _check_circles(root, node, (), harmless)
     _at_most(MAX_NESTING, _depth(root, root, {}), "levels of objects")
 
 
@@ -57,6 +61,84 @@ def resolve(root: dict[str, Any], reference: str) -> Any:
         key = part.replace("~1", "/").replace("~0", "~")
         found = found.get(key) if isinstance(found, dict) else None
     return found
+
+
+def flattened(root: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema that allows what a strict one does, with its unions of unions as one.
+
+    It is for validators: they follow each reference anew, so unions that refer to unions twice,
+    and these again, would keep them busy for ever.
+    """
+    return _Flat(root).schema()
+
+
+class _Flat:
+    """The walk that flattens unions. What several share has a place of its own, in `shared`."""
+
+    name = "x-shared"
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self.root = root
+        self.shared: list[dict[str, Any]] = []
+        self.known: dict[str, list[dict[str, Any]]] = {}
+
+    def schema(self) -> dict[str, Any]:
+        whole = self.flat(self.root)
+        # It grows on the way.
+        shared = [self.flat(node) for node in self.shared]
+        return {**whole, self.name: shared} if shared else whole
+
+    def flat(self, node: dict[str, Any]) -> dict[str, Any]:
+        node = dict(node)
+        for key in ("properties", "$defs", "definitions"):
+            if key in node:
+                node[key] = {name: self.flat(inner) for name, inner in node[key].items()}
+        if "items" in node:
+            node["items"] = self.flat(node["items"])
+        if "anyOf" in node:
+            node["anyOf"] = [self.flat(variant) for variant in self.variants(node)]
+        return node
+
+    def variants(self, node: dict[str, Any]) -> list[dict[str, Any]]:
+        """What a union comes down to, each once."""
+        found: dict[str, dict[str, Any]] = {}
+        followed: set[str] = set()
+        left = list(_variants(node))[::-1]
+        while left:
+            variant = left.pop()
+            reference = variant.get("$ref", "")
+            if not self.is_union(reference):
+                found[repr(variant)] = variant
+            elif reference not in followed:
+                followed.add(reference)
+                left += self.named(reference)[::-1]
+        return list(found.values())
+
+    def is_union(self, reference: str) -> bool:
+        return "anyOf" in (resolve(self.root, reference) or {}) if reference else False
+
+    def named(self, reference: str) -> list[dict[str, Any]]:
+        """The variants of a union that has a name, each as a reference."""
+        if reference not in self.known:
+            union = resolve(self.root, reference)
+            self.known[reference] = [
+                variant if "$ref" in variant else self.share(variant)
+                for variant in _variants(union)
+            ]
+        return self.known[reference]
+
+    def share(self, node: dict[str, Any]) -> dict[str, Any]:
+        self.shared.append(node)
+        return {"$ref": f"#/{self.name}/{len(self.shared) - 1}"}
+
+
+def _variants(union: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The variants of a union, also of those that stand in it."""
+    for variant in union["anyOf"]:
+        if "anyOf" in variant:
+            yield from _variants(variant)
+        else:
+            yield variant
 
 
 def _at_most(limit: int, found: int, what: str) -> None:
@@ -90,16 +172,24 @@ def _names(node: dict[str, Any]) -> Iterator[str]:
     yield from (value for value in values if isinstance(value, str))
 
 
-def _check_circles(root: dict[str, Any], node: Any, path: tuple[str, ...]) -> None:
-    """Refuse references that come back to themselves with no property or item between."""
+def _check_circles(
+    root: dict[str, Any], node: Any, path: tuple[str, ...], harmless: set[str]
+) -> None:
+    """Refuse references that come back to themselves with no property or item between.
+
+    Those that don't are `harmless`: each is followed once.
+    """
     for variant in node.get("anyOf", ()):
-        _check_circles(root, variant, path)
-    if reference := node.get("$ref"):
-        if reference in path:
-            raise SchemaError(f"{reference} refers only to itself. Give it a type.")
-        target = resolve(root, reference)
-        if isinstance(target, dict):
-            _check_circles(root, target, (*path, reference))
+        _check_circles(root, variant, path, harmless)
+    reference = node.get("$ref")
+    if reference is None or reference in harmless:
+        return
+    if reference in path:
+        raise SchemaError(f"{reference} refers only to itself. Give it a type.")
+    target = resolve(root, reference)
+    if isinstance(target, dict):
+        _check_circles(root, target, (*path, reference), harmless)
+    harmless.add(reference)
 
 
 def _depth(root: dict[str, Any], node: Any, known: dict[str, int]) -> int:
@@ -130,6 +220,15 @@ _KEPT = {
 }
 _HANDLED = {*_DEFINITIONS, "$ref", "type", "properties", "required"}
 _HANDLED |= {"additionalProperties", "items", "anyOf"}
+# Where schemas are in a schema: by name, in a list. In `items` there is one.
+_NAMED = {"properties", *_DEFINITIONS}
+_LISTED = {"anyOf", "oneOf", "allOf"}
+# They may differ without a contradiction: the outer one is meant.
+_SAID = {*_ANNOTATIONS, "title", "description", "$defs", "definitions"}
+_LIMITS = {
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    *("minLength", "maxLength", "minItems", "maxItems"),
+}
 _INSTEAD = {
     "oneOf": 'Write "anyOf" instead.',
     "allOf": "Write all of its keywords in one schema instead.",
@@ -148,12 +247,13 @@ def make_strict(schema: Any) -> Schema:
     """
     if not isinstance(schema, dict):
         raise SchemaError(
-            "An answer schema is a JSON object. Write {...} with properties, or the short form: "
-            "category, score 1..5 int"
+            f"An answer schema is a JSON object, not {_shown(schema)}. Write {{...}} with "
+            "properties, or the short form: category, score 1..5 int"
         )
-    root = _inline_root(schema)
-    _check_root(root)
     try:
+        root = _inline_root(_simplified(schema))
+        _require_discriminators(root)
+        _check_root(root)
         strict = _Strict(root).node(root, "")
         check_limits(strict)
     except RecursionError:
@@ -161,13 +261,101 @@ def make_strict(schema: Any) -> Schema:
     return strict
 
 
+def _simplified(node: Any) -> Any:
+    """Return a copy in which what says the same in other words is said as structured outputs do.
+
+    An `allOf` of one schema (Pydantic 1) is that schema, `oneOf` with a discriminator (Pydantic 2)
+    is `anyOf`, a limit beyond 64 bits is a float. What is no schema stays as it is.
+    """
+    if not isinstance(node, dict):
+        return node
+    node = {key: _simplified_value(key, value) for key, value in node.items()}
+    if isinstance(node.get("discriminator"), dict) and "oneOf" in node and "anyOf" not in node:
+        node["anyOf"] = node.pop("oneOf")
+    return _without_all_of(node)
+
+
+def _simplified_value(key: str, value: Any) -> Any:
+    if key in _NAMED and isinstance(value, dict):
+        return {name: _simplified(inner) for name, inner in value.items()}
+    if key in _LISTED and isinstance(value, list):
+        return [_simplified(inner) for inner in value]
+    if key in _LIMITS and isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return _float(value)
+    return _simplified(value) if key == "items" else value
+
+
+def _without_all_of(node: Schema) -> Schema:
+    """Put the only schema of an `allOf` in its place, where nothing beside it says otherwise."""
+    inner = node.get("allOf")
+    if not isinstance(inner, list) or len(inner) != 1 or not isinstance(inner[0], dict):
+        return node
+    rest = {key: value for key, value in node.items() if key != "allOf"}
+    (only,) = inner
+    if any(key in only and only[key] != value for key, value in rest.items() if key not in _SAID):
+        return node
+    return {**only, **rest}
+
+
+def _require_discriminators(root: Schema) -> None:
+    """Let each variant of a union have the property that tells them apart, also if by default."""
+    for node in list(_inner_schemas(root)):
+        discriminator, variants = node.get("discriminator"), node.get("anyOf")
+        if not isinstance(discriminator, dict) or not isinstance(variants, list):
+            continue
+        name = discriminator.get("propertyName")
+        for variant in variants:
+            _require(_target(root, variant), name)
+
+
+def _require(variant: Any, name: Any) -> None:
+    properties = variant.get("properties") if isinstance(variant, dict) else None
+    if not isinstance(properties, dict) or not isinstance(name, str) or name not in properties:
+        return
+    required = variant.get("required", [])
+    if isinstance(required, list) and name not in required:
+        variant["required"] = [*required, name]
+
+
+def _target(root: Schema, node: Any) -> Any:
+    """What a node is, or refers to."""
+    reference = node.get("$ref") if isinstance(node, dict) else None
+    return resolve(root, reference) if isinstance(reference, str) else node
+
+
+def _inner_schemas(node: Any) -> Iterator[Schema]:
+    """Yield a schema and all in it."""
+    if not isinstance(node, dict):
+        return
+    yield node
+    for key, value in node.items():
+        inner: list[Any] = []
+        if key in _NAMED and isinstance(value, dict):
+            inner = list(value.values())
+        elif key in _LISTED and isinstance(value, list):
+            inner = value
+        elif key == "items":
+            inner = [value]
+        for one in inner:
+            yield from _inner_schemas(one)
+
+
 def _inline_root(schema: Schema) -> Schema:
     """Put the definition that the root refers to in its place, as generated schemas have it."""
-    reference = schema.get("$ref")
-    target = resolve(schema, reference) if isinstance(reference, str) else None
-    if not isinstance(target, dict) or target is schema:
-        return schema
-    return {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    passed = set()
+    while isinstance(reference := schema.get("$ref"), str):
+        target = resolve(schema, reference)
+        if reference in passed or target is schema:
+            raise SchemaError(f"{reference} refers only to itself. Give it a type.")
+        passed.add(reference)
+        rest = {key: value for key, value in schema.items() if key != "$ref"}
+        if not isinstance(target, dict):
+            return schema
+        for key in rest:
+            if key in target and key not in _SAID and rest[key] != target[key]:
+                raise _beside(key, reference, "")
+        schema = {**target, **rest}
+    return schema
 
 
 def _check_root(root: Schema) -> None:
@@ -220,11 +408,11 @@ class _Strict:
             raise SchemaError(f'{_named(at)} refers to {reference!r}. Put it under "$defs".')
         if not isinstance(resolve(self.root, reference), dict):
             raise SchemaError(f"{_named(at)} refers to {reference}, which isn't in the schema.")
-        extra = sorted(node.keys() - _ANNOTATIONS - {"$ref", "title", "description"})
-        if extra:
-            raise SchemaError(
-                f"{_named(at)} has {extra[0]} beside $ref. Write it into {reference} instead."
-            )
+        target = resolve(self.root, reference)
+        for key in sorted(_constraints(node) - {"$ref"}):
+            # What is only said again needn't be.
+            if key not in target or target[key] != node[key]:
+                raise _beside(key, reference, at)
         # Structured outputs know no siblings of $ref, but of anyOf.
         siblings: Schema = {key: node[key] for key in ("title", "description") if key in node}
         return {**siblings, "anyOf": [{"$ref": reference}]} if siblings else {"$ref": reference}
@@ -233,8 +421,7 @@ class _Strict:
         variants = node["anyOf"]
         if not isinstance(variants, list) or not variants:
             raise SchemaError(f"{_named(at)} has an anyOf that is no list of schemas.")
-        extra = sorted(node.keys() - _ANNOTATIONS - {"anyOf", "title", "description"})
-        if extra:
+        if extra := sorted(_constraints(node) - {"anyOf"}):
             raise SchemaError(
                 f"{_named(at)} has {extra[0]} beside anyOf. Write it into each variant instead."
             )
@@ -247,7 +434,12 @@ class _Strict:
                 "List the properties, or ask for a list of objects with a name and a value."
             )
         properties = node.get("properties")
-        if not isinstance(properties, dict) or not properties:
+        if properties == {}:
+            raise SchemaError(
+                f'{_named(at)} is an object whose "properties" are empty: nothing could be '
+                "answered in it. List its properties, or leave it out."
+            )
+        if not isinstance(properties, dict):
             raise SchemaError(f'{_named(at)} is an object without "properties". List them.')
         required = node.get("required", [])
         if not isinstance(required, list) or any(name not in list(properties) for name in required):
@@ -273,7 +465,7 @@ class _Strict:
 
     def nullable(self, node: Schema) -> Schema:
         """Let a property be null: how strict answers leave one out."""
-        if self.may_be_null(node, frozenset()):
+        if self.may_be_null(node, set()):
             return node
         if "$ref" in node:
             return {"anyOf": [node, {"type": "null"}]}
@@ -286,12 +478,15 @@ class _Strict:
             node["enum"] = [*node["enum"], None]
         return node
 
-    def may_be_null(self, node: Any, seen: frozenset[str]) -> bool:
+    def may_be_null(self, node: Any, seen: set[str]) -> bool:
+        """Whether a schema allows null; `seen` are the references that were followed already."""
         if not isinstance(node, dict):
             return False
         if reference := node.get("$ref"):
-            target = resolve(self.root, reference)
-            return reference not in seen and self.may_be_null(target, seen | {reference})
+            if reference in seen:
+                return False
+            seen.add(reference)
+            return self.may_be_null(resolve(self.root, reference), seen)
         if "anyOf" in node:
             return any(self.may_be_null(variant, seen) for variant in _as_list(node["anyOf"]))
         if "enum" in node or "const" in node:
@@ -309,6 +504,7 @@ def _check_keywords(node: Schema, at: str) -> None:
         )
     if "enum" in node and not (isinstance(node["enum"], list) and node["enum"]):
         raise SchemaError(f"{_named(at)} has an enum without values. List those to choose from.")
+    _check_numbers(node, at)
     if node.get("format", "date") not in _FORMATS:
         raise SchemaError(
             f"{_named(at)} has the format {node['format']!r}. Structured outputs know "
@@ -319,6 +515,49 @@ def _check_keywords(node: Schema, at: str) -> None:
             f"{_named(at)} has a pattern that looks ahead or behind, which structured outputs "
             "can't. Write one without (?=, (?!, (?<= and (?<!."
         )
+
+
+def _check_numbers(node: Schema, at: str) -> None:
+    for key in sorted(_LIMITS & node.keys()):
+        if isinstance(node[key], float) and not math.isfinite(node[key]):
+            raise SchemaError(f"{_named(at)} has a {key} that no number reaches. Leave it out.")
+    for value in [*_as_list(node.get("enum")), node.get("const")]:
+        for number in _numbers(value):
+            if not -(2**63) <= number < 2**63:
+                raise SchemaError(
+                    f"{_named(at)} offers {_shown(number)}, a number beyond 64 bits, which SQLite "
+                    "can't hold. Offer it as a text, in quotes."
+                )
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(inner)
+
+
+def _float(number: int) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def _constraints(node: Schema) -> set[str]:
+    """The keywords of a node that say something about the answer, but for its words."""
+    silent = {*_ANNOTATIONS, "title", "description"}
+    return {key for key in node if key not in silent and not key.startswith("x-")}
+
+
+def _beside(key: str, reference: str, at: str) -> SchemaError:
+    return SchemaError(f"{_named(at)} has {key} beside $ref. Write it into {reference} instead.")
+
+
+def _shown(value: Any) -> str:
+    """A value as JSON writes it, cut to a length for a sentence."""
+    return cut(json.dumps(value, ensure_ascii=False), 40)
 
 
 def _type(node: Schema, at: str) -> str | list[str]:

@@ -261,7 +261,7 @@ def test_recursive_schemas() -> None:
             of(a={"oneOf": [TEXT]}),
             '"a" uses oneOf, which OpenAI\'s structured outputs don\'t know. Write "anyOf"',
         ),
-        (of(a={"allOf": [TEXT]}), '"a" uses allOf'),
+        (of(a={"allOf": [TEXT, TEXT]}), '"a" uses allOf'),
         (of(a={**TEXT, "nullable": True}), 'Write "type": ["string", "null"] instead.'),
         (of(a={"type": "array", "items": TEXT, "uniqueItems": True}), '"a" uses uniqueItems'),
         (of(a=of(b={**TEXT, "if": TEXT})), '"a.b" uses if'),

@@ -144,7 +144,8 @@ def look(path: str, job_id: int, do: Do | None) -> Said:
         for ended in report.ended:
             forget_local(ended.uid)
         sentences.append(f"Checked job {job_id}: {standing(conn, job_id)}.")
-    return Said([*sentences, *report.unreachable, *report.waiting], failed=bool(report.unreachable))
+    told = [*sentences, *report.faults.values(), *report.unreachable, *report.waiting]
+    return Said(told, failed=bool(report.faults or report.unreachable))
 
 
 def standing(conn: sqlite3.Connection, job_id: int) -> str:

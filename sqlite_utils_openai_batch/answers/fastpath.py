@@ -116,28 +116,36 @@ def quick_check(schema: AnswerSchema) -> Check | None:
     """Return a function that reads an answer's columns, and raises where it isn't sure.
 
     None where the schema has more than plain values: strings and labels, numbers in a range,
-    booleans, lists of strings.
+    booleans, lists of strings; and where msgspec makes no decoder for it.
     """
     if set(schema.json) - {"type", "properties", "required", "additionalProperties", *_SILENT}:
         return None
-    fields = []
-    for n, column in enumerate(schema.columns):
-        kind = _type_of(schema.json["properties"][column.name])
-        if kind is None:
-            return None
-        fields.append((f"f{n}", kind))
+    kinds = [_type_of(schema.json["properties"][column.name]) for column in schema.columns]
+    if None in kinds:
+        return None
+    try:
+        decode = _decoder([column.name for column in schema.columns], kinds)
+    except (ValueError, TypeError):
+        # Names with quotes, backslashes or control characters, bounds beyond 64 bits.
+        return None
+    cells = msgspec.structs.astuple
+    if all(column.kind in ("string", "integer", "number") for column in schema.columns):
+        return lambda text: cells(decode(text))
+    return lambda text: tuple(map(_cell, cells(decode(text))))
+
+
+def _decoder(names: list[str], kinds: list[Any]) -> Callable[[Any], Any]:
+    """A function that reads an object of just these properties. Raises ValueError, TypeError."""
+    fields = [f"f{n}" for n in range(len(names))]
     struct = msgspec.defstruct(
         "Answer",
-        fields,
-        rename={f"f{n}": column.name for n, column in enumerate(schema.columns)},
+        list(zip(fields, kinds, strict=True)),
+        rename=dict(zip(fields, names, strict=True)),
         forbid_unknown_fields=True,
         gc=False,
     )
     with BUILDING:
-        decode, cells = msgspec.json.Decoder(struct).decode, msgspec.structs.astuple
-    if all(column.kind in ("string", "integer", "number") for column in schema.columns):
-        return lambda text: cells(decode(text))
-    return lambda text: tuple(map(_cell, cells(decode(text))))
+        return msgspec.json.Decoder(struct).decode
 
 
 def unsure(text: str) -> Values:

@@ -112,6 +112,7 @@ def follow(
     try:
         if once:
             report = one_pass(conn, list(jobs), places.of_job)
+            teller.tell_faults(report)
         else:
             report = watch(conn, ids, places.of_job, poll=poll, told=teller.told)
     except KeyboardInterrupt:
@@ -126,6 +127,8 @@ def follow(
     places.close()
     for job in report.ended:
         forget_local(job.uid)
+    if report.faults:
+        raise click.exceptions.Exit(1)
     if report.paused:
         raise click.exceptions.Exit(NEEDS_YOU)
     if report.unreachable:
@@ -154,6 +157,8 @@ def tell_result(
 
     ended = {job.id for job in report.ended}
     for job_id in ids:
+        if job_id in report.faults:
+            continue
         job = store.get_job(conn, job_id)
         counts = store.outcome_counts(store.list_parts(conn, job_id))
         if job.needs_you:

@@ -110,6 +110,7 @@ class Teller:
 
     def told(self, jobs: list[Job], report: Report) -> None:
         """Hear of a pass."""
+        self.tell_faults(report)
         if self.silent:
             return
         from ...jobs.sync.watch import goes_on
@@ -121,6 +122,12 @@ class Teller:
             # Noted first: Ctrl-C may come while the line is written, and it must be ended then.
             self.last = line
             self.say(line)
+
+    def tell_faults(self, report: Report) -> None:
+        """Say what is the matter with single jobs: also where nothing else is said."""
+        for job_id, why in report.faults.items():
+            self.end()
+            talk(f"Error: Job {job_id}: {why}")
 
     def line(self, job: Job) -> str:
         """How far one job is."""

@@ -28,6 +28,8 @@ class Report:
     unreadable: set[int] = field(default_factory=set)
     """Ids of jobs whose batches, or what they answered, can't be read."""
     written: dict[int, Written] = field(default_factory=dict)
+    faults: dict[int, str] = field(default_factory=dict)
+    """What kept single jobs from their pass, by the id of the job."""
 
 
 class Pass:

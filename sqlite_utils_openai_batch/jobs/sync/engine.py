@@ -9,6 +9,7 @@ answer comes by hand.
 from __future__ import annotations
 
 import sqlite3
+import traceback
 from collections.abc import Callable
 
 from ... import store
@@ -28,7 +29,7 @@ from ...base.errors import (
 from ...base.statuses import AT_PROVIDER, ENDED
 from ...provider.accounts import check_account
 from ...provider.client import Provider
-from ...store.connection import left_at_once, transaction
+from ...store.connection import explain, left_at_once, transaction
 from . import incoming, outgoing
 from .context import Pass, Report
 from .settle import settle_job
@@ -54,19 +55,38 @@ def approve(conn: sqlite3.Connection, job: store.Job) -> store.Job:
 def one_pass(
     conn: sqlite3.Connection, jobs: list[store.Job], open_provider: OpenProvider
 ) -> Report:
-    """One pass over these jobs; never asks, never waits. Raises OpenAIBatchError at its end."""
+    """One pass over these jobs; never asks, never waits.
+
+    What is the matter with one job stands in `faults` of the report, and keeps no other one from
+    its turn. Raises sqlite3.Error where it is about the database file.
+    """
     report = Report()
-    failed: list[OpenAIBatchError] = []
     for job in jobs:
-        if job.requests is not None and job.unfinished and was_approved(conn, job):
-            try:
+        try:
+            if job.requests is not None and job.unfinished and was_approved(conn, job):
                 sync_job(conn, job, open_provider, report)
-            except OpenAIBatchError as error:
-                # No key for one job's server, say: the others have their turn first.
-                failed.append(error)
-    if failed:
-        raise failed[0]
+        except OpenAIBatchError as error:
+            # No key for one job's server, say.
+            report.faults[job.id] = str(error)
+        except Exception as error:  # a fault of ours in one job, which may be anything
+            if isinstance(error, sqlite3.Error) and explain(error, "") is not None:
+                raise
+            report.faults[job.id] = unexpected(conn, job, error)
     return report
+
+
+def unexpected(conn: sqlite3.Connection, job: store.Job, error: Exception) -> str:
+    """Keep in the log where an error came from that nobody thought of; a sentence about it."""
+    if conn.in_transaction:
+        conn.execute("ROLLBACK")
+    said = f"{type(error).__name__}: {error}".rstrip(".")
+    store.log(
+        conn, "fault", job_id=job.id, why=said, where=traceback.format_tb(error.__traceback__)
+    )
+    return (
+        f"this program stopped at it ({said}). What was sent and paid for stays in the job. "
+        "Please report this, with the newest line 'fault' of openai_batch_log."
+    )
 
 
 def was_approved(conn: sqlite3.Connection, job: store.Job) -> bool:
@@ -91,7 +111,8 @@ def sync_job(
     except (Transient, QueueFull) as error:
         report.waiting.append(f"Job {job.id}: {error}")
     except (ProviderError, OutputError, SourceError, TemplateError, DatabaseError) as error:
-        if isinstance(error, Unreadable):
+        if isinstance(error, (Unreadable, DatabaseError, TemplateError)):
+            # Where the job's own record can't be read, its answers can't be either.
             report.unreadable.add(job.id)
         pause(conn, job, str(error))
     except sqlite3.OperationalError as error:

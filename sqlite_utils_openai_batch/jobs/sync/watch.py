@@ -46,17 +46,19 @@ def watch(
     """
     total = Report()
     while True:
-        jobs = [store.get_job(conn, job_id) for job_id in job_ids]
-        report = one_pass(conn, jobs, open_provider)
+        # One that a fault has stopped would only fail again.
+        able = [job_id for job_id in job_ids if job_id not in total.faults]
+        report = one_pass(conn, [store.get_job(conn, job_id) for job_id in able], open_provider)
         total.sent += report.sent
         total.collected += report.collected
         total.ended += report.ended
         total.paused = report.paused
         total.waiting = report.waiting
         total.unreachable = report.unreachable
+        total.faults |= report.faults
         for job_id, written in report.written.items():
             total.written[job_id] = added(total.written.get(job_id, Written()), written)
-        jobs = [store.get_job(conn, job_id) for job_id in job_ids]
+        jobs = [store.get_job(conn, job_id) for job_id in able]
         if told:
             told(jobs, report)
         going_on = [job for job in jobs if goes_on(conn, job, report)]
@@ -72,6 +74,8 @@ def added(first: Written, second: Written) -> Written:
 
 def goes_on(conn: sqlite3.Connection, job: store.Job, report: Report) -> bool:
     """Whether another pass can bring a job further without a person; `report` is of the last."""
+    if job.id in report.faults:
+        return False
     if job.status in ("running", "cancelling"):
         return not job.needs_you
     if job.status != "paused" or job.id in report.unreadable:

@@ -25,21 +25,26 @@ from .wire import (
     Body,
     Choice,
     Completion,
+    Content,
     Embeddings,
     Message,
     Moderations,
-    Part,
     Response,
     Usage,
     Vector,
 )
 
+# Types of pieces of a message's content that have no field of their type's name.
+_PIECES = {"text", "reasoning", "refusal", "thinking"}
 # `length` is OpenAI's; the others are compatible servers' and the Responses API's.
 _TOO_LONG = {"length", "max_tokens", "max_output_tokens", "model_length"}
 
 
 class Found(msgspec.Struct, gc=False):
-    """What one answer in a body is; `reason` is why the model stopped."""
+    """What one answer in a body is; `reason` is why the model stopped.
+
+    `calls` are the tool calls that came beside a text, as JSON.
+    """
 
     status: str
     answer: str | bytes | None = None
@@ -48,6 +53,7 @@ class Found(msgspec.Struct, gc=False):
     code: str | None = None
     values: tuple[SQLiteValue, ...] | None = None
     note: str | None = None
+    calls: str | None = None
 
 
 def kind_of(endpoint: str) -> type[Any]:
@@ -90,17 +96,43 @@ def _choice(choice: Choice, usage: Usage | None) -> Found:
     if message is None:
         return _judged(choice.text, None, choice.finish_reason, usage)
     text, refusal = _content(message.content)
+    calls = _tool_calls(message)
     if not text or text.isspace():
-        text = _tool_calls(message)
-    return _judged(text, message.refusal or refusal, choice.finish_reason, usage)
+        text, calls = calls, None
+    found = _judged(text, message.refusal or refusal, choice.finish_reason, usage)
+    found.calls = calls
+    return found
 
 
-def _content(content: str | list[Part] | None) -> tuple[str | None, str | None]:
-    """Return the text and the refusal of a message's content."""
+def _content(content: Content) -> tuple[str | None, str | None]:
+    """Return the text and the refusal of a message's content.
+
+    Where it is neither text nor pieces of text, it is the answer itself: its JSON.
+    """
     if content is None or isinstance(content, str):
         return content, None
-    text = "".join(part.text or "" for part in content if part.type != "reasoning")
-    return text, "".join(part.refusal or "" for part in content) or None
+    pieces: list[Any] = content if isinstance(content, list) else [content]
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces), None
+    if not all(_is_piece(piece) for piece in pieces):
+        return msgspec.json.encode(content).decode() if content else None, None
+    text = "".join(_text(piece.get("text")) for piece in pieces if piece["type"] != "reasoning")
+    return text, "".join(_text(piece.get("refusal")) for piece in pieces) or None
+
+
+def _is_piece(piece: Any) -> bool:
+    """Whether this is a piece of a message's content, of whatever type."""
+    return (
+        isinstance(piece, dict)
+        and isinstance(kind := piece.get("type"), str)
+        and (kind in _PIECES or kind in piece or kind.endswith("_text"))
+    )
+
+
+def _text(value: Any) -> str:
+    """The text of a piece; some servers wrap it once more."""
+    inner = value.get("value") if isinstance(value, dict) else value
+    return inner if isinstance(inner, str) else ""
 
 
 def _tool_calls(message: Message) -> str | None:
@@ -124,9 +156,13 @@ def _response(body: Response) -> list[Found]:
     if body.status == "cancelled":
         return [Found("cancelled", None, "the response was cancelled", body.status)]
     reason = body.incomplete_details.reason if body.incomplete_details is not None else None
-    text = "".join(texts) or (msgspec.json.encode(calls).decode() if calls else None)
+    text, called = "".join(texts), msgspec.json.encode(calls).decode() if calls else None
+    if not text:
+        text, called = called or "", None
     cut = body.status == "incomplete"
-    return [_judged(text, "".join(refusals), reason or body.status, body.usage, cut)]
+    found = _judged(text, "".join(refusals), reason or body.status, body.usage, cut)
+    found.calls = called
+    return [found]
 
 
 def _judged(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..base.json import loads
 from ..base.outcome import Outcome
 from .extract import Found, answers_in, kind_of, listed, tokens_in
 from .schema import AnswerSchema, read_json
@@ -34,6 +35,14 @@ _MAX_CODE = 100
 _EXPIRED = {"batch_expired", "request_expired", "expired"}
 _CANCELLED = {"batch_cancelled", "batch_canceled", "request_cancelled", "cancelled", "canceled"}
 _FAULTS = {"server_error", "internal_error", "internal_server_error", "rate_limit_exceeded"}
+# Where servers say why, the most telling first; what these hold is looked at likewise.
+_TELLING = (
+    *("message", "msg", "error_message", "error_msg", "error_description"),
+    *("error", "errors", "detail", "details", "reason", "description", "title", "cause"),
+)
+_REASONS = 3  # of a list of them
+# An answer that is one of several: the others are good without it.
+_NOT_WHOLE = {"truncated", "refused", "content_filter", "empty"}
 _OUT_OF_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 
 
@@ -55,12 +64,14 @@ def read_response(
     if read is None:
         return Outcome(None, "api_error", None, None, "the line is no JSON object")
     envelope, body = read
-    found = _failure(envelope, body)
+    found = _failure(envelope, body, line)
     if found is None:
         answers = answers_in(body, line)
         if schema is not None or json_mode:
             answers = [_checked(one, schema) for one in answers]
         found = answers[0] if len(answers) == 1 else _together(answers, schema)
+        if found.status == "empty":
+            found = _unanswered(found, line)
     return _outcome(envelope.custom_id, found, body)
 
 
@@ -69,6 +80,7 @@ def check_answer(outcome: Outcome, schema: AnswerSchema) -> None:
     checked = schema.check(str(outcome.answer))
     outcome.status, outcome.values, outcome.note = checked.status, checked.values, checked.note
     outcome.error_message = checked.message and checked.message[:MAX_MESSAGE]
+    outcome.answer = checked.text or outcome.answer
 
 
 def is_providers_fault(status: str, error_code: str | None) -> bool:
@@ -86,25 +98,50 @@ def is_providers_fault(status: str, error_code: str | None) -> bool:
     return number == "429" or is_5xx or number in _FAULTS
 
 
-def _failure(line: Line[Any], body: Body | None) -> Found | None:
+def _failure(line: Line[Any], body: Body | None, raw: bytes) -> Found | None:
     """Return what the line says went wrong, or None if it holds an answer."""
     code, message = _error(line.error)
+    if not message and (line.error is not None or line.response is None):
+        code, message = _told(raw, code)
     if code in _EXPIRED:
         return Found("expired", None, message, None, code)
     if code in _CANCELLED:
         return Found("cancelled", None, message, None, code)
     status = _http_status(line)
     if status not in (None, 200):
-        return _http_error(str(status), code, message or _bare_text(line), body)
+        message = message or (_bare_text(line) if body is None else None)
+        return _http_error(str(status), code, message, body, raw)
     if code or message:
         return Found("api_error", None, message, None, code)
     if body is not None and body.error:
         code, message = _error(body.error)
+        if not message:
+            code, message = _told(raw, code)
         if code or message:
             return Found("api_error", None, message, None, code)
     if body is None:
-        return Found("api_error", None, "the line has no response body")
+        code, message = _told(raw, None)
+        return Found("api_error", None, message or "the line has no response body", None, code)
     return None
+
+
+def _unanswered(found: Found, raw: bytes) -> Found:
+    """Return what a body says instead of an answer, where it says something."""
+    _, body = error_and_body(raw)
+    said = {name: body[name] for name in _TELLING if name in body} if isinstance(body, dict) else {}
+    message = telling(said)[1]
+    if message is None:
+        return found
+    return Found("api_error", None, message, found.reason, _code_of(body))
+
+
+def _told(raw: bytes, code: str | None) -> tuple[str | None, str | None]:
+    """Return an error's code and message as they can be found in a line of any shape."""
+    for value in error_and_body(raw):
+        inner, message = telling(value)
+        if message:
+            return inner or code, message
+    return code, None
 
 
 def _http_status(line: Line[Any]) -> int | str | None:
@@ -120,14 +157,20 @@ def _bare_text(line: Line[Any]) -> str | None:
     return body if isinstance(body, str) else None
 
 
-def _http_error(status: str, code: str | None, message: str | None, body: Body | None) -> Found:
+def _http_error(
+    status: str, code: str | None, message: str | None, body: Body | None, raw: bytes
+) -> Found:
     if body is not None:
         # vLLM writes the error's fields into the body itself, FastAPI's is called `detail`.
-        bare = Error(body.code, body.type, body.message or _as_text(body.detail))
+        bare = Error(body.code, body.type, body.message or telling(body.detail)[1])
         inner_code, inner_message = _error(body.error or bare, status)
         code, message = inner_code or code, inner_message or message
+    if not message:
+        inner_code, message = _told(raw, None)
+        code = code or (inner_code if inner_code != status else None)
     full = f"{status} {code}" if code and code != status else status
-    return Found("http_error", None, message or f"HTTP status {status}", None, full)
+    message = message or _as_text(error_and_body(raw)[1]) or f"HTTP status {status}"
+    return Found("http_error", None, message, None, full)
 
 
 def _error(error: Error | str | None, status: str | None = None) -> tuple[str | None, str | None]:
@@ -140,10 +183,72 @@ def _error(error: Error | str | None, status: str | None = None) -> tuple[str | 
     return code or None, error.message or None
 
 
+def error_and_body(raw: bytes) -> tuple[Any, Any]:
+    """Return the error and the body of a line as they came, whatever their shapes."""
+    try:
+        line = loads(raw.decode("utf-8", "replace"), nan=True)
+    except ValueError:
+        return None, None
+    response = line.get("response") if isinstance(line, dict) else None
+    body = response.get("body") if isinstance(response, dict) else None
+    return (line.get("error") if isinstance(line, dict) else None), _opened(body)
+
+
+def _opened(value: Any) -> Any:
+    """Return a value, or what it holds as JSON text."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        try:
+            return loads(value, nan=True)
+        except ValueError:
+            return value
+    return value
+
+
+def telling(value: Any, depth: int = 8) -> tuple[str | None, str | None]:
+    """Return the code and the most telling text of an error, also of one in another.
+
+    Of a list of errors the first few; FastAPI's say where (`loc`) beside what (`msg`).
+    """
+    value = _opened(value)
+    if isinstance(value, str):
+        return None, value.strip() or None
+    if isinstance(value, list) and depth:
+        found = [telling(one, depth - 1) for one in value[: _REASONS + 1]]
+        texts = list(dict.fromkeys(text for _, text in found if text))
+        more = "; …" if len(texts) > _REASONS or len(value) > _REASONS + 1 else ""
+        return next((code for code, _ in found if code), None), (
+            "; ".join(texts[:_REASONS]) + more or None
+        )
+    return _telling_object(value, depth) if isinstance(value, dict) and depth else (None, None)
+
+
+def _telling_object(value: dict[str, Any], depth: int) -> tuple[str | None, str | None]:
+    for name in _TELLING:
+        inner, message = telling(value.get(name), depth - 1)
+        if message is None and name == "detail":
+            message = _as_text(value.get(name))
+        if message is not None:
+            return inner or _code_of(value), _placed(value.get("loc"), message)
+    return _code_of(value), None
+
+
+def _code_of(value: dict[str, Any]) -> str | None:
+    """Return an error's code; its type says more where the code is the HTTP status."""
+    code, kind = value.get("code"), value.get("type")
+    word = code if isinstance(code, str) and not code.isdigit() else kind or code
+    known = isinstance(word, str | int) and not isinstance(word, bool)
+    return str(word) if known and word != "" else None
+
+
+def _placed(place: Any, message: str) -> str:
+    """A message behind the place that it is about."""
+    if not isinstance(place, list) or not place:
+        return message
+    return f"{'.'.join(str(step) for step in place)}: {message}"
+
+
 def _as_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value).decode() if value else None
 
 
 def _checked(found: Found, schema: AnswerSchema | None) -> Found:
@@ -157,24 +262,45 @@ def _checked(found: Found, schema: AnswerSchema | None) -> Found:
             found.status, found.message = "invalid_json", "the answer is not valid JSON"
         return found
     checked = schema.check(found.answer)
+    if checked.status != "ok" and found.calls is not None:
+        called = schema.check(found.calls)
+        checked = called if called.status == "ok" else checked
     found.status, found.message = checked.status, checked.message
     found.values, found.note = checked.values, checked.note
+    found.answer = checked.text or found.answer
     return found
 
 
 def _together(answers: list[Found], schema: AnswerSchema | None) -> Found:
-    """Make one of several answers: a JSON list; the first that failed decides the outcome."""
+    """Make one of several answers: a JSON list.
+
+    Those that didn't come whole are said where others did; one of the wrong shape decides.
+    """
     if not answers:
         return Found("empty", None, "the response has no answer")
     texts = [listed(one.answer) for one in answers]
-    failed = next((one for one in answers if one.status != "ok"), None)
     answer = msgspec.json.encode(texts).decode() if any(texts) else None
-    if failed is not None:
-        return Found(failed.status, answer, failed.message, failed.reason)
+    failed = [one for one in answers if one.status != "ok"]
+    wrong = [one for one in failed if one.status not in _NOT_WHOLE]
+    if wrong or len(failed) == len(answers):
+        first = (wrong or failed)[0]
+        return Found(first.status, answer, first.message, first.reason)
     if schema is not None:
         message = f"{len(answers)} answers came, and the schema's columns hold one; ask with n 1"
         return Found("schema_violation", answer, message, answers[0].reason)
+    if failed:
+        return Found("ok", answer, None, failed[0].reason, note=_lacking(answers))
     return Found("ok", answer, None, answers[0].reason, note=answers[0].note)
+
+
+def _lacking(answers: list[Found]) -> str:
+    """Which of several answers didn't come whole, and why."""
+    said = [
+        f"answer {n} of {len(answers)} is {one.status}: {one.message}"
+        for n, one in enumerate(answers, 1)
+        if one.status != "ok"
+    ]
+    return "; ".join(said)[:MAX_MESSAGE]
 
 
 def _outcome(custom_id: str | None, found: Found, body: Body | None) -> Outcome:

@@ -16,6 +16,7 @@ from typing import Any
 
 import jsonschema_rs
 import msgspec
+from msgspec.structs import replace
 
 from ..base.errors import OpenAIBatchError, SchemaError
 from ..base.json import kept_json, loads, well_formed
@@ -176,10 +177,21 @@ def _as_list(value: Any) -> list[Any]:
 
 
 FENCE_NOTE = "the JSON was taken out of a code fence"
+AROUND_NOTE = "the JSON was taken out of the text around it"
 
 _decode = msgspec.json.Decoder().decode
 _NAME = "answer"  # structured outputs want one; it is never shown
 _FENCE = re.compile(r"\s*```(?:json)?[ \t]*\r?\n(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
+# What local models leave in their answers: thoughts, and the marks between turns. Templates of some
+# models write the beginning of a thought themselves, so that only its end is in the answer.
+_THOUGHT = re.compile(r"\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\])", re.IGNORECASE)
+_THOUGHT_ENDS = re.compile(
+    r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]|<\|channel\|>final<\|message\|>",
+    re.IGNORECASE,
+)
+_END_MARK = re.compile(r"(?:<[|｜][^|｜<>]{1,30}[|｜]>|</s>|<eos>|<end_of_turn>)$")
+_MARK_LENGTH = 40
+_FENCED = re.compile(r"```[a-z]*[ \t]*\r?\n(.*)```", re.DOTALL | re.IGNORECASE)
 _MESSAGE_LENGTH = 300
 _DEEPEST = 200  # the compiled validator explains nothing that is nested more than 255 deep
 
@@ -188,13 +200,15 @@ class Checked(msgspec.Struct, frozen=True):
     """What `AnswerSchema.check` found.
 
     `status` is ok, invalid_json or schema_violation; `values` has one value per column if it is
-    ok, else None; `message` says what is wrong and where; `note` says what was forgiven.
+    ok, else None; `message` says what is wrong and where; `note` says what was forgiven. `text` is
+    the answer itself where it was in a tool call.
     """
 
     values: tuple[SQLiteValue, ...] | None
     status: str
     message: str | None = None
     note: str | None = None
+    text: str | None = None
 
 
 class AnswerSchema:
@@ -287,12 +301,23 @@ class AnswerSchema:
         except ValueError:
             return Checked(None, "invalid_json", "the answer is not valid JSON")
         if not self._validator.is_valid(value):
-            return Checked(None, "schema_violation", self._explain(value), note)
+            return self._called(value, note)
         try:
             values = tuple([read(value[name]) for name, read in self._readers])
         except OverflowError:
             return Checked(None, "schema_violation", self._misfit(value), note)
         return Checked(values, "ok", None, note)
+
+    def _called(self, value: Any, note: str | None) -> Checked:
+        """Check what isn't as asked once more, where it is a tool call: its arguments answer."""
+        calls = arguments_in(value)
+        if not calls:
+            return Checked(None, "schema_violation", self._explain(value), note)
+        if len(calls) > 1:
+            message = f"{len(calls)} tool calls came, and the schema's columns hold one answer"
+            return Checked(None, "schema_violation", message, note)
+        checked = self.check(calls[0])
+        return replace(checked, text=calls[0]) if checked.status == "ok" else checked
 
     def _explain(self, value: Any) -> str:
         errors = list(self._validator.iter_errors(value))
@@ -313,8 +338,32 @@ class AnswerSchema:
         raise AssertionError("every value fits")
 
 
+def arguments_in(value: Any) -> list[str]:
+    """The arguments of tool calls, as JSON; none where this is no list of them, nor one alone."""
+    calls = value if isinstance(value, list) else [value]
+    found = [_arguments(call) for call in calls]
+    return [text for text in found if text is not None] if None not in found else []
+
+
+def _arguments(call: Any) -> str | None:
+    if not isinstance(call, dict):
+        return None
+    inner = call.get("function", call)
+    if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
+        return None
+    given = inner.get("arguments", inner.get("input"))
+    return msgspec.json.encode(given).decode() if isinstance(given, dict) else _string(given)
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def read_json(text: object) -> tuple[Any, str | None]:
-    """Read an answer that should be JSON, also out of a code fence with nothing around it.
+    """Read an answer that should be JSON: also out of what models write around it.
+
+    That are thoughts before it, marks of the turn's end behind it, and a code fence, with prose
+    around it or not; anything that could be a second value is too much.
 
     Returns:
         The value, and a note if something was forgiven.
@@ -328,12 +377,44 @@ def read_json(text: object) -> tuple[Any, str | None]:
     try:
         value = _decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        if fence := _FENCE.fullmatch(text):
-            text, note = fence[1], FENCE_NOTE
+        text, note = _json_in(text)
         value = loads(text)
     if len(text) > _DEEPEST and _is_too_deep(value, text):
         raise ValueError("nested too deeply")
     return value, note
+
+
+def _json_in(text: str) -> tuple[str, str | None]:
+    """Return what may be the JSON of an answer, and a note where something is around it."""
+    if fence := _FENCE.fullmatch(text):
+        return fence[1], FENCE_NOTE
+    bare = _without_marks(_after_thoughts(text.removeprefix("\ufeff")))
+    fence = _FENCED.search(bare)
+    # Braces in the prose could be a second answer.
+    if fence and "{" not in bare[: fence.start()] + bare[fence.end() :]:
+        return fence[1], AROUND_NOTE
+    return (text, None) if bare == text.removeprefix("\ufeff").rstrip() else (bare, AROUND_NOTE)
+
+
+def _after_thoughts(text: str) -> str:
+    """Return what comes behind thoughts. Raises ValueError where they don't end."""
+    end = _THOUGHT_ENDS.search(text)
+    if end is None:
+        if _THOUGHT.match(text):
+            raise ValueError("there is nothing but thoughts")
+        return text
+    text = text[end.end() :]
+    # Thoughts may tell of thoughts; what is behind a brace is the answer's.
+    while (end := _THOUGHT_ENDS.search(text)) and "{" not in text[: end.start()]:
+        text = text[end.end() :]
+    return text
+
+
+def _without_marks(text: str) -> str:
+    text = text.rstrip()
+    while mark := _END_MARK.search(text[-_MARK_LENGTH:]):
+        text = text.removesuffix(mark[0]).rstrip()
+    return text
 
 
 def _is_too_deep(value: Any, text: str) -> bool:

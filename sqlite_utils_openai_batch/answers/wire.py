@@ -65,18 +65,14 @@ class Body(msgspec.Struct, gc=False):
     type: str | None = None
 
 
-class Part(msgspec.Struct, gc=False):
-    """A piece of a message's content."""
-
-    type: str | None = None
-    text: str | None = None
-    refusal: str | None = None
+# Text, or pieces of it; some servers send the answer itself, as an object or a list.
+Content = str | list[Any] | dict[str, Any] | None
 
 
 class Message(msgspec.Struct, gc=False):
     """A chat completion's message."""
 
-    content: str | list[Part] | None = None
+    content: Content = None
     refusal: str | None = None
     tool_calls: msgspec.Raw = NOTHING
     function_call: msgspec.Raw = NOTHING
@@ -105,7 +101,7 @@ class Item(msgspec.Struct, gc=False, omit_defaults=True):
     name: str | None = None
     arguments: str | None = None
     input: str | None = None
-    content: list[Part] | str | None = None
+    content: Content = None
 
 
 class Incomplete(msgspec.Struct, gc=False):
@@ -214,6 +210,8 @@ def _fit(value: Any, shape: inspect.Type) -> Any:
             return next((one for one in fitted if one is not None), None)
         case inspect.StructType():
             return _fit_struct(_object(value), shape)
+        case inspect.DictType():
+            return value if isinstance(value, dict) else None
         case inspect.ListType():
             return _fit_list(value, shape.item_type) if isinstance(value, list) else None
         case inspect.StrType():

@@ -184,11 +184,21 @@ def test_several_choices_are_a_json_list_in_order() -> None:
     assert brief(read(line(completion(*choices)))) == ("ok", '["a","b"]', None, None)
 
 
-def test_one_bad_choice_of_several_decides() -> None:
+def test_choices_that_came_are_good_without_those_that_did_not() -> None:
     choices = [choice("a"), {**choice("b", "length"), "index": 1}, {**choice(None), "index": 2}]
     outcome = read(line(completion(*choices)))
-    assert brief(outcome) == ("truncated", '["a","b",null]', None, "stopped at 111 tokens")
+    assert brief(outcome) == ("ok", '["a","b",null]', None, None)
     assert outcome.finish_reason == "length"
+    assert outcome.note == (
+        "answer 2 of 3 is truncated: stopped at 111 tokens; "
+        "answer 3 of 3 is empty: the answer is empty"
+    )
+
+
+def test_where_no_choice_came_the_first_decides() -> None:
+    choices = [choice("a", "length"), {**choice(None, refusal="No."), "index": 1}]
+    outcome = read(line(completion(*choices)))
+    assert brief(outcome) == ("truncated", '["a",null]', None, "stopped at 111 tokens")
 
 
 # --- responses ----------------------------------------------------------------------------------

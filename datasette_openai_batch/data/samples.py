@@ -25,7 +25,7 @@ FEW = 5_000
 COLUMNS = (
     "id, part_id, row_key, source_hash, status, attempts, answer, error_code, error_message, "
     "finish_reason, model, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, "
-    "write_status"
+    "write_status, previous"
 )
 # As the partial index says it: without these words SQLite doesn't use it.
 FAILED = "status NOT IN ('pending', 'ok')"

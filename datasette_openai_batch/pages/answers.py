@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from sqlite_utils_openai_batch.base.text import cut, size
 from sqlite_utils_openai_batch.results.words import DEMO_MODEL
+from sqlite_utils_openai_batch.tables.undo import refusal_in
 
 from ..access.job import Opened
 from ..access.keys import Key, key_of
@@ -271,6 +272,8 @@ def notes(row: sqlite3.Row) -> list[str]:
     """What is to be known beside an outcome: what was mended in an answer, why it isn't written."""
     mended = [str(row["error_message"])] if row["status"] == "ok" and row["error_message"] else []
     unwritten = NOTES.get(row["write_status"] or "")
+    if row["write_status"] == "kept_existing" and row["previous"]:
+        unwritten = f"not written: refused by the database ({refusal_in(row['previous'])})"
     return mended + ([unwritten] if unwritten else [])
 
 

@@ -147,8 +147,6 @@ def tell_result(
     silent: bool,
 ) -> None:
     """Say what became of each job."""
-    from dataclasses import asdict
-
     from .. import store
     from ..results.words import COMMAND, DEMO_MODEL, status_words
     from .screens.end import ended_screen
@@ -171,7 +169,7 @@ def tell_result(
         elif job.id in ended:
             written = report.written.get(job.id)
             again = store.asked_again_at(conn, job.id)
-            talk(ended_screen(job, counts, asdict(written) if written else {}, db, again))
+            talk(ended_screen(job, counts, vars(written) if written else {}, db, again))
             if job.provider == "local" and not job.base_url and counts.get("ok"):
                 talk(DEMO_MODEL)
         elif once or job.status == "prepared":

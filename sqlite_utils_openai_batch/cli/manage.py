@@ -302,6 +302,7 @@ def revert_command(db: str, job: str) -> None:
 def applied_lines(job: Job, applied: Applied, accept_stale: bool, path: str) -> Sequence[str]:
     """What `apply` says."""
     from ..base.text import counted
+    from .screens.end import refused_lines
 
     db = shlex.quote(path)
     table = applied.output.table or job.source
@@ -321,6 +322,7 @@ def applied_lines(job: Job, applied: Applied, accept_stale: bool, path: str) -> 
             f"{counted(written.kept_existing, 'row')} held a value, which was left as it is "
             "(--replace overwrites)."
         )
+    lines += refused_lines(written.refused)
     if written.stale:
         wider = "" if accept_stale else " (--accept-stale writes them all the same)"
         lines.append(f"{counted(written.stale, 'row')} changed after being asked about{wider}.")
@@ -338,13 +340,16 @@ def reverted_lines(reverted: Reverted) -> list[str]:
     from ..base.text import counted
 
     table = reverted.table
-    if not (reverted.restored or reverted.edited or reverted.gone):
+    if not (reverted.restored or reverted.edited or reverted.gone or reverted.refused):
         lines = [f"Nothing of this job was written in {table}."]
     else:
         lines = [f"Took the answers out of {counted(reverted.restored, 'row')} of {table}."]
     if reverted.edited:
         keep = "keeps" if reverted.edited == 1 else "keep"
         lines.append(f"{counted(reverted.edited, 'row')} edited since {keep} what was edited.")
+    for words, rows in reverted.refused.items():
+        keep = "keeps" if rows == 1 else "keep"
+        lines.append(f"{counted(rows, 'row')} {keep} the answer: {table} refuses ({words}).")
     if reverted.gone:
         lines.append(
             f"{counted(reverted.gone, 'row')} {'is' if reverted.gone == 1 else 'are'} gone."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from ..store.connection import Commits, explain, transaction
 from ..store.leases import job_leased, renew_job
 from ..tables.columns import Rows, Values, fold, key_of, output_keys, table_columns, update_sql
 from ..tables.hashing import source_hash
+from ..tables.moved_keys import Moves
 from ..tables.output import Output
 from ..tables.source import Source, open_source
 from ..tables.sql import SQLiteValue, Stored, decode_key, quote
@@ -40,13 +42,15 @@ class Reverted:
     gone: int = 0
     dropped: list[str] = field(default_factory=list)
     table_dropped: bool = False
+    refused: Counter[str] = field(default_factory=Counter)
+    """Rows that the table itself keeps as they are, by the database's words."""
     kept: dict[str, str] = field(default_factory=dict)
     """Columns that the job made and that stay, with the reason."""
 
     @property
     def did_something(self) -> bool:
         """Whether there was anything to take back."""
-        rows = self.restored + self.edited + self.gone
+        rows = self.restored + self.edited + self.gone + self.refused.total()
         return bool(rows or self.dropped or self.table_dropped or self.kept)
 
 
@@ -200,9 +204,14 @@ class Reverter:
         page: Sequence[tuple[Any, ...]],
     ) -> None:
         """Write the rows; what the table refuses stays marked as written."""
-        refused = {place for group in groups for place in group.write(self.conn)}
+        refused: dict[int, str] = {}
+        with Moves(self.conn, self.reverted.table, self.keys) as moves:
+            for group in groups:
+                refused |= group.write(self.conn)
+            ids = {row_key: request_id for request_id, row_key, *_ in page}
+            outcomes.set_keys(self.conn, [(new, ids[old]) for old, new in moves.of(ids)])
         stays = {page[n][0] for n in refused}
-        self.reverted.edited += len(refused)
+        self.reverted.refused.update(refused.values())
         self.reverted.restored += sum(len(group.rows) for group in groups) - len(refused)
         outcomes.set_written(self.conn, [one for one in undone if one[2] not in stays])
 

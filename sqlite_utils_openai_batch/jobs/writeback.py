@@ -9,24 +9,29 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .. import store
 from ..answers.schema import AnswerSchema
 from ..base import clock
 from ..base.errors import SourceError, TemplateError
+from ..base.text import listed
 from ..requests.template import bind_job, hashed_columns
 from ..store import outcomes
 from ..store.connection import Commits
 from ..store.leases import Renewal
 from ..tables.columns import Rows
+from ..tables.moved_keys import Moves
 from ..tables.output import Output
 from ..tables.source import Source, open_source, source_of_job
-from ..tables.sql import Stored, decode_key
+from ..tables.sql import SQLiteValue, Stored, decode_key
 from ..tables.stale import Answer, Earlier, Judge, Judged, Values
 from ..tables.target import Target, make_target
-from ..tables.undo import plain
+from ..tables.triggers import firing
+from ..tables.undo import plain, refusal, refusal_in
+from .plan.plan import hashed_columns
+from .plan.selection import Earlier
 
 PAGE = 2_000
 
@@ -42,16 +47,23 @@ class Written:
     kept_existing: int = 0
     stale: int = 0
     row_gone: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    """Answers that the table itself kept out, by the database's words."""
 
     @property
     def total(self) -> int:
         """How many answers there were."""
-        return self.written + self.kept_existing + self.stale + self.row_gone
+        left_alone = self.kept_existing + self.stale + self.row_gone
+        return self.written + left_alone + self.refused.total()
 
     def count(self, fates: Sequence[Fate]) -> None:
         """Add what became of some answers."""
-        for status, count in Counter([status for status, _ in fates]).items():
-            setattr(self, status, getattr(self, status) + count)
+        kinds = Counter([fate if fate[0] == "kept_existing" else (fate[0], None) for fate in fates])
+        for (status, previous), count in kinds.items():
+            if previous is not None:
+                self.refused[refusal_in(previous)] += count
+            else:
+                setattr(self, status, getattr(self, status) + count)
 
 
 class Writer:
@@ -70,6 +82,8 @@ class Writer:
         self.target: Target | None = None
         self.judge: Judge | None = None
         self.source_gone: str | None = None
+        self.moved: dict[int, SQLiteValue] = {}
+        """New keys that the table gave to rows as they were written last, by place."""
 
     def close(self) -> None:
         """Drop what was read from a view or query."""
@@ -149,12 +163,18 @@ class Writer:
             self.conn,
             [(*fate, request_id) for fate, (request_id, _) in zip(fates, page, strict=True)],
         )
+        self.keep_moved([request_id for request_id, _ in page])
+
+    def keep_moved(self, ids: Sequence[int]) -> None:
+        """Let the requests that were written last follow their rows to new keys, if any."""
+        outcomes.set_keys(self.conn, [(key, ids[place]) for place, key in self.moved.items()])
 
     def write(self, answers: Sequence[Answer]) -> list[Fate]:
         """Write answers in the transaction that the caller holds; `ready` was called before.
 
         Returns what became of each. Raises OutputError where a trigger undid the transaction.
         """
+        self.moved = {}
         if not answers:
             return []
         if self.source_gone is not None:
@@ -177,7 +197,10 @@ class Writer:
             for n, (status, old) in enumerate(judged):
                 if status == "written":
                     (inserts if old is None else updates).add(n, rows[n])
-        refused = {**updates.write(self.conn), **inserts.write(self.conn)}
+        with Moves(self.conn, target.table, target.keys) as moves:
+            refused = {**updates.write(self.conn), **inserts.write(self.conn)}
+            places = {row_key: n for n, (row_key, _, _) in enumerate(answers)}
+            self.moved = {places[old]: new for old, new in moves.of(places)}
         if refused:
             self.tell_refused(refused)
         if refused or not target.exact:
@@ -207,17 +230,16 @@ class Writer:
         source, target = self.rows or self.source, self.target
         assert source is not None
         assert target is not None
-        stored = source.fetch(target.names, [answer[0] for answer in answers])
+        keys = [self.moved.get(n, answer[0]) for n, answer in enumerate(answers)]
+        stored = source.fetch(target.names, keys)
+        kept_out = kept_out_by(self.conn, target)
         fates: list[Fate] = []
-        for n, ((status, old), (row_key, _, values)) in enumerate(
-            zip(judged, answers, strict=True)
-        ):
-            now = stored.get(row_key)
+        for n, ((status, old), (_, _, values)) in enumerate(zip(judged, answers, strict=True)):
+            now = stored.get(keys[n])
             if status != "written":
                 fates.append((status, None))
             elif n in refused or now is None or (now == shown(old) and now != values):
-                # A CHECK or a trigger has kept the answer out.
-                fates.append(("kept_existing", None))
+                fates.append(("kept_existing", refusal(refused.get(n, kept_out))))
             else:
                 fates.append((status, target.remember(old, values, now)))
         return fates
@@ -226,6 +248,15 @@ class Writer:
         """Log that the table itself refused rows (a CHECK, a trigger): they keep what they held."""
         why = next(iter(refused.values()))
         store.log(self.conn, "refused", job_id=self.job.id, rows=len(refused), why=why)
+
+
+def kept_out_by(conn: sqlite3.Connection, target: Target) -> str:
+    """What is said of an answer that a table took, and that isn't there all the same."""
+    names = firing(conn, target.table, "UPDATE") + firing(conn, target.table, "INSERT")
+    if not names:
+        return "it isn't there after it was written"
+    several = "s" if len(set(names)) > 1 else ""
+    return f"the trigger{several} {listed(list(dict.fromkeys(names)))} kept it out"
 
 
 def read_columns(job: store.Job, source: Source, output: Output) -> list[str] | None:

@@ -147,6 +147,7 @@ def data(job: store.Job, facts: Facts) -> Iterator[str]:
     for status, word in (
         ("stale", "Not written, because the row had changed"),
         ("kept_existing", "Not written, because the cell held a value"),
+        ("refused", "Not written, because a rule of the table (CHECK, trigger) kept it out"),
         ("row_gone", "Not written, because the row was gone"),
     ):
         if facts.writes.get(status):

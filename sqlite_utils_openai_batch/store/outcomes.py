@@ -149,6 +149,11 @@ def set_written(
     )
 
 
+def set_keys(conn: sqlite3.Connection, found: Iterable[tuple[Any, int]]) -> None:
+    """Record the keys that rows have got since they were asked about: (row key, request id)."""
+    conn.executemany("UPDATE openai_batch_requests SET row_key = ? WHERE id = ?", found)
+
+
 def written_page(
     conn: sqlite3.Connection, part_id: int, after: int, size: int
 ) -> list[tuple[int, Any, bytes, Any, str | None]]:
@@ -276,11 +281,16 @@ def notes(conn: sqlite3.Connection, job_id: int) -> list[tuple[str, int]]:
 
 
 def write_statuses(conn: sqlite3.Connection, job_id: int) -> dict[str, int]:
-    """What became of the answers of a job when they were written, by write status."""
+    """What became of the answers of a job when they were written, by write status.
+
+    `refused` are those of `kept_existing` that the table itself kept out.
+    """
     return dict(
         conn.execute(
-            "SELECT write_status, count(*) FROM openai_batch_requests WHERE job_id = ? "
-            "AND write_status IS NOT NULL GROUP BY write_status",
+            "SELECT CASE WHEN write_status = 'kept_existing' AND previous IS NOT NULL "
+            "THEN 'refused' ELSE write_status END AS fate, count(*) "
+            "FROM openai_batch_requests WHERE job_id = ? "
+            "AND write_status IS NOT NULL GROUP BY fate",
             [job_id],
         ).fetchall()
     )

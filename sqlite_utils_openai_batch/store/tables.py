@@ -275,7 +275,8 @@ def applied(conn: sqlite3.Connection) -> set[str]:
 def migrate(conn: sqlite3.Connection) -> None:
     """Create or bring up to date the tables. Only commands that write call this."""
     check_version(conn)
-    migrations.apply(Database(conn, execute_plugins=False))
+    # Without a switch of this connection: it would let the user's triggers call themselves.
+    migrations.apply(Database(conn, execute_plugins=False, recursive_triggers=False))
 
 
 def build_indexes(conn: sqlite3.Connection) -> None:

@@ -5,6 +5,7 @@ This is `openai_batch_requests.previous`, a JSON object:
     was      what stood there before, by column, where that wasn't NULL
     became   cells that the table changed while it took them (affinity, a trigger), by column
     new      true where the row itself was made by the write, in an output table
+    refused  and nothing else, where the table itself kept the answer out: why, in SQLite's words
 A BLOB is `{"$base64": …}`, text that isn't valid UTF-8 `{"$base64_text": …}`.
 """
 
@@ -54,6 +55,16 @@ def remember(
 def plain(given: Sequence[Values]) -> list[str]:
     """Return the memories of writes to empty cells that keep what they are given: usual ones."""
     return [f'{{"wrote": "{digest.hex()}"}}' for digest in source_hashes(given)]
+
+
+def refusal(words: str) -> str:
+    """What `previous` holds of an answer that the table itself kept out."""
+    return json.dumps({"refused": words}, ensure_ascii=False)
+
+
+def refusal_in(previous: str) -> str:
+    """Read what `refusal` wrote."""
+    return str(json.loads(previous)["refused"])
 
 
 def recall(text: str) -> Memory:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import string
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ...base import clock
 from ...base.text import counted, duration
@@ -32,10 +32,22 @@ LEFT_ALONE = {
 }
 
 
+def refused_lines(refused: Mapping[str, int]) -> list[str]:
+    """What is said of answers that the table itself kept out, by the database's words."""
+    lines = []
+    for words, rows in refused.items():
+        answers = "answer is" if rows == 1 else "answers are"
+        lines.append(
+            f"{counted(rows, 'row')} refused by the database ({words}): the {answers} kept in the "
+            "job."
+        )
+    return lines
+
+
 def ended_screen(
     job: Job,
     counts: dict[str, int],
-    written: dict[str, int],
+    written: dict[str, Any],
     path: str,
     again_at: str | None = None,
 ) -> str:
@@ -53,7 +65,8 @@ def ended_screen(
         words += f"; {sum(failed.values()):,} failed ({kinds})"
     lines = [f"{begin}{spent}. {words}."]
     output = Output.from_json(job.output)
-    left = sum(written.get(status, 0) for status in LEFT_ALONE)
+    refused: dict[str, int] = written.get("refused", {})
+    left = sum(written.get(status, 0) for status in LEFT_ALONE) + sum(refused.values())
     if output.write and counts.get("ok", 0) > left:
         table = output.table or job.source
         names = ", ".join(f"{table}.{name}" for name in output.names)
@@ -62,6 +75,7 @@ def ended_screen(
     for status, (one, many) in LEFT_ALONE.items():
         if count := written.get(status, 0):
             lines.append(f"{counted(count, 'row')} {one if count == 1 else many}.")
+    lines += refused_lines(refused)
     lines.append(f"  See them    datasette {db}     → {page_of(job, path)}")
     if failed and job.status == "completed":
         lines.append(f"  Ask again   {COMMAND} retry {db} {job.id}")

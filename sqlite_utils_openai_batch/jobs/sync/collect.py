@@ -190,6 +190,8 @@ class Taker:
         answered, failed = self.judge(chunk, known)
         set_failed(self.conn, failed)
         set_answered(self.conn, answered, self.write(known, answered))
+        if self.writer is not None:
+            self.writer.keep_moved(list(answered))
 
     def judge(self, chunk: Sequence[Staged], known: Known) -> tuple[Changed, Changed]:
         """Which outcome settles each request, where one does: the `ok` ones, and the others.

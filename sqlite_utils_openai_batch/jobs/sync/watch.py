@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple
 
 from ... import store
 from ...base.statuses import AT_PROVIDER
@@ -69,7 +68,13 @@ def watch(
 
 def added(first: Written, second: Written) -> Written:
     """What two passes wrote."""
-    return Written(*map(sum, zip(astuple(first), astuple(second), strict=True)))
+    return Written(
+        first.written + second.written,
+        first.kept_existing + second.kept_existing,
+        first.stale + second.stale,
+        first.row_gone + second.row_gone,
+        first.refused + second.refused,
+    )
 
 
 def goes_on(conn: sqlite3.Connection, job: store.Job, report: Report) -> bool:

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from ..base.errors import OpenAIBatchError, SchemaError
 from ..base.json import kept_json, loads, well_formed
 from .shortform import TYPES, parse_short_form
-from .strict import flattened, make_strict, resolve
+from .strict import flattened, longest_answer, make_strict, resolve
 
 # From the properties of an answer schema to columns of SQLite, and to words for people.
 #
@@ -286,6 +286,12 @@ class AnswerSchema:
             f"{endpoint} answers no schema. Leave out --schema, or use /v1/chat/completions "
             "or /v1/responses."
         )
+
+    def enough_tokens(self) -> int | None:
+        """Tokens that any answer fits in, with an ample margin; None where none would do."""
+        size = longest_answer(self.json)
+        # A token has at least a character; 16 more for the braces and some white space.
+        return None if size is None else -(-(size + 16) * 5 // 40) * 10
 
     def describe(self) -> str:
         """Return one line for people: `category (6 labels), confidence 0..1`."""

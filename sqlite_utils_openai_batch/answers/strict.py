@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..base.errors import SchemaError
@@ -28,6 +28,7 @@ MAX_PROPERTIES = 5_000
 MAX_NESTING = 10
 MAX_ENUM_VALUES = 1_000
 MAX_NAME_CHARACTERS = 120_000  # of property and definition names, enum and const values together
+_LONGEST_NUMBER = 25  # characters: a sign, 17 digits, a point and an exponent
 LARGE_ENUM = 250  # from so many values on, one enum's values together are limited too
 MAX_LARGE_ENUM_CHARACTERS = 15_000
 
@@ -52,6 +53,57 @@ def check_limits(root: dict[str, Any]) -> None:
     for node in nodes:
         _check_circles(root, node, (), harmless)
     _at_most(MAX_NESTING, _depth(root, root, {}), "levels of objects")
+
+
+def longest_answer(root: dict[str, Any]) -> int | None:
+    """The characters of the longest answer that a strict schema allows, as JSON with spaces.
+
+    None where it bounds none: a text that isn't one of some values, a list without an end,
+    a definition in itself.
+    """
+    return _longest(root, root, {})
+
+
+def _longest(
+    root: dict[str, Any], node: dict[str, Any], known: dict[str, int | None]
+) -> int | None:
+    if reference := node.get("$ref"):
+        if reference not in known:
+            known[reference] = None  # what it is found to be inside of itself
+            known[reference] = _longest(root, resolve(root, reference), known)
+        return known[reference]
+    if "anyOf" in node:
+        return _most(_longest(root, variant, known) for variant in node["anyOf"])
+    if "enum" in node or "const" in node:
+        return max(len(json.dumps(value)) for value in node.get("enum", [node.get("const")]))
+    types = node["type"] if isinstance(node["type"], list) else [node["type"]]
+    return _most(_longest_of(root, node, kind, known) for kind in types)
+
+
+def _longest_of(
+    root: dict[str, Any], node: dict[str, Any], kind: str, known: dict[str, int | None]
+) -> int | None:
+    if kind in ("boolean", "null"):
+        return len("false")
+    if kind in ("integer", "number"):
+        return _LONGEST_NUMBER
+    if kind == "array" and "maxItems" in node:
+        item = _longest(root, node["items"], known)
+        return None if item is None else 2 + int(node["maxItems"]) * (item + 2)
+    if kind == "object":
+        inner = {name: _longest(root, one, known) for name, one in node["properties"].items()}
+        sizes = [
+            len(json.dumps(name)) + 2 + size + 2 for name, size in inner.items() if size is not None
+        ]
+        return None if None in inner.values() else sum(sizes)
+    return None
+
+
+def _most(sizes: Iterable[int | None]) -> int | None:
+    """The largest size; None where one has no bound."""
+    found = list(sizes)
+    bounded = [size for size in found if size is not None]
+    return max(bounded) if len(bounded) == len(found) else None
 
 
 def resolve(root: dict[str, Any], reference: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +20,8 @@ from .sampling import InputTokens, Sample, TooLong
 from .tokens import Counter, answers_asked, counter_for, model_cap, output_cap
 
 EMBEDDINGS = "/v1/embeddings"
+#: Sources of a cap that the requests themselves have.
+CAPPED = ("request", "schema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class Distinct:
 class Cap:
     """The most tokens that the answers to one request have, and who says so.
 
-    `source` is `request` (the template caps it), `model` (the published maximum of the model),
+    `source` is `request` (the template caps it), `schema` (it does, since the answer schema bounds
+    what may be said), `model` (the published maximum of the model),
     `context` (the model's whole context) or `none` where nothing bounds it.
     """
 
@@ -176,6 +179,7 @@ def estimate(
     template_hash: bytes,
     model: str,
     same: int = 0,
+    capped_by_schema: bool = False,
 ) -> Estimate:
     """Estimate a job whose lines all went through `sample`.
 
@@ -185,6 +189,8 @@ def estimate(
     longest = max(sample.longest, *sample.per_request(), 1)
     models = [model, *([money.price_as] if money.price_as else [])]
     cap = cap_of(body, sample.endpoint, models, money.window)
+    if capped_by_schema:
+        cap = replace(cap, source="schema")
     earlier = earlier_answers(conn, template_hash, money.base_url) if conn else None
     output = 0 if sample.endpoint == EMBEDDINGS else None
     if earlier is not None:
@@ -235,7 +241,7 @@ def likely(
     requests: int,
 ) -> int | None:
     """About what a job costs; where no earlier answer tells, as if each was as long as its cap."""
-    if output is None and cap.source == "request" and cap.tokens is not None:
+    if output is None and cap.source in CAPPED and cap.tokens is not None:
         output = cap.tokens * requests
     if prices is None or input_cost is None or output is None:
         return None

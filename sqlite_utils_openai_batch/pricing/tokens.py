@@ -233,9 +233,13 @@ def count_requests(
     return found
 
 
+#: Parameters that cap an answer's tokens, as the endpoints name them.
+CAPS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+
+
 def output_cap(body: Mapping[str, Any]) -> int | None:
     """The most tokens that the answers to one request may have; None where it isn't capped."""
-    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+    for name in CAPS:
         value = body.get(name)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value * answers_asked(body)

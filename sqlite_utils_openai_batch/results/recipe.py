@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..pricing.tokens import answers_asked, output_cap
+from ..pricing.tokens import CAPS, answers_asked, output_cap
 from ..requests.body import CHAT
 from ..store import Job
 from .words import COMMAND
@@ -57,8 +57,6 @@ OPTIONS = {
     "upstream": "--upstream",
     "concurrency": "--concurrency",
 }
-#: Parameters that cap an answer's tokens, as the endpoints name them.
-CAPS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 #: What a job keeps although nobody typed it.
 DEFAULTS = {
     "blanks": "skip",

@@ -110,9 +110,11 @@ def price_notes(found: Estimate) -> list[str]:
     assert prices is not None
     notes = []
     if found.cap.tokens:
-        whose = {"model": ", the model's own cap", "context": ", all that the model holds"}.get(
-            found.cap.source, ""
-        )
+        whose = {
+            "schema": ", by the schema",
+            "model": ", the model's own cap",
+            "context": ", all that the model holds",
+        }.get(found.cap.source, "")
         notes.append(f"answers ≤ {found.cap.tokens:,} tokens{whose}")
     if found.money.price_as:
         notes.append(f"priced as {found.money.price_as}")
@@ -167,6 +169,7 @@ def confirmation_line(found: Estimate, host: str) -> str:
 
 def estimate_warnings(found: Estimate, plan: Plan) -> list[str]:
     """What a person should know before paying."""
+    from ...pricing.estimate import CAPPED
     from .text import key_words
 
     warnings = []
@@ -185,7 +188,7 @@ def estimate_warnings(found: Estimate, plan: Plan) -> list[str]:
             f"{found.money.window:,} tokens that {plan.model} holds, and would fail: "
             f"{name} {shown}{more}"
         )
-    if found.requests and found.money.prices is not None and found.cap.source != "request":
+    if found.requests and found.money.prices is not None and found.cap.source not in CAPPED:
         bound = f"up to {found.cap.tokens:,} tokens each" if found.cap.tokens else "without end"
         warnings.append(
             f"answers have no cap, so {plan.model} may write {bound}. "

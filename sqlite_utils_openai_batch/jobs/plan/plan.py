@@ -13,6 +13,7 @@ from ... import store
 from ...answers.schema import AnswerSchema
 from ...base.errors import OutputError, UsageError
 from ...base.text import listed
+from ...requests.body import capped_by_schema
 from ...requests.limits import Limits, limits_for
 from ...requests.template import Renderer, Template, bind, hashed_columns
 from ...tables.output import Output, plan_output
@@ -43,6 +44,8 @@ class Plan:
     chosen: Chosen | None = None
     earlier: tuple[int, ...] = ()
     """Jobs whose answers are taken again (--reuse)."""
+    capped_by_schema: bool = False
+    """Whether the answers have a cap because their schema bounds them."""
 
     def close(self) -> None:
         """Drop what was read from a view or query, and the list of chosen rows."""
@@ -89,7 +92,8 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     schema = AnswerSchema.load(ask.schema) if ask.schema else None
     default_model = default_for(ask.endpoint, default_model)
     body = whole_body(ask, source, schema, default_model)
-    template = Template(body, ask.endpoint)
+    capped = capped_by_schema(body, ask.endpoint, schema)
+    template = Template(capped or body, ask.endpoint)
     output = plan_output(
         source,
         schema,
@@ -131,6 +135,7 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         ],
         chosen=choose(conn, ask, source, by),
         earlier=earlier_jobs(conn, ask, template, renderer, hashed, schema),
+        capped_by_schema=capped is not None,
     )
 
 

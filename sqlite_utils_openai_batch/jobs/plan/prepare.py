@@ -242,6 +242,7 @@ def estimated(conn: sqlite3.Connection, plan: Plan, tally: Tally) -> Estimate:
         template_hash=plan.template.hash,
         model=plan.model,
         same=tally.distinct.repeated() if tally.distinct else 0,
+        capped_by_schema=plan.capped_by_schema,
     )
     return tally.estimate
 

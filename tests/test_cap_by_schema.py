@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.answers.schema import AnswerSchema
+from sqlite_utils_openai_batch.pricing.estimate import capped_by_schema
 from sqlite_utils_openai_batch.pricing.tokens import count
-from sqlite_utils_openai_batch.requests.body import capped_by_schema
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 TEXT = {"type": "string"}

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from ..answers.schema import AnswerSchema
+from ..requests.body import adapt, never_reasons
 from ..store.costs import Earlier, earlier_answers
 from .prices import PER_TOKEN, Prices, rounded
 from .sampling import InputTokens, Sample, TooLong
-from .tokens import Counter, answers_asked, counter_for, model_cap, output_cap
+from .tokens import CAPS, Counter, answers_asked, counter_for, model_cap, output_cap
 
 EMBEDDINGS = "/v1/embeddings"
 #: Sources of a cap that the requests themselves have.
@@ -96,6 +98,24 @@ def cap_of(
         if tokens is not None:
             return Cap(tokens * answers_asked(body), source)
     return Cap(None, "none")
+
+
+def capped_by_schema(
+    body: Mapping[str, Any], endpoint: str, schema: AnswerSchema | None
+) -> dict[str, Any] | None:
+    """Return a body with a cap of its answers that is ample by their schema; None without one.
+
+    Not where the body has one, nor for a model that may think before it answers, nor beside
+    tools, whose calls are longer.
+    """
+    model = str(body.get("model") or "")
+    if schema is None or any(name in body for name in ("tools", "functions", *CAPS)):
+        return None
+    enough = schema.enough_tokens()
+    most = model_cap(model)
+    if enough is None or (most is not None and enough >= most) or not never_reasons(model):
+        return None
+    return {**body, **adapt(endpoint, model, {"max_tokens": enough})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ..base.errors import TemplateError, UsageError
-from ..pricing.tokens import CAPS, model_cap
 
 if TYPE_CHECKING:
     from ..answers.schema import AnswerSchema
@@ -274,26 +273,6 @@ def change_body(
     plain = {name: value for name, value in options.items() if name != "json_object"}
     _merge(changed, adapt(endpoint, name or "", plain))
     return changed
-
-
-def capped_by_schema(
-    body: Mapping[str, Any], endpoint: str, schema: AnswerSchema | None
-) -> dict[str, Any] | None:
-    """Return a body with a cap of its answers that is ample by their schema; None without one.
-
-    Not where the body has one, nor for a model that may think before it answers, nor beside
-    tools, whose calls are longer.
-    """
-    model = str(body.get("model") or "")
-    if schema is None or any(name in body for name in ("tools", "functions", *CAPS)):
-        return None
-    enough = schema.enough_tokens()
-    most = model_cap(model)
-    if enough is None or (most is not None and enough >= most) or not never_reasons(model):
-        return None
-    capped = copy.deepcopy(dict(body))
-    _merge(capped, adapt(endpoint, model, {"max_tokens": enough}))
-    return capped
 
 
 def _shown(

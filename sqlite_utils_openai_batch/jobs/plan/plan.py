@@ -13,7 +13,7 @@ from ... import store
 from ...answers.schema import AnswerSchema
 from ...base.errors import OutputError, UsageError
 from ...base.text import listed
-from ...requests.body import capped_by_schema
+from ...pricing.estimate import capped_by_schema
 from ...requests.limits import Limits, limits_for
 from ...requests.template import Renderer, Template, bind, hashed_columns
 from ...tables.output import Output, plan_output

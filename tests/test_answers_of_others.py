@@ -13,9 +13,10 @@ from finished import answered, custom_id, request_ids, sent, statuses, take
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.answers.outcome import Outcome, read_response, telling
+from sqlite_utils_openai_batch.answers.outcome import read_response, telling
 from sqlite_utils_openai_batch.answers.reader import Reader
 from sqlite_utils_openai_batch.answers.schema import AnswerSchema, read_json
+from sqlite_utils_openai_batch.base.outcome import Outcome
 from sqlite_utils_openai_batch.jobs.apply import Wish, apply
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"

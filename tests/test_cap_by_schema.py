@@ -110,9 +110,15 @@ def ask(schema: str) -> tuple[str, ...]:
 
 
 def test_what_is_sent_has_it_and_like_finds_it_anew(run: Any, notes: Path, rows: Any) -> None:
-    run("run", notes, *ask("mood good|bad"), "--limit", "2", *run.there)
+    paid = ("--price-as", "gpt-4o-mini")
+    run("run", notes, *ask("mood good|bad"), "--limit", "2", *paid, *run.there)
     run("run", notes, "--like", "1", "--schema", "mood good|bad, why", "--replace", "-y")
     run("run", notes, "--like", "1", "-o", "max_tokens", "99", "--replace", "-y")
     caps = rows(notes, "SELECT json_extract(template, '$.max_tokens') FROM openai_batch_jobs")
     assert caps == [(40,), (None,), (99,)]
     assert rows(notes, "SELECT count(mood) FROM notes") == [(2,)]
+    run("run", notes, *ask("mood good|bad"), "--limit", "2", "--replace", *run.there)
+    # nothing is paid there
+    assert rows(
+        notes, "SELECT template LIKE '%max_tokens%' FROM openai_batch_jobs WHERE id = 4"
+    ) == [(0,)]

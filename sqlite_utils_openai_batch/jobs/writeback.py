@@ -30,8 +30,6 @@ from ..tables.stale import Answer, Earlier, Judge, Judged, Values
 from ..tables.target import Target, make_target
 from ..tables.triggers import firing
 from ..tables.undo import plain, refusal, refusal_in
-from .plan.plan import hashed_columns
-from .plan.selection import Earlier
 
 PAGE = 2_000
 

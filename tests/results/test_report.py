@@ -85,7 +85,7 @@ User:
 Film: {{ text }}
 ```
 
-Parameters: `temperature` `0`, `max_tokens` `40`
+Parameters: `temperature` `0`
 
 Answers had to match this JSON schema, and were checked by it:
 

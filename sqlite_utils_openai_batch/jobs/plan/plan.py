@@ -92,7 +92,9 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     schema = AnswerSchema.load(ask.schema) if ask.schema else None
     default_model = default_for(ask.endpoint, default_model)
     body = whole_body(ask, source, schema, default_model)
-    capped = capped_by_schema(body, ask.endpoint, schema)
+    # Where no price is known there is no bound to bring down, and nobody would be told of the cap.
+    priced = ask.money.prices is not None
+    capped = capped_by_schema(body, ask.endpoint, schema) if priced else None
     template = Template(capped or body, ask.endpoint)
     output = plan_output(
         source,

@@ -13,7 +13,7 @@ from datasette import Forbidden, NotFound
 from datasette.utils.asgi import Base400
 
 from sqlite_utils_openai_batch.base.errors import DatabaseError
-from sqlite_utils_openai_batch.pricing.prices import stored_prices
+from sqlite_utils_openai_batch.jobs.trust import check_job
 from sqlite_utils_openai_batch.results import words
 from sqlite_utils_openai_batch.store import Job
 from sqlite_utils_openai_batch.tables.output import Output
@@ -58,7 +58,7 @@ class Opened:
     @cached_property
     def output(self) -> Output:
         """Where the answers go."""
-        return Output.from_json(self.job.output)
+        return Output.of(self.job)
 
     @property
     def file(self) -> str:
@@ -78,18 +78,10 @@ class Opened:
         return words.status_words(self.job, self.outcomes, {part.status for part in self.parts})
 
 
-def check(job: Job) -> None:
-    """Raise DatabaseError where somebody changed what a job's pages are made of."""
-    Output.from_json(job.output)
-    stored_prices(job.settings)
-    # Reading them raises.
-    _ = job.keys, job.params, job.body, job.schema
-
-
 def is_readable(job: Job) -> bool:
     """Whether nobody changed what is said of a job on pages that aren't its own."""
     try:
-        check(job)
+        check_job(job)
     except DatabaseError:
         return False
     return True
@@ -121,7 +113,7 @@ async def open_job(datasette: Any, db: Any, actor: Any, job_id: int) -> Opened:
         if not found:
             raise NotFound(f"No job {job_id} in {db.name}.")
         try:
-            check(found[0])
+            check_job(found[0])
         except DatabaseError as error:
             raise Unavailable(f"Job {job_id} of {db.name}: {error}") from error
         return Opened(

@@ -59,7 +59,7 @@ async def table_note(datasette: Any, request: Any, database: str, table: str) ->
     told: set[str] = set()
     lines: list[Markup] = []
     for job in filter(is_readable, jobs):
-        output = Output.from_json(job.output)
+        output = Output.of(job)
         if (output.table or job.source) != table or not output.write:
             continue
         columns = [name for name in output.names if name.lower() not in told]
@@ -174,7 +174,7 @@ def _said(job: Job, row: sqlite3.Row) -> str:
     if row["status"] != "ok":
         message = text.cut(str(row["error_message"] or ""), 200).rstrip(".")
         return f", {message}" if message else ""
-    output = Output.from_json(job.output)
+    output = Output.of(job)
     cells = cells_of(job)("ok", row["answer"])
     pairs = [
         f"{name} {text.cut(str(value), 80)}"

@@ -79,23 +79,27 @@ def _refuse(name: str) -> NoReturn:
 T = TypeVar("T", dict[str, Any], list[Any])
 
 
-def kept_json(text: object, kind: type[T], column: str) -> T:
-    """The object or list that a column holds. Raises DatabaseError where it holds none."""
+def kept_json(text: object, kind: type[T], column: str, job: int | None = None) -> T:
+    """The object or list that a column of a job holds. Raises DatabaseError where it holds none."""
     try:
         value = json.loads(text)  # type: ignore[arg-type]
     except (TypeError, ValueError, RecursionError):
         value = None
     if not isinstance(value, kind):
-        raise unreadable(text, column)
+        raise unreadable(text, column, job)
     return value
 
 
-def unreadable(text: object, column: str) -> DatabaseError:
-    """The error of a column that holds what this program never wrote."""
-    said = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+def unreadable(value: object, column: str, job: int | None = None) -> DatabaseError:
+    """The error of a column that holds what this program never wrote there."""
+    said = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    # Whoever wrote it may have meant to write to the terminal.
+    shown = cut("".join(letter if letter.isprintable() else "?" for letter in said), 60)
+    where = f"{column} holds" if job is None else f"job {job} has"
+    what = "" if job is None else f" in {column}"
     return DatabaseError(
-        f"{column} holds '{cut(said, 40)}', which can't be read: was it changed by hand? "
-        "Put back what a backup of the database has there."
+        f"This database was changed by another program: {where} '{shown}'{what}, which this one "
+        "never writes. Put back what a backup of the database has there."
     )
 
 

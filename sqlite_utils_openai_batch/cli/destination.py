@@ -27,8 +27,7 @@ class Place:
 def read_place(options: dict[str, Any]) -> Place:
     """Take the options under 'Where it runs' out of `options`. Raises OpenAIBatchError."""
     from ..base.errors import UsageError
-    from ..provider.accounts import destination, refuse_password
-    from ..provider.places import LOCAL
+    from ..provider.accounts import LOCAL, destination, fingerprint, refuse_password, stored_key
 
     base_url, upstream = options.pop("base_url"), options.pop("upstream")
     provider = options.pop("provider")
@@ -49,7 +48,8 @@ def read_place(options: dict[str, Any]) -> Place:
         settings = {"concurrency": concurrency} if concurrency else {}
         host = f"{upstream}, through this machine" if upstream else "this machine"
         model = "" if upstream else "SmolLM2-135M-Instruct"
-        return Place(LOCAL, upstream, "local", host, "no key", model, settings)
+        account = fingerprint(upstream, stored_key(key) or key) if upstream and key else "local"
+        return Place(LOCAL, upstream, account, host, "no key", model, settings)
     if concurrency:
         raise UsageError("--concurrency is for --upstream only.")
     where = destination(base_url, key, provider)
@@ -87,8 +87,7 @@ def check_place(place: Place, places: Places, uid: str) -> list[str]:
     Returns what to warn of.
     """
     from ..local import upstream_models
-    from ..provider.accounts import destination
-    from ..provider.places import LOCAL
+    from ..provider.accounts import LOCAL, destination
 
     if place.provider == LOCAL:
         if place.base_url is None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
+    from ..base.errors import DatabaseError
     from ..jobs.sync.context import Report
     from ..provider.places import Places
     from ..store import Job, Part
@@ -54,12 +55,10 @@ def sync_command(db: str, job: str | None, key: str | None, silent: bool) -> Non
 
     with closing(connect(db)) as conn, Places(key=key) as places:
         store.check_version(conn)
-        jobs = [store.find_job(conn, job, db)] if job else store.unfinished_jobs(conn)
-        if not jobs:
-            if not silent:
-                talk(f"Nothing to do: no unfinished job in '{db}'.")
-            return
-        follow(conn, db, jobs, places, poll=None, once=True, silent=silent)
+        jobs, changed = wanted(conn, db, job)
+        if not jobs and not silent:
+            talk(f"Nothing to do: no unfinished job in '{db}'.")
+        follow(conn, db, jobs, places, poll=None, once=True, silent=silent, changed=changed)
 
 
 @click.command("watch", cls=Command)
@@ -82,11 +81,22 @@ def watch_command(db: str, job: str | None, key: str | None, poll: float | None)
 
     with closing(connect(db)) as conn, Places(key=key) as places:
         store.check_version(conn)
-        jobs = [store.find_job(conn, job, db)] if job else store.unfinished_jobs(conn)
+        jobs, changed = wanted(conn, db, job)
         if not jobs:
             talk(f"Nothing to do: no unfinished job in '{db}'.")
-            return
-        follow(conn, db, jobs, places, poll=poll, once=False)
+        follow(conn, db, jobs, places, poll=poll, once=False, changed=changed)
+
+
+def wanted(
+    conn: sqlite3.Connection, db: str, job: str | None
+) -> tuple[list[Job], list[DatabaseError]]:
+    """The job of that name, or all unfinished ones; and what is wrong with those left out."""
+    from .. import store
+
+    if job is not None:
+        return [store.find_job(conn, job, db)], []
+    sound, changed = store.sorted_out(conn)
+    return [one for one in reversed(sound) if one.unfinished], changed
 
 
 def follow(
@@ -98,15 +108,25 @@ def follow(
     poll: float | None,
     once: bool,
     silent: bool = False,
+    changed: Sequence[DatabaseError] = (),
 ) -> None:
-    """Sync once or until the end, say how it goes, and leave with the right exit code."""
+    """Sync once or until the end, say how it goes, and leave with the right exit code.
+
+    Jobs that another program changed are left alone, and told at the end with what `changed` says.
+    """
     from .. import store
-    from ..jobs.sync.engine import one_pass
+    from ..jobs.sync.engine import one_pass, was_approved
     from ..jobs.sync.settle import has_failures
     from ..jobs.sync.watch import watch
+    from ..jobs.trust import sort_out
+    from ..provider.accounts import check_one_host
     from ..provider.places import forget_local
     from .screens.end import stopped_sentence
 
+    jobs, wrong = sort_out(jobs)
+    wrong += changed
+    if places.key is not None:
+        check_one_host([job for job in jobs if job.unfinished and was_approved(conn, job)])
     teller = Teller(conn, silent=silent)
     ids = [job.id for job in jobs]
     try:
@@ -127,7 +147,9 @@ def follow(
     places.close()
     for job in report.ended:
         forget_local(job.uid)
-    if report.faults:
+    for error in wrong:
+        talk(f"Error: {error}")
+    if wrong or report.faults:
         raise click.exceptions.Exit(1)
     if report.paused:
         raise click.exceptions.Exit(NEEDS_YOU)
@@ -224,7 +246,8 @@ def submit_command(
 
     with closing(connect(db)) as conn, Places(key=key) as places:
         store.check_version(conn)
-        found = job_to_submit(conn, db, job)
+        found = job_to_submit(conn, db, job, accept_account)
+        places.accepted = accept_account
         can_ask = sys.stdin.isatty() and sys.stderr.isatty()
         check_may_send(yes, max_cost, can_ask)
         ceiling = job_ceiling(conn, found, max_cost) if max_cost else None
@@ -235,7 +258,7 @@ def submit_command(
         if not yes and can_ask:
             from ..tables.output import Output
 
-            talk(f"Job {found.id}: {title(found, Output.from_json(found.output))}")
+            talk(f"Job {found.id}: {title(found, Output.of(found))}")
             asked = counted(rows_to_send(store.list_parts(conn, found.id)), "row")
             talk(f"Ask {found.model} about {asked}? {job_expects(found, ceiling)}")
             if unseen:
@@ -245,11 +268,14 @@ def submit_command(
                 return
         send_again(conn, unseen)
         if accept_account:
-            store.update_job(conn, found.id, account=places.of_job(found).account)
+            store.update_job(conn, found.id, account=places.account_of(found))
             found = store.get_job(conn, found.id)
+            talk(f"Job {found.id} goes on with this key's account from now on.")
         if ceiling is not None:
             found = raise_ceiling(conn, found, ceiling)
-        follow(conn, db, [approve(conn, found)], places, poll=None, once=True)
+        if found.status in ("prepared", "paused"):
+            found = approve(conn, found)
+        follow(conn, db, [found], places, poll=None, once=True)
 
 
 def rows_to_send(parts: Sequence[Part]) -> int:
@@ -259,13 +285,17 @@ def rows_to_send(parts: Sequence[Part]) -> int:
     return sum(part.counts.get("pending", 0) for part in parts if part.status in ("prepared", *CUT))
 
 
-def job_to_submit(conn: sqlite3.Connection, db: str, job: str | None) -> Job:
-    """The job that `submit` means. Raises JobError."""
+def job_to_submit(
+    conn: sqlite3.Connection, db: str, job: str | None, accept_account: bool = False
+) -> Job:
+    """The job that `submit` means: any whose account is another from now on. Raises JobError."""
     from .. import store
     from ..base.errors import JobError
 
     if job is not None:
         found = store.find_job(conn, job, db)
+        if accept_account and found.requests is not None:
+            return found
         if found.status not in ("prepared", "paused") or found.requests is None:
             raise JobError(
                 f"Job {found.id} is {found.status}: only a prepared or paused job can be "

@@ -6,13 +6,20 @@ import csv
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from sqlite_utils.cli import output_options
 
 from .click_ext import Command, option, talk
 from .options import db_argument, job_argument
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from ..base.errors import DatabaseError
+    from ..store import Job
+    from ..store.costs import Month
 
 
 @click.command("jobs", cls=Command)
@@ -29,18 +36,51 @@ def jobs_command(db: str, totals: bool, **formats: Any) -> None:
     from contextlib import closing
 
     from .. import store
-    from ..results.words import COMMAND
     from ..store.connection import connect
-    from .screens.job import jobs_screen
-    from .screens.spent import month_record, month_sentence, months_of, months_screen
+    from .screens.spent import months_of
 
     with closing(connect(db)) as conn:
         store.check_version(conn)
         months = months_of(conn)
-        found = [
-            (job, store.outcome_counts(store.list_parts(conn, job.id)))
-            for job in store.list_jobs(conn)
-        ]
+        found, changed = listed_jobs(conn)
+    if found or not changed:
+        list_them(db, found, months, totals, formats)
+    for error in changed:
+        # They are listed no longer, and whoever looks must hear of it.
+        talk(f"Error: {error}")
+    if changed:
+        raise click.exceptions.Exit(1)
+
+
+def listed_jobs(
+    conn: sqlite3.Connection,
+) -> tuple[list[tuple[Job, dict[str, int]]], list[DatabaseError]]:
+    """Each job with its outcomes, and what is wrong with those that another program changed."""
+    from .. import store
+    from ..base.errors import DatabaseError
+
+    found = []
+    sound, changed = store.sorted_out(conn)
+    for job in sound:
+        try:
+            found.append((job, store.outcome_counts(store.list_parts(conn, job.id))))
+        except DatabaseError as error:
+            changed.append(error)
+    return found, changed
+
+
+def list_them(
+    db: str,
+    found: Sequence[tuple[Job, dict[str, int]]],
+    months: Sequence[Month],
+    totals: bool,
+    formats: dict[str, Any],
+) -> None:
+    """Print the jobs, or the months, in the format that was asked for."""
+    from ..results.words import COMMAND
+    from .screens.job import jobs_screen
+    from .screens.spent import month_record, month_sentence, months_screen
+
     if totals and (any_format(formats) or not months):
         headers = ["month", "jobs", "requests", "prompt_tokens", "completion_tokens",
                    "cost_usd", "unknown_cost"]  # fmt: skip
@@ -119,7 +159,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
                 parts,
                 store.outcome_counts(parts),
                 store.examples(conn, found.id),
-                Output.from_json(found.output),
+                Output.of(found),
                 store.answered_models(conn, found.id),
                 db,
                 queue_words(conn, found),

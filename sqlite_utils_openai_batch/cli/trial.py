@@ -165,8 +165,7 @@ def check_bound(plan: Plan, lines: Sequence[bytes], prices: Prices | None) -> No
 
 def open_place(place: Place, places: Places, uid: str) -> Provider:
     """The provider that `check_place` found in order."""
-    from ..provider.accounts import destination
-    from ..provider.places import LOCAL
+    from ..provider.accounts import LOCAL, destination
 
     if place.provider == LOCAL:
         return places.local(uid, place.base_url, place.settings)

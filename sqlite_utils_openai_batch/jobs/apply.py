@@ -81,11 +81,11 @@ def apply_held(conn: sqlite3.Connection, job: store.Job, wish: Wish) -> Applied:
                 "changed rows are never written. Leave out --accept-stale."
             )
         output = planned(source, job, wish)
-        check_place(conn, source, Output.from_json(job.output), output)
+        check_place(conn, source, Output.of(job), output)
     finally:
         source.close()
     applied = Applied(output)
-    old = Output.from_json(job.output)
+    old = Output.of(job)
     schema = wish.schema.to_json() if wish.schema else job.answer_schema
     if (output.table, output.columns, schema) != (old.table, old.columns, job.answer_schema):
         applied.reverted = revert_held(conn, job)
@@ -109,7 +109,7 @@ def open_source(conn: sqlite3.Connection, job: store.Job) -> Source:
 
 def planned(source: Source, job: store.Job, wish: Wish) -> Output:
     """Where the answers of a job go by a wish."""
-    old = Output.from_json(job.output)
+    old = Output.of(job)
     if not wish.moves:
         return replace(old, replace=old.replace or wish.replace, write=True)
     schema = wish.schema

@@ -250,7 +250,10 @@ def remote_files(conn: sqlite3.Connection, job: store.Job) -> list[str]:
         "WHERE parts.job_id = ?",
         [job.id],
     )
-    return sorted({file_id for row in found for file_id in row if file_id})
+    ids = {file_id for row in found for file_id in row if file_id}
+    for file_id in ids:
+        store.check_id(file_id, "openai_batch_parts.input_file_id", job.id)
+    return sorted(ids)
 
 
 def orphans(provider: Provider, job: store.Job) -> list[str]:

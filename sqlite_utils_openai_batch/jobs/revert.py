@@ -27,6 +27,7 @@ from ..tables.source import Source, open_source
 from ..tables.sql import SQLiteValue, Stored, decode_key, quote
 from ..tables.target import created, made_table
 from ..tables.undo import Memory, recall, still_written
+from .trust import check_job
 from .writeback import read_columns
 
 PAGE = 2_000
@@ -68,6 +69,7 @@ def revert(conn: sqlite3.Connection, job: store.Job) -> Reverted:
 
     Raises JobError while the job isn't finished, or another process works on it.
     """
+    check_job(job)
     check_settled(conn, job)
     with job_leased(conn, job.id) as mine:
         if not mine:
@@ -82,7 +84,7 @@ def busy(job: store.Job) -> JobError:
 
 def revert_held(conn: sqlite3.Connection, job: store.Job) -> Reverted:
     """`revert` for a caller that holds the job's lease."""
-    output = Output.from_json(job.output)
+    output = Output.of(job)
     reverted = Reverted(output.table or str(job.source))
     if not output.write or not table_columns(conn, reverted.table):
         return reverted

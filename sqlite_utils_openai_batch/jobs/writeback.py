@@ -70,7 +70,7 @@ class Writer:
     def __init__(self, conn: sqlite3.Connection, job: store.Job, *, accept_stale: bool = False):
         self.conn = conn
         self.job = job
-        self.output = Output.from_json(job.output)
+        self.output = Output.of(job)
         self.schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
         self.accept_stale = accept_stale
         self.written = Written()

@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from .azure import AZURE, ENDPOINT, TOKEN, Azure, azure_address, azure_key, azur
 from .client import OPENAI_URL, Provider
 from .errors import host_of
 
+#: The provider of jobs that run on this machine.
+LOCAL = "local"
 # For servers that want no key: the client insists on sending one.
 NO_KEY = "none"
 
@@ -37,9 +40,19 @@ class Destination:
 
     @property
     def account(self) -> str:
-        """Host and a keyed hash of the key: tells accounts apart, and gives nothing away."""
-        digest = hmac.new(b"sqlite-utils-openai-batch", self.key.encode(), hashlib.sha256)
-        return f"{self.host}:{digest.hexdigest()[:10]}"
+        """Whose key it is there: `fingerprint`."""
+        return fingerprint(self.base_url, self.key)
+
+
+def fingerprint(base_url: str, key: str) -> str:
+    """Host, and a hash of the key and the origin that it was given for.
+
+    It tells accounts apart and gives nothing away; and who has it for one host can't make it for
+    another, where the key is to go next.
+    """
+    given = "\n".join((*origin(base_url), key)).encode()
+    digest = hmac.new(b"sqlite-utils-openai-batch", given, hashlib.sha256)
+    return f"{host_of(base_url)}:{digest.hexdigest()[:10]}"
 
 
 def destination(base_url: str | None, key: str | None, provider: str = "openai") -> Destination:
@@ -50,7 +63,7 @@ def destination(base_url: str | None, key: str | None, provider: str = "openai")
     """
     if provider == AZURE:
         return azure_destination(base_url, key)
-    own_url = (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
+    own_url = own_address()
     url = (base_url or own_url).rstrip("/")
     refuse_password(url, "--base-url" if base_url else "OPENAI_BASE_URL")
     if key:
@@ -92,6 +105,62 @@ def refuse_password(url: str, option: str) -> None:
             f"{option} can't hold a user name or password: it is kept with the job. "
             "Give a key with --key."
         )
+
+
+def check_key(job: store.Job, key: str, to: str | None = None) -> None:
+    """Raise ConfigurationError where the key of --key would go where the job never had it.
+
+    The address comes from the file, which somebody else may have made or changed. A key goes to
+    the host that it was given for with the job, and to those that are named in the environment.
+    `to` is another address than the job's own.
+    """
+    url = key_address(job) if to is None else to
+    if url is None or origin(url) in own_origins():
+        return
+    if job.account == fingerprint(url, stored_key(key) or key):
+        return
+    before = (job.account or "").rpartition(":")[0]
+    elsewhere = before and before != host_of(url)
+    began = f"it ran at {before}" if elsewhere else "it began with another one, or with none"
+    raise ConfigurationError(
+        f"The key of --key would go to {host_of(url)}, and job {job.id} never had it there: "
+        f"{began}. Nothing was sent. Where you trust {host_of(url)} with this key, say so "
+        "with submit --accept-account."
+    )
+
+
+def key_address(job: store.Job) -> str | None:
+    """Where the key of a job goes; None where none is wanted."""
+    if job.provider == LOCAL:
+        return job.base_url
+    if job.provider == AZURE:
+        return azure_address(job.base_url)
+    return job.base_url or own_address()
+
+
+def check_one_host(jobs: Sequence[store.Job]) -> None:
+    """Raise ConfigurationError where one key would go to several hosts."""
+    hosts: dict[str, int] = {}
+    for job in jobs:
+        url = key_address(job)
+        if url is not None:
+            hosts.setdefault(host_of(url), job.id)
+    if len(hosts) > 1:
+        named = " and ".join(f"{host} (job {job})" for host, job in hosts.items())
+        raise ConfigurationError(
+            f"The key of --key would go to {named}. Nothing was sent. A key is for one host: "
+            "name the job that it is for."
+        )
+
+
+def own_address() -> str:
+    """Where OpenAI's own client would go: the address of the environment, or OpenAI."""
+    return (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
+
+
+def own_origins() -> set[tuple[str, str]]:
+    """Whom the person named, not a file: OpenAI, and the addresses of the environment."""
+    return {origin(OPENAI_URL), origin(own_address()), origin(os.environ.get(ENDPOINT) or "")}
 
 
 def stored_key(name: str) -> str | None:

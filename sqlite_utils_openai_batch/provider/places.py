@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import store
 from ..base.errors import ConfigurationError
-from .accounts import Destination, destination, stored_key
+from .accounts import LOCAL, Destination, check_key, destination, fingerprint, stored_key
 from .client import Provider
 
 if TYPE_CHECKING:
     from ..local import LocalServer
     from ..store import Job
-
-LOCAL = "local"
 
 
 @dataclass
@@ -30,6 +29,8 @@ class Places:
     servers: dict[str, LocalServer] = field(default_factory=dict)
     known: dict[str, Destination] = field(default_factory=dict)
     """With which key each provider was opened."""
+    accepted: bool = False
+    """Whether the person said that the key may go where a job never had it."""
 
     def __enter__(self) -> Places:
         return self
@@ -48,10 +49,19 @@ class Places:
         self.known.clear()
 
     def of_job(self, job: Job) -> Provider:
-        """The provider that a job's batches are with."""
+        """The provider that a job's batches are with. Raises ConfigurationError."""
+        if self.key is not None and not self.accepted:
+            check_key(job, self.key)
         if job.provider == LOCAL:
             return self.local(job.uid, job.base_url, job.settings)
         return self.remote(destination(job.base_url, self.key, job.provider))
+
+    def account_of(self, job: Job) -> str | None:
+        """Whose account a job's batches go on with, with the key that there is now."""
+        if job.provider != LOCAL:
+            return destination(job.base_url, self.key, job.provider).account
+        given = self.upstream_key()
+        return fingerprint(job.base_url, given) if job.base_url and given else LOCAL
 
     def remote(self, where: Destination) -> Provider:
         """A client for a server elsewhere."""
@@ -101,10 +111,8 @@ class Places:
 
 
 def local_folder(uid: str) -> Path:
-    """Where a job's local batch server keeps its files until the job has ended."""
-    import platformdirs
-
-    folder = platformdirs.user_data_path("sqlite-utils-openai-batch") / "local" / uid
+    """Where a job's local batch server keeps its files until the job has ended: made now."""
+    folder = place_of(uid)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -113,11 +121,24 @@ def local_folder(uid: str) -> Path:
 
 
 def forget_local(uid: str) -> None:
-    """Remove what the local batch server kept for a job that has ended."""
+    """Remove what the local batch server kept for a job that has ended, and nothing else."""
     import shutil
 
+    folder = place_of(uid)
+    if not folder.is_symlink() and folder.is_dir():
+        from ..local.settings import holds_state
+
+        if holds_state(folder):
+            shutil.rmtree(folder)
+
+
+def place_of(uid: str) -> Path:
+    """The folder that belongs to a job's local batch server, whether it is there or not.
+
+    Raises ConfigurationError for a uid that this program never made: it names a folder.
+    """
     import platformdirs
 
-    folder = platformdirs.user_data_path("sqlite-utils-openai-batch") / "local" / uid
-    if folder.exists():
-        shutil.rmtree(folder)
+    if not store.is_uid(uid):
+        raise ConfigurationError(f"No folder is named by '{uid}': that is no uid of a job.")
+    return platformdirs.user_data_path("sqlite-utils-openai-batch") / "local" / uid

@@ -375,7 +375,7 @@ def bind_job(job: Job, source: Source, overrides: str | None = None) -> Renderer
             {**template.body, **kept_json(overrides, dict, "openai_batch_parts.overrides")},
             job.endpoint,
         )
-    return bind(template, source, Output.from_json(job.output), job.settings)
+    return bind(template, source, Output.of(job), job.settings)
 
 
 def hashed_columns(renderer: Renderer, output: Output) -> tuple[int, ...]:

@@ -173,7 +173,7 @@ class Comparison:
     def refuse_own(self, column: str) -> None:
         """Raise UsageError for a column that holds the job's own answers."""
         job = self.first.job
-        output = Output.from_json(job.output)
+        output = Output.of(job)
         if output.write and output.table is None and fold(column) in map(fold, output.names):
             raise UsageError(
                 f"{job.source}.{column} holds what job {job.id} wrote itself. "

@@ -35,7 +35,7 @@ def months(conn: sqlite3.Connection) -> list[Month]:
     )
     sums = {row["job_id"]: (row["prompt"], row["completion"]) for row in found}
     totals: dict[str, list[int]] = {}
-    for job in store.list_jobs(conn):
+    for job in store.sorted_out(conn)[0]:
         if job.requests is None:
             continue
         prompt, completion = sums.get(job.id, (None, None))

@@ -140,7 +140,7 @@ def data(job: store.Job, facts: Facts) -> Iterator[str]:
     yield f"- Rows asked: {job.requests or 0:,}"
     if job.skipped:
         yield f"- Rows left out because their text was blank: {job.skipped:,}"
-    output = Output.from_json(job.output)
+    output = Output.of(job)
     if output.write:
         table = output.table or job.source
         yield f"- Answers: {', '.join(code(f'{table}.{name}') for name in output.names)}"

@@ -36,7 +36,7 @@ class Results:
         self.conn = conn
         self.job = job
         self.status = tuple(status)
-        self.output = Output.from_json(job.output)
+        self.output = Output.of(job)
         self.schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
         self.source = self.open_source()
         self.source_columns = self.shown_source_columns()

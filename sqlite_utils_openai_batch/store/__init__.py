@@ -12,6 +12,7 @@ from .jobs import (
     new_uid,
     outcome_counts,
     rows,
+    sorted_out,
     table_names,
     unfinished_jobs,
     update_job,
@@ -40,7 +41,7 @@ from .parts import (
     update_part,
     update_send,
 )
-from .records import Job, Part
+from .records import Job, Part, check, check_id, is_uid
 from .requests import (
     RequestRow,
     answered_models,
@@ -71,6 +72,8 @@ __all__ = [
     "asked_again_at",
     "begin_attempt",
     "build_indexes",
+    "check",
+    "check_id",
     "check_version",
     "connection",
     "costs",
@@ -96,6 +99,7 @@ __all__ = [
     "is_dead",
     "is_outdated",
     "is_recorded",
+    "is_uid",
     "leased",
     "leases",
     "list_jobs",
@@ -124,6 +128,7 @@ __all__ = [
     "sent_files",
     "set_hashes",
     "set_outcome",
+    "sorted_out",
     "still_failed",
     "strays",
     "table_names",

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..base import clock
-from ..base.errors import JobError
-from .records import Job, Part, read
+from ..base.errors import DatabaseError, JobError
+from .records import Job, Part, check, read
 from .tables import exists
 
 UID_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -50,15 +50,42 @@ def update_job(conn: sqlite3.Connection, job_id: int, **values: Any) -> None:
 
 
 def get_job(conn: sqlite3.Connection, job_id: int) -> Job:
-    """The job of that id, as it is now."""
+    """The job of that id, as it is now. Raises JobError, DatabaseError."""
     found = rows(conn, "SELECT * FROM openai_batch_jobs WHERE id = ?", [job_id])
     if not found:
         raise JobError(f"No job {job_id}.")
-    return read(Job, found[0])
+    job = read(Job, found[0])
+    check(job)
+    return job
 
 
 def list_jobs(conn: sqlite3.Connection) -> list[Job]:
-    """All jobs, newest first; none where the tables aren't there."""
+    """All jobs, newest first; none where the tables aren't there.
+
+    Raises DatabaseError where one of them was changed by another program.
+    """
+    sound, changed = sorted_out(conn)
+    if changed:
+        raise changed[0]
+    return sound
+
+
+def sorted_out(conn: sqlite3.Connection) -> tuple[list[Job], list[DatabaseError]]:
+    """All jobs, newest first, and what is wrong with those that another program changed."""
+    sound: list[Job] = []
+    changed: list[DatabaseError] = []
+    for job in _read_all(conn):
+        try:
+            check(job)
+        except DatabaseError as error:
+            changed.append(error)
+        else:
+            sound.append(job)
+    return sound, changed
+
+
+def _read_all(conn: sqlite3.Connection) -> list[Job]:
+    """All jobs as they are, newest first."""
     if not exists(conn):
         return []
     found = rows(conn, "SELECT * FROM openai_batch_jobs ORDER BY id DESC")
@@ -73,18 +100,18 @@ def unfinished_jobs(conn: sqlite3.Connection) -> list[Job]:
 def find_job(conn: sqlite3.Connection, wanted: str | None, path: str) -> Job:
     """The job of that id or name (of several with one name the newest); None is the newest.
 
-    Raises JobError naming the jobs that there are.
+    Raises JobError naming the jobs that there are, DatabaseError for one that was changed.
     """
-    jobs = list_jobs(conn)
+    jobs = _read_all(conn)
     if not jobs:
         raise JobError(
             f"No jobs in '{path}' yet. "
             f"Start one with: sqlite-utils openai-batch run {shlex.quote(path)} TABLE …"
         )
-    if wanted is None:
-        return jobs[0]
     for job in jobs:
-        if (wanted.isdecimal() and job.id == int(wanted)) or job.name == wanted:
+        by_id = wanted is not None and wanted.isdecimal() and job.id == int(wanted)
+        if wanted is None or by_id or job.name == wanted:
+            check(job)
             return job
     there = ", ".join(f"{job.id} ({job.name})" if job.name else str(job.id) for job in jobs[:8])
     raise JobError(f"No job '{wanted}' in '{path}'. Jobs: {there}")

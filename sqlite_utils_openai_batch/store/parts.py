@@ -13,7 +13,7 @@ from ..base.statuses import UNSENT, may_become
 from .connection import left_at_once, transaction
 from .jobs import log, rows
 from .owner import is_dead, me
-from .records import Part, read
+from .records import Part, check, check_id, read
 
 LEASE_SECONDS = 15 * 60
 
@@ -54,7 +54,7 @@ def move_part(conn: sqlite3.Connection, part: Part, to: str, **values: Any) -> b
 
 def get_part(conn: sqlite3.Connection, part_id: int) -> Part:
     """The part of that id, as it is now."""
-    return read(Part, rows(conn, "SELECT * FROM openai_batch_parts WHERE id = ?", [part_id])[0])
+    return read_part(rows(conn, "SELECT * FROM openai_batch_parts WHERE id = ?", [part_id])[0])
 
 
 def list_parts(conn: sqlite3.Connection, job_id: int) -> list[Part]:
@@ -62,12 +62,14 @@ def list_parts(conn: sqlite3.Connection, job_id: int) -> list[Part]:
     found = rows(
         conn, "SELECT * FROM openai_batch_parts WHERE job_id = ? ORDER BY number", [job_id]
     )
-    return [read(Part, row) for row in found]
+    return [read_part(row) for row in found]
 
 
 def read_part(row: sqlite3.Row) -> Part:
-    """A part from a row with all columns of its table."""
-    return read(Part, row)
+    """A part from a row with all columns of its table. Raises DatabaseError."""
+    part = read(Part, row)
+    check(part)
+    return part
 
 
 def next_number(conn: sqlite3.Connection, job_id: int) -> int:
@@ -146,13 +148,16 @@ def earlier_sends(conn: sqlite3.Connection, part: Part, sha256: bytes) -> list[s
 
     Each is (token, input_file_id). A batch that failed because the queue was full is none.
     """
-    return rows(
+    found = rows(
         conn,
         "SELECT token, input_file_id FROM openai_batch_batches "
         "WHERE part_id = ? AND sha256 = ? AND send < ? AND (status = 'intended' "
         "OR (status = 'failed' AND errors LIKE '%token_limit_exceeded%')) ORDER BY send DESC",
         [part.id, sha256, part.sends],
     )
+    for row in found:
+        check_id(row["input_file_id"], "openai_batch_batches.input_file_id", part.job_id)
+    return found
 
 
 def sent_files(conn: sqlite3.Connection, job_id: int) -> dict[str, int]:
@@ -220,7 +225,7 @@ def strays(conn: sqlite3.Connection, job_id: int) -> list[sqlite3.Row]:
 
     Each is (batch_id, part_id, created_at).
     """
-    return rows(
+    found = rows(
         conn,
         "SELECT batches.batch_id, batches.part_id, batches.created_at "
         "FROM openai_batch_batches AS batches "
@@ -229,6 +234,9 @@ def strays(conn: sqlite3.Connection, job_id: int) -> list[sqlite3.Row]:
         "AND batches.batch_id IS NOT parts.batch_id",
         [job_id],
     )
+    for row in found:
+        check_id(row["batch_id"], "openai_batch_batches.batch_id", job_id)
+    return found
 
 
 def update_batch(conn: sqlite3.Connection, batch_id: str, **values: Any) -> None:

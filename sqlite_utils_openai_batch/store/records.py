@@ -1,13 +1,23 @@
-"""Rows of the jobs and parts tables as Python objects."""
+"""Rows of the jobs and parts tables as Python objects.
+
+Anybody may write to these tables, and a database may come from a stranger. So a record is looked
+at where it is read (`check`): a column holds the one form that this program writes there, or the
+record can't be used. Only then is anything of it a folder's name, an address, or SQL.
+"""
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from ..base import clock
 from ..base.json import kept_counts, kept_json, kept_words, unreadable
+from ..base.statuses import STATES
 
 T = TypeVar("T")
 HASHES = ("template_hash", "sha256")
@@ -59,37 +69,52 @@ class Job:
     def keys(self) -> tuple[str, ...]:
         """Names of the columns that make a row key."""
         column = "openai_batch_jobs.key_columns"
-        found = kept_json(self.key_columns, list, column)
+        found = kept_json(self.key_columns, list, column, self.id)
         if not found or not all(isinstance(name, str) for name in found):
-            raise unreadable(self.key_columns, column)
+            raise unreadable(self.key_columns, column, self.id)
         return tuple(found)
 
     @property
     def params(self) -> dict[str, str]:
         """Values of the named parameters of `--where` and `--sql`."""
-        return kept_json(self.source_params or "{}", dict, "openai_batch_jobs.source_params")
+        column = "openai_batch_jobs.source_params"
+        return kept_json(self.source_params or "{}", dict, column, self.id)
 
     @property
     def writes(self) -> dict[str, Any]:
         """Where the answers go: `table`, `columns`, `replace`, `write`."""
-        return kept_json(self.output, dict, "openai_batch_jobs.output")
+        return kept_json(self.output, dict, "openai_batch_jobs.output", self.id)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What else was asked for: rows chosen, limits of a part, how the local server answers."""
-        return kept_json(self.options, dict, "openai_batch_jobs.options")
+        column = "openai_batch_jobs.options"
+        found = kept_json(self.options, dict, column, self.id)
+        for name, fits in SETTINGS.items():
+            if found.get(name) is not None and not fits(found[name]):
+                raise unreadable(f"{name}: {found[name]}", column, self.id)
+        return found
 
     @property
     def body(self) -> dict[str, Any]:
         """The body that every request was made of, with its placeholders."""
-        return kept_json(self.template, dict, "openai_batch_jobs.template")
+        return kept_json(self.template, dict, "openai_batch_jobs.template", self.id)
 
     @property
     def schema(self) -> dict[str, Any] | None:
         """The JSON schema that answers must fit; None for answers that are text."""
         if self.answer_schema is None:
             return None
-        return kept_json(self.answer_schema, dict, "openai_batch_jobs.answer_schema")
+        return kept_json(self.answer_schema, dict, "openai_batch_jobs.answer_schema", self.id)
+
+    @property
+    def made_columns(self) -> list[str]:
+        """Columns that the job made, its key's too where it made the whole output table."""
+        column = "openai_batch_jobs.created_columns"
+        found = kept_json(self.created_columns or "[]", list, column, self.id)
+        if not all(isinstance(name, str) for name in found):
+            raise unreadable(self.created_columns, column, self.id)
+        return found
 
     @property
     def made_with(self) -> dict[str, str]:
@@ -157,18 +182,107 @@ class Part:
     @property
     def changes(self) -> dict[str, Any]:
         """What a retry changed of the body."""
-        return kept_json(self.overrides or "{}", dict, "openai_batch_parts.overrides")
+        column = "openai_batch_parts.overrides"
+        return kept_json(self.overrides or "{}", dict, column, self.job_id)
 
 
 COLUMNS: dict[type, tuple[str, ...]] = {
     kind: tuple(field.name for field in fields(kind)) for kind in (Job, Part)
 }
+#: What each column may hold, by its declaration above; SQLite itself keeps anything anywhere.
+KINDS: dict[type, tuple[tuple[str, type, bool], ...]] = {
+    kind: tuple(
+        (
+            field.name,
+            {"int": int, "str": str}.get(str(field.type).split(" ")[0], bytes),
+            str(field.type).endswith("None"),
+        )
+        for field in fields(kind)
+    )
+    for kind in (Job, Part)
+}
+
+JOB_STATUSES = ("prepared", "running", "completed", "paused", "cancelling", "cancelled", "failed")
+PROVIDERS = ("openai", "azure", "local")
+_UID = re.compile(r"[a-z0-9]{1,12}")
+_TOKEN = re.compile(r"[A-Za-z0-9-]{0,80}")
+_STEP = re.compile(r"[A-Za-z0-9._~-]+")
+_ACCOUNT = re.compile(r"(\S+):[0-9a-f]{10}")
+_NOT_IN_IDS = re.compile(r"[\s\x00-\x1f\x7f-\x9f?#\\]")
+
+
+def is_uid(value: str) -> bool:
+    """Whether this can be the uid of a job: what a folder and a `custom_id` are named by."""
+    return _UID.fullmatch(value) is not None
+
+
+def is_id(value: str) -> bool:
+    """Whether this can be the id of a batch or a file: one step of an address, and no way up."""
+    if not 0 < len(value) <= 1_000 or _NOT_IN_IDS.search(value):
+        return False
+    steps = value.replace("%2f", "/").replace("%2F", "/").split("/")
+    return all(step.lower().replace("%2e", ".") not in ("", ".", "..") for step in steps)
+
+
+def check_id(value: object, column: str, job: int) -> None:
+    """Raise DatabaseError for what can't be the id of a batch or a file."""
+    if value is not None and not (isinstance(value, str) and is_id(value)):
+        raise unreadable(value, column, job)
+
+
+def is_address(value: str) -> bool:
+    """Whether this can be a `base_url`: http or https, a host, a path, and nothing else."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and "@" not in parts.netloc
+        and not (parts.query or parts.fragment or value.endswith("/"))
+        and value.isprintable()
+        and not re.search(r"[\s\\]", value)
+    )
+
+
+def is_endpoint(value: str) -> bool:
+    """Whether this can be an endpoint of the API: a path, with no way up and no other host."""
+    first, *steps = value.split("/")
+    return not first and all(_STEP.fullmatch(step) and step.strip(".") for step in steps)
+
+
+def is_folder(value: object) -> bool:
+    """Whether this is a folder as `--image-dir` is kept: absolute, and with no way up."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    return any(
+        path.is_absolute() and ".." not in path.parts
+        for path in (PurePosixPath(value), PureWindowsPath(value))
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+#: Of what a job keeps beside, what its next pass goes by.
+SETTINGS: dict[str, Callable[[Any], bool]] = {
+    "attempts": _is_count,
+    "concurrency": _is_count,
+    "image_size": _is_count,
+    "context_window": _is_count,
+    "image_dir": is_folder,
+    "reads": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+    "recipe": lambda value: isinstance(value, dict),
+}
 
 
 def read(kind: type[T], row: sqlite3.Row) -> T:
-    """A record from a row that holds at least its columns, whatever their order.
+    """A record from a row that holds at least its columns, whatever their order. It isn't checked.
 
-    Other programs may write to these tables too: a time is one of ours or UNKNOWN, text is text.
+    A time is one of ours or UNKNOWN, text is text.
     """
     values = {name: row[name] for name in COLUMNS[kind]}
     for name, value in values.items():
@@ -177,3 +291,43 @@ def read(kind: type[T], row: sqlite3.Row) -> T:
         elif isinstance(value, bytes) and name not in HASHES:
             values[name] = value.decode(errors="replace")
     return kind(**values)
+
+
+def check(record: Job | Part) -> None:
+    """Raise DatabaseError where a record holds what this program never writes.
+
+    JSON isn't looked at: it is where it is read.
+    """
+    table = "openai_batch_jobs" if isinstance(record, Job) else "openai_batch_parts"
+    job = record.id if isinstance(record, Job) else record.job_id
+    for name, kind, optional in KINDS[type(record)]:
+        value = getattr(record, name)
+        if not (isinstance(value, kind) or (optional and value is None)):
+            raise unreadable(value, f"{table}.{name}", job)
+    for name, fits in _job_forms(record) if isinstance(record, Job) else _part_forms(record):
+        if not fits:
+            raise unreadable(getattr(record, name), f"{table}.{name}", job)
+
+
+def _job_forms(job: Job) -> list[tuple[str, bool]]:
+    account = _ACCOUNT.fullmatch(job.account or "")
+    return [
+        ("uid", is_uid(job.uid)),
+        ("status", job.status in JOB_STATUSES),
+        ("endpoint", is_endpoint(job.endpoint)),
+        ("provider", job.provider in PROVIDERS),
+        ("base_url", job.base_url is None or is_address(job.base_url)),
+        ("account", job.account in (None, "local") or account is not None),
+        ("requests", job.requests is None or job.requests >= 0),
+    ]
+
+
+def _part_forms(part: Part) -> list[tuple[str, bool]]:
+    ids = ("input_file_id", "batch_id", "output_file_id", "error_file_id")
+    return [
+        ("number", part.number > 0),
+        ("status", part.status in STATES),
+        ("requests", part.requests >= 0),
+        ("token", part.token is None or _TOKEN.fullmatch(part.token) is not None),
+        *((name, (one := getattr(part, name)) is None or is_id(one)) for name in ids),
+    ]

@@ -8,6 +8,7 @@ SQLite keeps these words in the schema, and docs/tables.md is made of them.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 from sqlite_utils import Database, Migrations
@@ -211,6 +212,9 @@ FROM openai_batch_requests AS requests
 JOIN openai_batch_jobs AS jobs ON jobs.id = requests.job_id
 LEFT JOIN openai_batch_parts AS parts ON parts.id = requests.part_id;
 """
+
+#: The names of our tables and of the view, and of what counts migrations.
+OWN = frozenset(("_sqlite_migrations", *re.findall(r"CREATE (?:TABLE|VIEW) (\w+)", TABLES)))
 
 # Built after the first job's rows: filling an index row by row costs more than building it.
 INDEXES = """

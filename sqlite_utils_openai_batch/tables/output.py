@@ -89,7 +89,7 @@ def check_output_table(
     """The checks for answers that go to a table of their own."""
     if not table.strip() or "\0" in table or not is_text(table):
         raise OutputError(f"No table can be called {table!r}: give another --output-table.")
-    if fold(table).startswith(("openai_batch_", "sqlite_")):
+    if fold(table).startswith(("openai_batch_", "sqlite_", "_sqlite_")):
         raise OutputError(f"'{table}' can't be an output table: that prefix is taken.")
     there = table_columns(conn, table)
     if not there:
@@ -230,7 +230,11 @@ __all__ = [
 
 if TYPE_CHECKING:
     from ..answers.schema import AnswerSchema
+    from ..store import Job
     from .source import Source
+
+#: Types that a column of answers can have.
+COLUMN_TYPES = ("TEXT", "INTEGER", "REAL", "BLOB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,18 +260,38 @@ class Output:
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Output:
+    def of(cls, job: Job) -> Output:
+        """Where the answers of a stored job go. Raises DatabaseError."""
+        return cls.from_json(job.output, job.id)
+
+    @classmethod
+    def from_json(cls, text: str, job: int | None = None) -> Output:
         """From `openai_batch_jobs.output`. Raises DatabaseError."""
         column = "openai_batch_jobs.output"
-        data: dict[str, Any] = kept_json(text, dict, column)
+        data: dict[str, Any] = kept_json(text, dict, column, job)
         try:
             data["columns"] = tuple(OutputColumn(**column) for column in data["columns"])
             found = cls(**data)
         except (TypeError, KeyError) as error:
-            raise unreadable(text, column) from error
-        if not all(isinstance(name, str) for name in (found.table or "", *found.names)):
-            raise unreadable(text, column)
+            raise unreadable(text, column, job) from error
+        if not found.fits():
+            raise unreadable(text, column, job)
         return found
+
+    def fits(self) -> bool:
+        """Whether this is what `plan_output` makes, and nothing else can get into SQL."""
+        texts = (self.table or "", self.responses, *self.names)
+        taken = ("openai_batch_", "sqlite_", "_sqlite_")
+        return (
+            all(isinstance(text, str) for text in texts)
+            and self.table != ""
+            and not fold(self.table or "").startswith(taken)
+            and all(column.type in COLUMN_TYPES for column in self.columns)
+            and all(isinstance(column.property, str | None) for column in self.columns)
+            and isinstance(self.replace, bool)
+            and isinstance(self.write, bool)
+            and self.responses in ("all", "failed", "none")
+        )
 
 
 def plan_output(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from .. import store
 from ..base.errors import OutputError
-from ..base.json import kept_json
 from ..store.connection import explain, transaction
 from .columns import fold, insert_sql, making, output_keys, table_columns, triggers, update_sql
 from .output import Output
@@ -49,7 +48,7 @@ class Target:
 
 def created(job: store.Job) -> list[str]:
     """Columns that a job made, its key's too where it made the whole output table."""
-    return kept_json(job.created_columns or "[]", list, "openai_batch_jobs.created_columns")
+    return job.made_columns
 
 
 def made_table(job: store.Job, output: Output) -> bool:

@@ -42,7 +42,8 @@ NEEDED = {"source_params", "key_columns", "template", "answer_schema", "output",
 
 
 SENTENCE = re.compile(
-    r"Error: openai_batch_jobs\.\w+ holds '.*', which can't be read: was it changed by hand\? "
+    r"Error: This database was changed by another program: job 1 has '.*' in "
+    r"openai_batch_jobs\.\w+, which this one never writes\. "
     r"Put back what a backup of the database has there\.\n"
 )
 
@@ -114,8 +115,9 @@ def test_the_sentence(run: Any, finished: Path) -> None:
     path = Path(shutil.copy(finished, "changed.db"))
     change(path, "jobs", "output", "not json")
     assert run("show", path, code=1).err == (
-        "Error: openai_batch_jobs.output holds 'not json', which can't be read: was it changed by "
-        "hand? Put back what a backup of the database has there.\n"
+        "Error: This database was changed by another program: job 1 has 'not json' in "
+        "openai_batch_jobs.output, which this one never writes. "
+        "Put back what a backup of the database has there.\n"
     )
 
 
@@ -132,7 +134,7 @@ def test_a_job_that_cant_be_read_keeps_no_other_from_its_turn(
         report = one_pass(conn, [store.get_job(conn, n) for n in (1, 2)], lambda _: provider)
     assert report.sent == 1
     assert [job.id for job in report.paused] == [1]
-    assert "openai_batch_jobs.output holds '[]'" in str(report.paused[0].message)
+    assert "'[]' in openai_batch_jobs.output" in str(report.paused[0].message)
 
 
 def test_a_job_of_unknown_age_is_looked_for_everywhere(run: Any, notes: Path) -> None:

@@ -64,7 +64,7 @@ def ended_screen(
         kinds = ", ".join(f"{count:,} {status}" for status, count in failed.items())
         words += f"; {sum(failed.values()):,} failed ({kinds})"
     lines = [f"{begin}{spent}. {words}."]
-    output = Output.from_json(job.output)
+    output = Output.of(job)
     refused: dict[str, int] = written.get("refused", {})
     left = sum(written.get(status, 0) for status in LEFT_ALONE) + sum(refused.values())
     if output.write and counts.get("ok", 0) > left:

@@ -135,7 +135,7 @@ def write_part(
 ) -> Exported:
     """Write one part, under the name that a file has until it is whole."""
     renderer = bind_job(job, source, part.overrides)
-    hashed = hashed_columns(renderer, Output.from_json(job.output))
+    hashed = hashed_columns(renderer, Output.of(job))
     chunks = Chunks(renderer, hashed, f"{job.uid}-")
     done = Exported(file_of(folder, part))
     with done.path.with_suffix(".unfinished").open("wb") as file:

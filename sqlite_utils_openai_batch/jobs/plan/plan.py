@@ -203,7 +203,7 @@ def rivals(
     target, names = output.table or source.name, {name.lower() for name in output.names}
     found = []
     for job in store.unfinished_jobs(conn):
-        theirs = Output.from_json(job.output)
+        theirs = Output.of(job)
         shared = sorted(names & {name.lower() for name in theirs.names})
         if theirs.write and (theirs.table or job.source) == target and shared:
             found.append((job, shared))

@@ -123,7 +123,7 @@ def before(conn: sqlite3.Connection, ask: Ask, source: Source, output: Output) -
     if ask.changed:
         jobs = [job for job in jobs if job.name == ask.name]
     else:
-        jobs = [job for job in jobs if writes_same(Output.from_json(job.output), output)]
+        jobs = [job for job in jobs if writes_same(Output.of(job), output)]
     known = Before()
     try:
         unfinished = {job.id for job in jobs if job.unfinished}

@@ -93,7 +93,7 @@ class Taker:
     def __init__(
         self, conn: sqlite3.Connection, job: store.Job, part: store.Part, writer: Writer | None
     ):
-        output = Output.from_json(job.output)
+        output = Output.of(job)
         self.conn = conn
         self.job = job
         self.part = part

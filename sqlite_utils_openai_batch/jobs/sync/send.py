@@ -231,7 +231,7 @@ class Sender:
         job = self.job
         if self.source is None:
             self.source = source_of_job(self.conn, job)
-            self.hashed = hashed_columns(self.renderer(None), Output.from_json(job.output))
+            self.hashed = hashed_columns(self.renderer(None), Output.of(job))
         return self.source, self.hashed
 
     def renderer(self, overrides: str | None) -> Renderer:

@@ -13,7 +13,7 @@ from datasette import Forbidden, NotFound
 from datasette.utils.asgi import Base400
 
 from sqlite_utils_openai_batch.base.errors import DatabaseError
-from sqlite_utils_openai_batch.jobs.trust import check_job
+from sqlite_utils_openai_batch.jobs.trust import check_json
 from sqlite_utils_openai_batch.results import words
 from sqlite_utils_openai_batch.store import Job
 from sqlite_utils_openai_batch.tables.output import Output
@@ -81,7 +81,7 @@ class Opened:
 def is_readable(job: Job) -> bool:
     """Whether nobody changed what is said of a job on pages that aren't its own."""
     try:
-        check_job(job)
+        check_json(job)
     except DatabaseError:
         return False
     return True
@@ -113,7 +113,7 @@ async def open_job(datasette: Any, db: Any, actor: Any, job_id: int) -> Opened:
         if not found:
             raise NotFound(f"No job {job_id} in {db.name}.")
         try:
-            check_job(found[0])
+            check_json(found[0])
         except DatabaseError as error:
             raise Unavailable(f"Job {job_id} of {db.name}: {error}") from error
         return Opened(

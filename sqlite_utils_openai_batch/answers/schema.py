@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Callable
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -20,6 +19,7 @@ from msgspec.structs import replace
 
 from ..base.errors import OpenAIBatchError, SchemaError
 from ..base.json import kept_json, loads, well_formed
+from ..base.text_files import text_or_file
 from .shortform import TYPES, parse_short_form
 from .strict import flattened, longest_answer, make_strict, resolve
 
@@ -255,11 +255,7 @@ class AnswerSchema:
         Raises:
             SchemaError: as `parse`; also for what looks like a file that isn't there.
         """
-        if (text := _file_text(value)) is not None:
-            return cls.parse(text)
-        if re.fullmatch(r"[^\s,:|]+\.json|[^\s,:|]*/[^\s,:|]*", value.strip()):
-            raise SchemaError(f'There is no file "{value.strip()}".')
-        return cls.parse(value)
+        return cls.parse(text_or_file(value, "--schema", SchemaError) or value)
 
     @classmethod
     def from_json(cls, text: str) -> AnswerSchema:
@@ -444,16 +440,6 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _file_text(value: str) -> str | None:
-    try:
-        path = Path(value)
-        return path.read_text(encoding="utf-8") if path.is_file() else None
-    except UnicodeDecodeError as error:
-        raise SchemaError(f'The file "{value}" is not UTF-8 text.') from error
-    except (OSError, ValueError):  # no name that a file could have: too long, or with a NUL
-        return None
 
 
 def _first_line(error: ValueError) -> str:

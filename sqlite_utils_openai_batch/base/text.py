@@ -81,6 +81,8 @@ def fenced(text: str, language: str = "") -> str:
 # Names in error messages: the ones that exist, the nearest to what was typed first.
 
 SHOWN = 20
+#: How alike two names are, from 0 to 1, where one may be meant by the other.
+ALIKE = 0.6
 
 
 def nearest_first(typed: str, names: Iterable[str]) -> list[str]:
@@ -89,12 +91,19 @@ def nearest_first(typed: str, names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: -SequenceMatcher(None, wanted, name.casefold()).ratio())
 
 
+def near(typed: str, names: Iterable[str], most: int = 3) -> list[str]:
+    """Return the few of `names` that are near to `typed`, the nearest first."""
+    wanted = typed.casefold()
+    return [
+        name
+        for name in nearest_first(typed, names)[:most]
+        if SequenceMatcher(None, wanted, name.casefold()).ratio() >= ALIKE
+    ]
+
+
 def meant(typed: str, names: Iterable[str]) -> str:
     """Return "Did you mean x? " for the name that is near to `typed`, or nothing."""
-    for name in nearest_first(typed, names)[:1]:
-        if SequenceMatcher(None, typed.casefold(), name.casefold()).ratio() >= 0.6:
-            return f"Did you mean {name}? "
-    return ""
+    return "".join(f"Did you mean {name}? " for name in near(typed, names, 1))
 
 
 def listed(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -38,6 +39,7 @@ PUTS_OUT = {
     "missing": ("changed", "replace"),
     "changed": ("missing", "replace"),
     "replace": ("missing", "changed"),
+    "provider": ("base_url", "local", "upstream", "concurrency"),
     "base_url": ("local", "upstream", "concurrency"),
     "upstream": ("base_url",),
     "local": ("base_url", "upstream", "concurrency"),
@@ -45,17 +47,22 @@ PUTS_OUT = {
     "price_input": ("price_as",),
     "price_output": ("price_as",),
 }
+# Options that say where rows go.
+PLACE = ("provider", "base_url", "local", "upstream")
 # Repeatable options whose values have names: those that are typed come on top.
 NAMED = ("options", "params")
 
 
 def recipe(table: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """What was typed for a job, texts of files in place of their names. Raises TemplateError."""
-    from ..jobs.plan.ask import text_or_file
+    from ..base.errors import SchemaError, TemplateError
+    from ..base.text_files import text_or_file
 
     kept = {name: value for name, value in options.items() if name not in NEVER_KEPT}
     for name in ("prompt", "system", "schema"):
-        kept[name] = text_or_file(kept.get(name))
+        error = SchemaError if name == "schema" else TemplateError
+        # Read once: what is asked and what is kept are the same.
+        kept[name] = options[name] = text_or_file(options.get(name), f"--{name}", error)
     template = kept.pop("template", None)
     if template is not None:
         kept["template_body"] = read_template(template)
@@ -70,19 +77,28 @@ def inherit(
 ) -> str | None:
     """Fill `options` with those of the job named by --like; what was typed wins.
 
-    Returns the table. Raises JobError for a job that isn't there or kept no options.
+    Returns the table. Raises JobError for a job that isn't there or kept no options, and
+    ConfigurationError where rows would go elsewhere than that job's did.
     """
     from .. import store
     from ..base.errors import JobError
+    from ..jobs.trust import check_job
+    from ..provider.accounts import check_key
+    from ..results.recipe import kept_options
 
     wanted = options.pop("like", None)
     if wanted is None:
         return table
     job = store.find_job(conn, wanted, db)
-    kept = dict(job.settings.get("recipe") or {})
+    check_job(job)
+    kept = kept_options(job)
     if not kept:
         raise JobError(f"Job {job.id} keeps no options, so --like can't take them up.")
     typed = {name for name in (*options, "table") if was_typed(name)}
+    if not typed.intersection(PLACE):
+        kept |= place_of(job, kept)
+        if options.get("key"):
+            check_key(job, options["key"])
     for name in typed:
         for other in PUTS_OUT.get(name, ()):
             kept.pop(other, None)
@@ -94,6 +110,30 @@ def inherit(
         table = kept.pop("table", None)
     options.update({name: value for name, value in kept.items() if name not in (*typed, "table")})
     return table
+
+
+def place_of(job: Job, kept: dict[str, Any]) -> dict[str, Any]:
+    """The options that say where a job's rows went, also where the environment said it then.
+
+    Raises ConfigurationError where the environment says something else now.
+    """
+    from ..base.errors import ConfigurationError
+    from ..provider.accounts import LOCAL, key_address, origin
+    from ..provider.azure import AZURE, ENDPOINT
+    from ..provider.client import host_of
+
+    if job.provider == LOCAL:
+        return {"provider": "openai", "base_url": None, "upstream": job.base_url,
+                "local": job.base_url is None}  # fmt: skip
+    variable = ENDPOINT if job.provider == AZURE else "OPENAI_BASE_URL"
+    now, then = os.environ.get(variable), key_address(job)
+    if now and then and not kept.get("base_url") and origin(now) != origin(then):
+        raise ConfigurationError(
+            f"Job {job.id} went to {host_of(then)}, and {variable} now says {host_of(now)}. "
+            "Nothing was sent. Say where this one goes by --base-url, or unset the variable to "
+            f"have it go to {host_of(then)}."
+        )
+    return {"provider": job.provider, "base_url": then, "upstream": None, "local": False}
 
 
 def was_typed(name: str) -> bool:
@@ -457,15 +497,18 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
 def read_template(name: str | None) -> dict[str, Any] | None:
     """The whole body in a file. Raises TemplateError."""
     from ..base.errors import TemplateError
+    from ..base.text_files import meant_file
     from ..requests.body import parse_body
 
     if name is None:
         return None
     try:
-        return parse_body(Path(name).read_text(encoding="utf-8"))
+        return parse_body(Path(name).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise TemplateError(f"--template '{name}' can't be read: {reason}.") from error
+        meant = meant_file(name) if isinstance(error, FileNotFoundError) else ""
+        said = f"--template '{name}' can't be read: {reason}. {meant}"
+        raise TemplateError(said.strip()) from error
 
 
 def image_folder(name: str | None) -> str | None:

@@ -11,8 +11,13 @@ from ..tables.output import Output
 
 
 def check_job(job: Job) -> None:
-    """Raise DatabaseError where somebody changed what a job goes by, also in its JSON."""
+    """Raise DatabaseError where somebody changed what a job goes by."""
     check(job)
+    check_json(job)
+
+
+def check_json(job: Job) -> None:
+    """The same of what it keeps as JSON: pages are made of that."""
     Output.of(job)
     stored_prices(job.settings)
     # Reading them raises.

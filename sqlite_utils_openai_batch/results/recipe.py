@@ -6,9 +6,13 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..base.json import unreadable
+from ..base.text_files import Text
 from ..pricing.tokens import CAPS, answers_asked, output_cap
+from ..provider.client import OPENAI_URL
 from ..requests.body import CHAT
 from ..store import Job
+from ..store.records import is_address, is_endpoint, is_folder
 from .words import COMMAND
 
 #: Options by the names under which a job keeps them, in the order of the help text.
@@ -67,6 +71,68 @@ DEFAULTS = {
 }
 
 
+#: Where jobs go that say nothing of it.
+HERE = (None, OPENAI_URL)
+#: Options that a job keeps as numbers, as flags, as lists; all others are texts.
+NUMBERS = frozenset(
+    ("limit", "sample", "seed", "image_size", "part_requests", "part_bytes", "part_tokens",
+     "enqueued_tokens", "attempts", "concurrency")
+)  # fmt: skip
+FLAGS = frozenset(("missing", "changed", "replace", "no_write", "reuse", "local"))
+LISTS = {"pk": 1, "images": 1, "params": 2, "options": 2}
+#: Options of which only some values are any.
+VALUES = {
+    "blanks": ("skip", "send", "error"),
+    "image_detail": ("auto", "low", "high"),
+    "responses": ("all", "failed", "none"),
+    "provider": ("openai", "azure"),
+}
+
+
+def kept_options(job: Job) -> dict[str, Any]:
+    """What was typed for a job, as `--like` takes it up. Raises DatabaseError for anything else.
+
+    It comes from a file that somebody else may have made: a name that is no option of ours would
+    be one of the command that reads it, a text that names a file would have that file sent.
+    """
+    kept = dict(job.settings.get("recipe") or {})
+    for name, value in kept.items():
+        if not fits(name, value):
+            said = f"{name}: {value}"
+            raise unreadable(said, "openai_batch_jobs.options", job.id)
+    return {
+        name: Text(value) if name in ("prompt", "system", "schema") else value
+        for name, value in kept.items()
+    }
+
+
+def fits(name: str, value: Any) -> bool:
+    """Whether an option of that name can have been kept with this value."""
+    if name in VALUES:
+        return value in VALUES[name]
+    if name in FLAGS:
+        return isinstance(value, bool)
+    if name in NUMBERS:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if name in LISTS:
+        return isinstance(value, list) and all(_fits_list(one, LISTS[name]) for one in value)
+    if name == "template_body":
+        return isinstance(value, dict)
+    if (name not in OPTIONS and name != "table") or not isinstance(value, str):
+        return False
+    if name in ("base_url", "upstream"):
+        return is_address(value.rstrip("/"))
+    if name == "endpoint":
+        return is_endpoint(value)
+    return name != "image_dir" or is_folder(value)
+
+
+def _fits_list(value: Any, words: int) -> bool:
+    if words == 1:
+        return isinstance(value, str)
+    return isinstance(value, list) and list(map(type, value)) == [str] * words
+
+
 def command_line(job: Job, file: str) -> str | None:
     """The command that asks this again of the database `file`, quoted for a shell.
 
@@ -81,7 +147,10 @@ def command_line(job: Job, file: str) -> str | None:
         # Its file may be gone: the job itself is the best record of it.
         return " ".join([*begin, "--like", str(job.id)])
     if typed.get("table"):
-        begin.append(shlex.quote(typed["table"]))
+        begin.append(shlex.quote(str(typed["table"])))
+    if "base_url" not in typed and job.provider != "local" and job.base_url not in HERE:
+        # It came from the environment, which may say something else where this is typed.
+        typed = {**typed, "base_url": job.base_url}
     if not (typed.get("model") or typed.get("local")) and job.model:
         # Another version of the program may ask another model by default.
         typed = {**typed, "model": job.model}

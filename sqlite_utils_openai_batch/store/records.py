@@ -220,8 +220,8 @@ def is_id(value: str) -> bool:
     """Whether this can be the id of a batch or a file: one step of an address, and no way up."""
     if not 0 < len(value) <= 1_000 or _NOT_IN_IDS.search(value):
         return False
-    steps = value.replace("%2f", "/").replace("%2F", "/").split("/")
-    return all(step.lower().replace("%2e", ".") not in ("", ".", "..") for step in steps)
+    decoded = value.lower().replace("%2f", "/").replace("%2e", ".")
+    return all(value.split("/")) and not {".", ".."}.intersection(decoded.split("/"))
 
 
 def check_id(value: object, column: str, job: int) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ...answers.schema import AnswerSchema
 from ...base.errors import TemplateError, UsageError
 from ...base.text import listed, meant, nearest_first
+from ...base.text_files import text_or_file
 from ...pricing.estimate import Money
 from ...requests.body import CHAT, EMBEDDINGS, RESPONSES, build_body, change_body
 from ...requests.images import WEB
@@ -72,32 +72,6 @@ class Ask:
         return {name: value for name, value in kept.items() if value is not None}
 
 
-def text_or_file(value: str | None) -> str | None:
-    """The text of the file of that name where there is one, else the value itself."""
-    if value is None or "\n" in value or len(value) > 1_000:
-        return value
-    try:
-        file = Path(value)
-        if file.is_file():
-            # The line end that editors put last is no part of a prompt.
-            return file.read_text(encoding="utf-8").removesuffix("\n")
-    except (OSError, ValueError):
-        # A prompt may well be no possible file name.
-        return value
-    return value
-
-
-def check_file(prompt: str | None) -> None:
-    """Raise TemplateError for a prompt that must be the name of a file that isn't there."""
-    if prompt and not prompt.isspace() and "{{" not in prompt and "{%" not in prompt:
-        path = Path(prompt)
-        if len(prompt) < 200 and path.suffix and " " not in prompt and "\n" not in prompt:
-            raise TemplateError(
-                f"--prompt '{prompt}' has no placeholder, and there is no file of that name. "
-                "Look at its spelling, or give the prompt itself: 'Summarise: {{ title }}'."
-            )
-
-
 def default_for(endpoint: str, default_model: str = DEFAULT_MODEL) -> str:
     """The model that is asked at an endpoint where none is named."""
     if endpoint == EMBEDDINGS and default_model == DEFAULT_MODEL:
@@ -126,8 +100,7 @@ def whole_body(
             schema=schema,
             options=ask.options,
         )
-    prompt = text_or_file(ask.prompt)
-    check_file(prompt)
+    prompt = text_or_file(ask.prompt, "--prompt")
     if not prompt:
         columns = [column for column in source.columns if column not in source.key_columns]
         example = columns[0] if columns else "column"
@@ -139,7 +112,7 @@ def whole_body(
         endpoint=ask.endpoint,
         model=ask.model or default_model,
         prompt=prompt,
-        system=text_or_file(ask.system),
+        system=text_or_file(ask.system, "--system"),
         schema=schema,
         options=ask.options,
         images=[image_slot(given, source) for given in ask.images],

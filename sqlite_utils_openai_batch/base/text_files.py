@@ -1,0 +1,89 @@
+"""Options that take a text or the name of a file with it: which of the two somebody means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import OpenAIBatchError, TemplateError
+from .text import near
+
+#: Endings of files that hold prompts, bodies and schemas, or that are given by mistake.
+ENDINGS = frozenset(
+    (".csv", ".docx", ".htm", ".html", ".j2", ".jinja", ".jinja2", ".json", ".json5", ".jsonc",
+     ".jsonl", ".log", ".markdown", ".md", ".mdx", ".ndjson", ".odt", ".pdf", ".prompt", ".py",
+     ".rst", ".rtf", ".schema", ".sql", ".tex", ".text", ".tmpl", ".toml", ".tpl", ".tsv", ".txt",
+     ".xlsx", ".xml", ".yaml", ".yml")
+)  # fmt: skip
+#: No name of a file is longer.
+LONGEST = 1_000
+
+
+class Text(str):
+    """A text that is one, whatever files there are: read from a file, or kept with a job."""
+
+    __slots__ = ()
+
+
+def text_or_file(
+    value: str | None, option: str, error: type[OpenAIBatchError] = TemplateError
+) -> str | None:
+    """The text of the file of that name where there is one, else the value itself.
+
+    Raises `error` for a file that can't be read, and for a name that looks like a file's where
+    there is none: sent as text, it would be paid for. A space after it makes it a text.
+    """
+    if value is None or isinstance(value, Text):
+        return value
+    if (text := read_text(value, option, error)) is not None:
+        # The line end that editors put last is no part of a prompt.
+        return Text(text.removesuffix("\n"))
+    if looks_like_a_file(value):
+        raise error(
+            f"{option} '{value}': there is no such file. {meant_file(value)}"
+            f"If these are the words themselves, put a space after them: {option} '{value} '"
+        )
+    bare = value.strip()
+    return Text(bare if looks_like_a_file(bare) else value)
+
+
+def read_text(value: str, option: str, error: type[OpenAIBatchError]) -> str | None:
+    """The text of the file of that name; None where there is none."""
+    if "\n" in value or len(value) > LONGEST:
+        return None
+    try:
+        file = Path(value)
+        if not file.is_file():
+            return None
+    except (OSError, ValueError):
+        # A prompt may well be no possible file name.
+        return None
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as failed:
+        raise error(f"{option} '{value}' can't be read: the file is not UTF-8 text.") from failed
+    except OSError as failed:
+        reason = failed.strerror or str(failed)
+        raise error(f"{option} '{value}' can't be read: {reason}.") from failed
+
+
+def looks_like_a_file(value: str) -> bool:
+    """Whether somebody meant a file by this: no white space, and a usual ending or a slash."""
+    if not value or len(value) > LONGEST or any(letter.isspace() for letter in value):
+        return False
+    if value[0] in '{["' or "{{" in value or "{%" in value:
+        return False
+    ends = Path(value).suffix.lower() in ENDINGS
+    return ends or ("/" in value and not any(mark in value for mark in ",|"))
+
+
+def meant_file(value: str) -> str:
+    """Return "Did you mean …? " with the files whose names are near to this one, or nothing."""
+    try:
+        wanted = Path(value).expanduser()
+        folder = wanted.parent if wanted.parent.is_dir() else Path()
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    except (OSError, RuntimeError):
+        # A folder that can't be read, or nobody's home: then no name can be told.
+        return ""
+    found = [str(folder / name) for name in near(wanted.name, names)]
+    return f"Did you mean {' or '.join(found)}? " if found else ""

@@ -25,6 +25,7 @@ exits with the class's `exit_code`.
         ├── Transient             try the same again later
         │   └── Garbled           a reply that is none of the API
         ├── NotFound              no such batch or file
+        ├── SentOn                it wants the request to go to another host
         └── NeedsAttention (4)    quota, billing, key, permission: the job pauses
             └── Unreadable        and its batches, or what they answered, can't be read
 """
@@ -129,6 +130,10 @@ class Garbled(Transient):
 
 class NotFound(ProviderError):
     """The provider knows no such batch or file."""
+
+
+class SentOn(ProviderError):
+    """The server answers with a redirect to another origin, which isn't followed."""
 
 
 class NeedsAttention(ProviderError):

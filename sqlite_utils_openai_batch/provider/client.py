@@ -24,6 +24,7 @@ from ..base.errors import (
     NoList,
     NotFound,
     ProviderError,
+    SentOn,
     Transient,
     Unreachable,
 )
@@ -34,11 +35,14 @@ from .errors import explained, has_no_such_call, host_of, no_batch_api
 if TYPE_CHECKING:
     import ssl
 
+    import httpx2
     import openai
 
 
 # The `openai` client for one server: how long it waits, and what it sends along.
 
+#: Where an answer keeps the other origin that it would have had the request go to.
+SENT_ON = "sent_on"
 #: Seconds for a connection to be made, and for a file of 200 MB to be taken in: no word comes
 #: before that. Where the network has gone silent, a pass ends by these.
 CONNECT_SECONDS, UPLOAD_SECONDS = 10.0, 600.0
@@ -61,7 +65,9 @@ def make_client(
         "max_retries": max_retries,
         "timeout": patience(timeout),
         "default_headers": None if is_openai else own_headers(key),
-        "http_client": openai.DefaultHttpxClient(verify=authorities()),
+        "http_client": openai.DefaultHttpxClient(
+            verify=authorities(), timeout=patience(timeout), event_hooks={"response": [stay]}
+        ),
     }
     if azure is not None and azure.version is not None:
         credential = {"azure_ad_token": key} if azure.token else {"api_key": key}
@@ -76,6 +82,35 @@ def authorities() -> ssl.SSLContext:
     import httpx2
 
     return httpx2.create_ssl_context()
+
+
+def stay(response: httpx2.Response) -> None:
+    """Have a redirect to another origin be no redirect: rows and keys go where a person said.
+
+    What a file holds may lie with a storage of its own, which is asked without the key.
+    """
+    import httpx2
+
+    if not response.has_redirect_location:
+        return
+    request = response.request
+    try:
+        to = request.url.join(response.headers["location"])
+    except httpx2.InvalidURL:
+        to = httpx2.URL("")
+    if origin_of(to) == origin_of(request.url):
+        return
+    if request.method == "GET" and request.url.path.endswith("/content"):
+        request.headers.pop("api-key", None)
+        return
+    del response.headers["location"]
+    response.extensions[SENT_ON] = str(to.copy_with(query=None, userinfo=b"")) or "nowhere"
+
+
+def origin_of(url: httpx2.URL) -> tuple[str, str, int | None]:
+    """Scheme, host and port of an address."""
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+    return url.scheme, url.host, port
 
 
 def patience(seconds: float) -> Any:
@@ -262,7 +297,7 @@ class Provider:
                 reply = self._client.post(
                     endpoint.removeprefix("/v1"), body=body, cast_to=httpx2.Response
                 )
-        except NeedsAttention:
+        except (NeedsAttention, SentOn):
             raise
         except ProviderError as error:
             refused = error.__cause__

@@ -12,10 +12,12 @@ from ..base.errors import (
     NotFound,
     ProviderError,
     QueueFull,
+    SentOn,
     Transient,
     Unreachable,
     Unreadable,
 )
+from .client import SENT_ON
 
 if TYPE_CHECKING:
     import openai
@@ -76,6 +78,12 @@ def has_no_such_call(error: ProviderError) -> bool:
 
 def judged(error: openai.APIStatusError, host: str) -> ProviderError:
     """Which of our errors an HTTP answer of the provider is."""
+    if to := error.response.extensions.get(SENT_ON):
+        return SentOn(
+            f"{host} answers that the request is to go to {to} ({error.status_code}). It was not "
+            "sent there: rows and keys go to no other host than the one that was named. "
+            "If that one is meant, name it with --base-url."
+        )
     code = str(error.code or "")
     said = provider_words(error)
     if error.status_code == 401 or code == "invalid_api_key":

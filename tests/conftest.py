@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from hypothesis import settings
 from signals import heed_signals
 from unclosed import let_datasette_be
 
+from sqlite_utils_openai_batch.base.scratch import sweep
 from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
 
 # Every request is in exactly one of these.
@@ -112,6 +114,19 @@ class Held:
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever tests, their processes and those that they kill leave, lies in pytest's folder."""
+    folder = tmp_path_factory.mktemp("temporary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield
+        sweep()
+        left = [path.name for path in folder.glob("*-batch-*")]
+        assert left == [], "a command left its files, though nobody killed it"
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import JobError, NeedsAttention, OpenAIBatchError
+from sqlite_utils_openai_batch.base.scratch import sweep
 from sqlite_utils_openai_batch.jobs.sync.engine import one_pass
 from sqlite_utils_openai_batch.provider.accounts import check_account
 from sqlite_utils_openai_batch.provider.places import Places, forget_local
@@ -130,6 +131,7 @@ def look(path: str, job_id: int, do: Do | None) -> Said:
     """
     with closing(connect(path)) as conn, explained(path):
         store.check_version(conn)
+        sweep()
         with Places() as places:
             job = store.get_job(conn, job_id)
             try:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote as percent
 
@@ -17,6 +16,7 @@ from datasette.utils import add_cors_headers
 from datasette.utils.asgi import BadRequest
 
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.base.scratch import scratch
 from sqlite_utils_openai_batch.base.statuses import OUTCOMES
 from sqlite_utils_openai_batch.results.csv import harmless, pieces
 from sqlite_utils_openai_batch.results.reader import Reader
@@ -143,8 +143,8 @@ async def job_xlsx(datasette: Any, request: Any, send: Any) -> None:
     asked = wanted(request)
     check_settings(datasette, opened)
     shown = headers(opened, XLSX, ".xlsx")
-    with TemporaryDirectory(prefix="openai-batch-") as folder:
-        path = Path(folder) / "job.xlsx"
+    with scratch() as folder:
+        path = folder / "job.xlsx"
         if not await write_workbook(datasette, request, opened, asked, path):
             return
         most = most_bytes(datasette)

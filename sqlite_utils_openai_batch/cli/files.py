@@ -355,10 +355,10 @@ def import_responses_command(db: str, files: Sequence[str], free: bool) -> None:
       vllm run-batch -i out/part-1.jsonl -o out/answers-1.jsonl --model MODEL
       sqlite-utils openai-batch import-responses movies.db out/answers-1.jsonl
     """
-    import tempfile
     from contextlib import closing
 
     from .. import store
+    from ..base.scratch import scratch
     from ..jobs.files.import_ import bring_in
     from ..jobs.files.survey import Surveyor
     from ..jobs.sync.settle import has_failures
@@ -368,12 +368,12 @@ def import_responses_command(db: str, files: Sequence[str], free: bool) -> None:
     reading = Reading()
     with (
         closing(connect(db)) as conn,
-        tempfile.TemporaryDirectory(prefix="openai-batch-") as folder,
+        scratch() as folder,
     ):
         store.check_version(conn)
         try:
-            surveyed = Surveyor(conn, db, Path(folder), reading.told).survey(files)
-            done = bring_in(conn, surveyed, Path(folder), free=free, told=reading.told)
+            surveyed = Surveyor(conn, db, folder, reading.told).survey(files)
+            done = bring_in(conn, surveyed, folder, free=free, told=reading.told)
         finally:
             reading.end()
         talk(lines_screen(surveyed, done, db))

@@ -115,6 +115,7 @@ def follow(
     Jobs that another program changed are left alone, and told at the end with what `changed` says.
     """
     from .. import store
+    from ..base.scratch import sweep
     from ..jobs.sync.engine import one_pass, was_approved
     from ..jobs.sync.settle import has_failures
     from ..jobs.sync.watch import watch
@@ -123,6 +124,7 @@ def follow(
     from ..provider.places import forget_local
     from .screens.end import stopped_sentence
 
+    sweep()
     jobs, wrong = sort_out(jobs)
     wrong += changed
     if places.key is not None:

@@ -79,12 +79,14 @@ def try_rows(
 ) -> None:
     """Choose rows, ask them, say what they answered and what all rows would cost."""
     from .. import store
+    from ..base.scratch import sweep
     from ..jobs.plan.plan import settle
     from ..jobs.plan.prepare import estimated
     from ..jobs.trial import choose
     from ..provider.places import forget_local
     from ..tables.output import check_output
 
+    sweep()
     place = read_place(options)
     options.pop("key")
     if save is not None:

@@ -10,12 +10,10 @@ import json
 import queue
 import random
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import orjson
 
@@ -25,6 +23,7 @@ from ..answers.reader import asks_for_json
 from ..base import clock
 from ..base.errors import OpenAIBatchError
 from ..base.outcome import Outcome
+from ..base.scratch import scratch
 from ..pricing.prices import Prices, Spent
 from ..provider.client import Provider
 from ..store.connection import transaction
@@ -248,10 +247,10 @@ def take_in(
     part = store.get_part(conn, part_id)
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="openai-batch-") as folder,
+            scratch() as folder,
             store.leased(conn, part),
         ):
-            path = Path(folder) / "try"
+            path = folder / "try"
             path.write_bytes(
                 b"".join(
                     result_line(f"{job.uid}-{first + n}", one.status, one.reply)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +11,7 @@ from typing import BinaryIO
 import orjson
 
 from ..base.errors import ConfigurationError
+from ..base.scratch import try_lock
 
 WAIT = 5.0
 """Seconds to wait for the address of a server that is just starting."""
@@ -45,7 +45,7 @@ class StateLock:
     def acquire(self) -> None:
         """Take the directory; raises StateInUse when another server has it."""
         file = (self._state_dir / "server.lock").open("a+b")
-        if not _try_lock(file):
+        if not try_lock(file):
             file.close()
             raise StateInUse(self._state_dir, *self._running())
         self._file = file
@@ -74,23 +74,3 @@ class StateLock:
                 return told["base_url"], told["key"]
             time.sleep(0.02)
         return None, None
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(file: BinaryIO) -> bool:
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-else:
-    import fcntl
-
-    def _try_lock(file: BinaryIO) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True

@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import secrets
-import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -20,6 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from ..base.errors import ConfigurationError, JobError
+from ..base.scratch import SERVER, Scratch
 from .answerers.simulate import SimulatedAnswerer
 from .faults.registry import Faults
 from .lock import StateLock
@@ -78,7 +77,7 @@ class LocalServer:
         self.faults = Faults(faults)
         self._webhook = webhook
         self._window = window
-        self._temporary: Path | None = None
+        self._temporary: Scratch | None = None
         self._lock: StateLock | None = None
         self._store: Store | None = None
         self._serving: Serving | None = None
@@ -137,8 +136,8 @@ class LocalServer:
 
     def _root(self) -> Path:
         if self._given_dir is None:
-            self._temporary = Path(tempfile.mkdtemp(prefix="local-batch-"))
-            return self._temporary
+            self._temporary = Scratch(SERVER)
+            return self._temporary.path
         try:
             self._given_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -160,7 +159,7 @@ class LocalServer:
             self._lock.release()
             self._lock = None
         if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary.close()
             self._temporary = None
 
     def join(self) -> None:

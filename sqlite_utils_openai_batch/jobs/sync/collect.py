@@ -7,7 +7,6 @@ left unanswered gets its outcome.
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from ...answers.schema import AnswerSchema
 from ...base import clock
 from ...base.errors import NotFound, OutputError
 from ...base.outcome import Outcome
+from ...base.scratch import scratch
 from ...pricing.prices import Prices, Spent, part_prices
 from ...requests.template import Template
 from ...store.connection import COMMIT_ROWS, Commits, cached, transaction
@@ -396,12 +396,12 @@ def take_batch(
     """
     gone = False
     alive = Renewal(conn, part)
-    with tempfile.TemporaryDirectory(prefix="openai-batch-") as folder:
+    with scratch() as folder:
         files = []
         for kind, file_id in (("output", state.output_file_id), ("error", state.error_file_id)):
             if not file_id:
                 continue
-            path = Path(folder) / kind
+            path = folder / kind
             try:
                 provider.download(file_id, path, alive)
                 if kind == "output" and state.completed and not holds_lines(path):

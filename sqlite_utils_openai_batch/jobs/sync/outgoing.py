@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +28,7 @@ from ...base.errors import (
     Unreachable,
 )
 from ...base.json import kept_json
+from ...base.scratch import scratch
 from ...base.statuses import ENDED
 from ...base.text import counted, listed
 from ...store.connection import transaction
@@ -58,9 +58,9 @@ def compare(sender: Sender, part: store.Part, state: BatchState) -> None:
     sha256 = state.metadata.get("sha256")
     if not sha256 or (part.sha256 and part.sha256.hex() == sha256):
         return
-    with tempfile.TemporaryDirectory(prefix="openai-batch-") as folder:
+    with scratch() as folder:
         try:
-            here = sender.render(part, Path(folder))
+            here = sender.render(part, folder)
         except (SourceError, TemplateError) as error:
             # Without its rows nothing is written; the answers are taken in all the same.
             store.log(
@@ -70,7 +70,7 @@ def compare(sender: Sender, part: store.Part, state: BatchState) -> None:
         hashes = here.hashes
         if here.sha256.hex() != sha256:
             prefix = f"{sender.job.uid}-"
-            asked = asked_by(sender.provider, state, Path(folder) / "asked.jsonl", prefix)
+            asked = asked_by(sender.provider, state, folder / "asked.jsonl", prefix)
             hashes = differing(here, requests_in(here.path, prefix), asked)
     with transaction(sender.conn):
         store.set_hashes(sender.conn, hashes)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from ... import store
 from ...base import clock
 from ...base.errors import NeedsAttention, ProviderError, Unreachable
+from ...base.scratch import scratch
 from ...pricing.ceiling import PartBound, reserve
 from ...provider.batch import BatchState
 from ...provider.client import Provider
@@ -261,8 +261,8 @@ class Sender:
 
         Raises ProviderError; what state the part is in then is in the database.
         """
-        with tempfile.TemporaryDirectory(prefix="openai-batch-") as folder:
-            rendered = self.render(part, Path(folder))
+        with scratch() as folder:
+            rendered = self.render(part, folder)
             token = self.intend(part, rendered)
             if token is None:
                 return None

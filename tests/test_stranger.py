@@ -93,6 +93,7 @@ def test_no_folder_but_the_servers_own_is_removed_or_made(
         ("delete", local, "1", "-y"),
         ("run", local, "notes", *ASK, *run.there, "--output", "other"),
         ("try", local, "notes", *ASK, *run.there[:3], "-n", "1"),
+        ("preview", local, "notes", *ASK, *run.there[:2]),
         ("import-responses", local, "answers.jsonl"),
         ("show", local, "1"),
         ("jobs", local),

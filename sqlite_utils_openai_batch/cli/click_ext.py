@@ -60,18 +60,16 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; say what went wrong without a traceback."""
         from ..base.errors import OpenAIBatchError
-        from ..store.connection import explain
+        from ..store.connection import explain, in_its_words
 
         try:
             with fewer_collections():
                 return super().invoke(ctx)
         except OpenAIBatchError as error:
             raise Failure(str(error), error.exit_code) from error
-        except sqlite3.Error as error:
-            sentence = explain(error, ctx.params.get("db") or "the database")
-            if sentence is None:
-                raise
-            raise Failure(sentence, 1) from error
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            path = ctx.params.get("db") or "the database"
+            raise Failure(explain(error, path) or in_its_words(error, path), 1) from error
         except KeyboardInterrupt:
             click.echo("Stopped.", err=True)
             ctx.exit(INTERRUPTED)

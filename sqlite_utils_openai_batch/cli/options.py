@@ -77,8 +77,9 @@ def inherit(
 ) -> str | None:
     """Fill `options` with those of the job named by --like; what was typed wins.
 
-    Returns the table. Raises JobError for a job that isn't there or kept no options, and
-    ConfigurationError where rows would go elsewhere than that job's did.
+    Returns the table. Raises DatabaseError where jobs can't be kept here, JobError for a job that
+    isn't there or kept no options, and ConfigurationError where rows would go elsewhere than
+    that job's did.
     """
     from .. import store
     from ..base.errors import JobError
@@ -86,6 +87,9 @@ def inherit(
     from ..provider.accounts import check_key
     from ..results.recipe import kept_options
 
+    store.check_version(conn)
+    # Whatever is asked anew goes by the jobs that there are.
+    store.list_jobs(conn)
     wanted = options.pop("like", None)
     if wanted is None:
         return table

@@ -62,9 +62,10 @@ from .requests import (
     set_outcome,
     still_failed,
 )
-from .tables import build_indexes, check_version, exists, is_outdated, migrate
+from .tables import OWN, build_indexes, check_version, exists, is_outdated, migrate
 
 __all__ = [
+    "OWN",
     "Job",
     "Part",
     "RequestRow",

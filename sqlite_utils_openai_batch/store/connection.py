@@ -65,7 +65,16 @@ def explained(path: str | Path) -> Iterator[None]:
         raise DatabaseError(sentence) from error
 
 
-def explain(error: sqlite3.Error, path: str | Path) -> str | None:
+def in_its_words(error: Exception, path: str | Path) -> str:
+    """The sentence for an error that `explain` knows nothing of: SQLite's own words."""
+    text = str(error).rstrip(".") or type(error).__name__
+    return (
+        f"SQLite can't go on with '{path}': {text}. What was done before is kept; look at the SQL "
+        "that you gave and at the tables that it names."
+    )
+
+
+def explain(error: Exception, path: str | Path) -> str | None:
     """What an error about the file means, or None where it is about something else."""
     text = str(error)
     if "not a database" in text:

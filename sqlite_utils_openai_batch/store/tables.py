@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import closing
+from functools import cache
+from typing import NamedTuple
 
 from sqlite_utils import Database, Migrations
 
@@ -245,7 +248,11 @@ def exists(conn: sqlite3.Connection) -> bool:
 
 
 def check_version(conn: sqlite3.Connection) -> None:
-    """Raise DatabaseError where a newer version of this program made the tables."""
+    """Raise DatabaseError where a newer version of this program made the tables.
+
+    Also where something else in the database has the name of one of them.
+    """
+    check_names(conn)
     if not exists(conn):
         return
     newer = sorted(applied(conn) - known())
@@ -254,6 +261,72 @@ def check_version(conn: sqlite3.Connection) -> None:
             f"This database was written by a newer sqlite-utils-openai-batch (it has {newer[0]}). "
             "Upgrade with: pip install -U sqlite-utils-openai-batch"
         )
+
+
+class Made(NamedTuple):
+    """A table, view or index as our migrations make it; `on` is the table of an index."""
+
+    kind: str
+    on: str
+    columns: frozenset[str]
+
+
+@cache
+def ours() -> dict[str, Made]:
+    """Everything that the migrations of this version make, by name."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
+        migrations.apply(Database(conn, execute_plugins=False))
+        build_indexes(conn)
+        return {
+            name: Made(kind, on, columns_of(conn, name))
+            for kind, name, on in conn.execute(NAMED).fetchall()
+            if not name.startswith(("sqlite_", "idx_"))
+        }
+
+
+NAMED = "SELECT type, lower(name), lower(tbl_name) FROM sqlite_master WHERE type <> 'trigger'"
+
+
+def columns_of(conn: sqlite3.Connection, table: str) -> frozenset[str]:
+    """The columns of a table or view; none where it is broken."""
+    try:
+        found = conn.execute("SELECT lower(name) FROM pragma_table_info(?)", [table]).fetchall()
+    except sqlite3.OperationalError:
+        # A view over what is gone.
+        return frozenset()
+    return frozenset(name for (name,) in found)
+
+
+def check_names(conn: sqlite3.Connection) -> None:
+    """Raise DatabaseError where a table, view or index of the person's bears a name of ours."""
+    quoted = ", ".join(f"'{name}'" for name in ours())
+    found = conn.execute(f"{NAMED} AND lower(name) IN ({quoted})").fetchall()
+    # sqlite-utils has its own order of columns for its table, and may add some.
+    found.sort(key=lambda one: one[1] != "_sqlite_migrations")
+    applied_some = False
+    for kind, name, on in found:
+        made = ours()[name]
+        other_name = (
+            "Give it another name, or work on a copy without it: jobs are kept under that one."
+        )
+        if kind != made.kind or on != made.on:
+            where = f" on {on}" if kind == "index" else ""
+            raise DatabaseError(
+                f"This database has {'an' if kind == 'index' else 'a'} {kind} {name}{where} that "
+                f"isn't this program's. {other_name}"
+            )
+        if kind != "table" or (applied_some and name != "_sqlite_migrations"):
+            # An older version made it, with the columns that it had then.
+            continue
+        needed = {"migration_set", "name"} if name == "_sqlite_migrations" else made.columns
+        for column in sorted(needed - columns_of(conn, name)):
+            raise DatabaseError(
+                f"The table {name} lacks the column {column}: it isn't this program's, or another "
+                f"program changed it. {other_name}"
+            )
+        if name == "_sqlite_migrations":
+            there = applied(conn)
+            applied_some = bool(there) and not known() <= there
 
 
 def is_outdated(conn: sqlite3.Connection) -> bool:
@@ -279,8 +352,16 @@ def applied(conn: sqlite3.Connection) -> set[str]:
 def migrate(conn: sqlite3.Connection) -> None:
     """Create or bring up to date the tables. Only commands that write call this."""
     check_version(conn)
-    # Without a switch of this connection: it would let the user's triggers call themselves.
-    migrations.apply(Database(conn, execute_plugins=False, recursive_triggers=False))
+    try:
+        # Without a switch of this connection: it would let the user's triggers call themselves.
+        migrations.apply(Database(conn, execute_plugins=False, recursive_triggers=False))
+    except sqlite3.OperationalError as error:
+        if "already exists" not in str(error):
+            raise
+        raise DatabaseError(
+            f"This database has tables of this program, and _sqlite_migrations says nothing of "
+            f"them ({error}). Put back what a backup of the database has there."
+        ) from error
 
 
 def build_indexes(conn: sqlite3.Connection) -> None:

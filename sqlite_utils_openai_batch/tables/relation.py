@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .. import store
 from ..base.errors import SourceError, UsageError
 from ..base.text import listed, nearest_first
 from .sql import Params, one_value, quote, select, sentences
@@ -50,6 +51,13 @@ def inspect_table(conn: sqlite3.Connection, table: str) -> Relation:
     if found is None:
         raise _no_table(conn, table)
     name, kind, without_rowid = found
+    if name.lower() in store.OWN or name.lower().startswith("sqlite_"):
+        whose = "SQLite's" if name.lower().startswith("sqlite_") else "this program's"
+        raise SourceError(
+            f"{name} is {whose} own bookkeeping: it can't be asked about, since answers would be "
+            f"written into it. To ask about what it holds, give --sql 'SELECT … FROM {name}' and "
+            "--output-table."
+        )
     origin = f"main.{quote(name)}"
     sql = 'SELECT name, pk, "notnull", type FROM pragma_table_xinfo(?) WHERE hidden != 1'
     # a view can be in the schema and be broken: this is where it shows

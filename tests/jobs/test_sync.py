@@ -284,13 +284,12 @@ def test_another_key_is_another_account(run: Any, notes: Path, rows: Any, server
     run("prepare", notes, "notes", *ASK, "--base-url", run.base_url, "--key", first)
     before = posts(server)
 
-    said = run("submit", notes, "-y", "--key", second, code=4)
+    said = run("submit", notes, "-y", "--key", second, code=1)
 
     assert said.err == (
-        f"Job 1 is paused: This job began with another key for {host_of(run)}, not with this one. "
-        "Give that key with --key, or send the rest from this key's account with "
-        "submit --accept-account.\n"
-        "  Go on with    sqlite-utils openai-batch submit data.db 1\n"
+        f"Error: The key of --key would go to {host_of(run)}, and job 1 never had it there: it "
+        f"began with another one, or with none. Nothing was sent. Where you trust {host_of(run)} "
+        "with this key, say so with submit --accept-account.\n"
     )
     assert posts(server) == before
     run("submit", notes, "1", "-y", "--key", first)
@@ -298,12 +297,18 @@ def test_another_key_is_another_account(run: Any, notes: Path, rows: Any, server
     answered(rows, notes)
 
 
-def test_another_account_is_accepted_when_told(run: Any, notes: Path, rows: Any, held: Any) -> None:
+def test_another_account_is_accepted_when_told(
+    run: Any, notes: Path, rows: Any, held: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The batches of the first account can't be read with the key of the second."""
     server, answerer = held
     first, second = "a-first-key-0001", "a-second-key-0002"
     run("run", notes, "notes", *ASK, "-y", "--no-wait", "--base-url", server.base_url,
         "--part-requests", "6", "--key", first)  # fmt: skip
+    said = run("sync", notes, "--key", second, code=1)
+    assert "job 1 never had it there" in said.err
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    # The person has named the host: now the key may be tried there.
     said = run("sync", notes, "--key", second, code=4)
     assert "and its batches can't be read with this one" in said.err
     run("watch", notes, "--key", second, "--poll", "0.05", code=4)
@@ -312,17 +317,18 @@ def test_another_account_is_accepted_when_told(run: Any, notes: Path, rows: Any,
     run("submit", notes, "1", "-y", "--key", first)
     run("watch", notes, "--key", first, "--poll", "0.05")
     answered(rows, notes)
+    monkeypatch.delenv("OPENAI_BASE_URL")
 
     run("prepare", notes, "notes", *ASK, "--output", "later", "--base-url", server.base_url,
         "--key", first)  # fmt: skip
-    run("submit", notes, "2", "-y", "--key", second, code=4)
+    run("submit", notes, "2", "-y", "--key", second, code=1)
     run("submit", notes, "2", "-y", "--key", second, "--accept-account")
     run("watch", notes, "--key", second, "--poll", "0.05")
     assert rows(notes, "SELECT count(later) FROM notes") == [(12,)]
 
 
 def test_a_rotated_key_that_reads_the_batches_is_the_same_account(
-    run: Any, notes: Path, rows: Any, web: Any, reply: Any
+    run: Any, notes: Path, rows: Any, web: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys are rotated: what can read the newest batch is taken down as the account from now on."""
     batch = {
@@ -338,6 +344,7 @@ def test_a_rotated_key_that_reads_the_batches_is_the_same_account(
         "--key", "sk-test-0001")  # fmt: skip
     ((first,),) = rows(notes, "SELECT account FROM openai_batch_jobs")
 
+    monkeypatch.setenv("OPENAI_BASE_URL", web.base_url)
     run("sync", notes, "--key", "sk-test-0002")
 
     ((second,),) = rows(notes, "SELECT account FROM openai_batch_jobs")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ...answers.schema import AnswerSchema
 from ...base.errors import TemplateError, UsageError
 from ...base.text import listed, meant, nearest_first
-from ...base.text_files import text_or_file
+from ...base.text_files import meant_file, text_or_file
 from ...pricing.estimate import Money
 from ...requests.body import CHAT, EMBEDDINGS, RESPONSES, build_body, change_body
 from ...requests.images import WEB
@@ -72,6 +73,18 @@ class Ask:
         return {name: value for name, value in kept.items() if value is not None}
 
 
+def check_file(prompt: str | None) -> None:
+    """Raise TemplateError for a prompt that must be the name of a file that isn't there."""
+    if prompt and not prompt.isspace() and "{{" not in prompt and "{%" not in prompt:
+        path = Path(prompt)
+        if len(prompt) < 200 and path.suffix and " " not in prompt and "\n" not in prompt:
+            raise TemplateError(
+                f"--prompt '{prompt}' has no placeholder, and there is no file of that name. "
+                f"{meant_file(prompt)}"
+                "Look at its spelling, or give the prompt itself: 'Summarise: {{ title }}'."
+            )
+
+
 def default_for(endpoint: str, default_model: str = DEFAULT_MODEL) -> str:
     """The model that is asked at an endpoint where none is named."""
     if endpoint == EMBEDDINGS and default_model == DEFAULT_MODEL:
@@ -101,6 +114,7 @@ def whole_body(
             options=ask.options,
         )
     prompt = text_or_file(ask.prompt, "--prompt")
+    check_file(prompt)
     if not prompt:
         columns = [column for column in source.columns if column not in source.key_columns]
         example = columns[0] if columns else "column"

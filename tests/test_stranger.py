@@ -502,3 +502,39 @@ def test_like_of_a_job_on_this_machine(run: Any, notes: Path, rows: Any, evil: A
         ("local", run.base_url)
     ]
     assert evil.asked == []
+
+
+# Row keys, what was written, what servers say
+
+
+@pytest.mark.parametrize("previous", ["not json", "[]", '{"wrote": 1, "x": 2}', '{"was": [1]}'])
+def test_a_memory_that_we_never_wrote(run: Any, notes: Path, previous: str) -> None:
+    run("run", notes, "notes", *ASK, *run.there)
+    change(notes, "requests", previous=previous)
+    said = run("revert", notes, "1", code=1)
+    assert said.err.startswith("Error: This database was changed by another program: ")
+    assert "openai_batch_requests.previous" in said.err
+
+
+@pytest.mark.parametrize("key", ["not json", "[1]", "[1, 2, 3]", '[{"x": 1}, 2]', "7"])
+def test_a_row_key_that_we_never_wrote(run: Any, database: Any, key: str) -> None:
+    pairs = database("CREATE TABLE notes (a, b, text, PRIMARY KEY (a, b));"
+                     "INSERT INTO notes VALUES (1, 2, 'one')")  # fmt: skip
+    run("run", pairs, "notes", *ASK, *run.there)
+    change(pairs, "requests", row_key=key)
+    for command in ("results", "revert"):
+        said = run(command, pairs, "1", code=1)
+        assert said.err.startswith("Error: This database was changed by another program: ")
+        assert "openai_batch_requests.row_key" in said.err
+
+
+@pytest.mark.parametrize("name", ["../files", "batch 1", "a/../../b", "https://x/y"])
+def test_a_server_that_names_its_batches_so(
+    run: Any, notes: Path, evil: Any, reply: Any, rows: Any, name: str
+) -> None:
+    """It isn't recorded, and so never asked for."""
+    evil.reply("POST /files", reply(200, {"id": "file-1", "object": "file"}))
+    evil.reply("POST /batches", reply(200, {"id": name, "object": "batch", "status": "validating"}))
+    run("run", notes, "notes", *ASK, "-y", "--no-wait", "--base-url", evil.base_url)
+    assert rows(notes, "SELECT batch_id FROM openai_batch_parts") == [(None,)]
+    assert all(name not in asked.path for asked in evil.asked)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base import clock
 from ..base.statuses import ENDED
+from ..store.records import is_id
 
 if TYPE_CHECKING:
     from openai.types import Batch
@@ -82,6 +83,9 @@ def read_batch(batch: Batch) -> BatchState:
     """
     if not getattr(batch, "id", None):
         raise ValueError("a batch without an id")
+    for name in ("id", "input_file_id", "output_file_id", "error_file_id"):
+        if (given := _text(batch, name)) is not None and not is_id(given):
+            raise ValueError(f"{name} is none: {given!r}")
 
     def moment(name: str) -> str | None:
         return clock.from_unix(clock.unix_of(getattr(batch, name, None)))
@@ -103,8 +107,14 @@ def read_batch(batch: Batch) -> BatchState:
         ended_at=next(filter(None, (moment(f"{status}_at") for status in ENDED)), None),
         expires_at=moment("expires_at"),
         errors=_errors(getattr(batch, "errors", None)),
-        metadata=metadata if isinstance(metadata, dict) else {},
+        metadata=_texts(metadata),
     )
+
+
+def _texts(metadata: Any) -> dict[str, str]:
+    """Metadata as they are sent: texts by name, whatever else a server puts there left out."""
+    given = metadata.items() if isinstance(metadata, dict) else ()
+    return {str(name): value for name, value in given if isinstance(value, str)}
 
 
 def _text(batch: Any, name: str) -> str | None:

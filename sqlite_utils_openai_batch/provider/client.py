@@ -28,6 +28,7 @@ from ..base.errors import (
     Transient,
     Unreachable,
 )
+from ..store.records import is_id
 from .azure import Azure
 from .batch import BatchState, UploadedFile, normalised, read_batch
 from .errors import explained, has_no_such_call, host_of, no_batch_api
@@ -318,7 +319,7 @@ class Provider:
                     purpose="batch",
                     timeout=patience(UPLOAD_SECONDS),
                 )
-                if not made.id:
+                if not made.id or not is_id(str(made.id)):
                     raise ValueError("a file without an id")
             self._wait_for(made, alive)
             return made.id

@@ -224,6 +224,11 @@ def is_id(value: str) -> bool:
     return all(value.split("/")) and not {".", ".."}.intersection(decoded.split("/"))
 
 
+def is_token(value: str) -> bool:
+    """Whether this can be the token of a send, which names its file too."""
+    return _TOKEN.fullmatch(value) is not None
+
+
 def check_id(value: object, column: str, job: int) -> None:
     """Raise DatabaseError for what can't be the id of a batch or a file."""
     if value is not None and not (isinstance(value, str) and is_id(value)):
@@ -313,6 +318,8 @@ def _job_forms(job: Job) -> list[tuple[str, bool]]:
     account = _ACCOUNT.fullmatch(job.account or "")
     return [
         ("uid", is_uid(job.uid)),
+        # It would be taken for the id of another job.
+        ("name", not (job.name or "").isdecimal()),
         ("status", job.status in JOB_STATUSES),
         ("endpoint", is_endpoint(job.endpoint)),
         ("provider", job.provider in PROVIDERS),
@@ -328,6 +335,6 @@ def _part_forms(part: Part) -> list[tuple[str, bool]]:
         ("number", part.number > 0),
         ("status", part.status in STATES),
         ("requests", part.requests >= 0),
-        ("token", part.token is None or _TOKEN.fullmatch(part.token) is not None),
+        ("token", part.token is None or is_token(part.token)),
         *((name, (one := getattr(part, name)) is None or is_id(one)) for name in ids),
     ]

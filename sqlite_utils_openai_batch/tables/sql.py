@@ -12,13 +12,22 @@ from typing import Any
 
 import orjson
 
-from ..base.errors import SourceError
+from ..base.errors import DatabaseError, SourceError
+from ..base.json import unreadable
 
 # Row keys as one value, and names as SQL identifiers.
 
 SQLiteValue = int | float | str | bytes | None
 
 _BLOB = "blob"
+
+
+class StrangeKey(DatabaseError, ValueError):
+    """A row key in the record of a job that `encode_key` never wrote."""
+
+    def __init__(self, row_key: object, why: str) -> None:
+        found = unreadable(row_key, "openai_batch_requests.row_key")
+        super().__init__(f"{found} It is {why}.")
 
 
 def quote(name: str) -> str:
@@ -43,9 +52,13 @@ def decode_key(row_key: SQLiteValue, n: int) -> tuple[SQLiteValue, ...]:
     """Return the `n` values of a row key, the inverse of `encode_key`."""
     if n == 1:
         return (row_key,)
-    values = tuple(map(_decode_one, json.loads(str(row_key))))
+    try:
+        values = tuple(map(_decode_one, json.loads(str(row_key))))
+    except (ValueError, TypeError, KeyError) as error:
+        raise StrangeKey(row_key, "no row key") from error
     if len(values) != n:
-        raise ValueError(f"a key of {len(values)} values where {n} are expected: {row_key!r}")
+        said = f"a key of {len(values)} values where {n} are expected"
+        raise StrangeKey(row_key, said)
     return values
 
 

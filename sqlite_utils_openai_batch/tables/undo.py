@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..base.json import kept_json, unreadable
 from .hashing import source_hash, source_hashes
 from .sql import SQLiteValue, Stored
 
@@ -68,11 +69,15 @@ def refusal_in(previous: str) -> str:
 
 
 def recall(text: str) -> Memory:
-    """Read what `remember` wrote."""
-    memory = json.loads(text)
-    for name in ("was", "became"):
-        memory[name] = {key: _value(one) for key, one in memory.get(name, {}).items()}
-    return Memory(**memory)
+    """Read what `remember` wrote. Raises DatabaseError for anything else."""
+    column = "openai_batch_requests.previous"
+    memory = kept_json(text, dict, column)
+    try:
+        for name in ("was", "became"):
+            memory[name] = {key: _value(one) for key, one in memory.get(name, {}).items()}
+        return Memory(**memory)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise unreadable(text, column) from error
 
 
 def still_written(memory: Memory, names: Sequence[str], given: Values, now: Values) -> list[bool]:

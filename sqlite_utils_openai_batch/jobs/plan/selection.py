@@ -24,6 +24,7 @@ from ...tables.hashing import source_hash
 from ...tables.output import Output
 from ...tables.source import PAGE_BYTES, Source, open_source
 from ...tables.sql import Row, SQLiteValue, weight
+from ...tables.undo import recall
 
 if TYPE_CHECKING:
     from .ask import Ask
@@ -111,7 +112,7 @@ def wrote(one: Asked) -> bytes | None:
     """The hash of the cells that a request's answer left, None where it wrote none."""
     if one.write_status != "written" or not one.previous:
         return None
-    return bytes.fromhex(json.loads(one.previous)["wrote"])
+    return bytes.fromhex(recall(one.previous).wrote)
 
 
 def before(conn: sqlite3.Connection, ask: Ask, source: Source, output: Output) -> Before:

@@ -26,6 +26,7 @@ from ...requests.template import Renderer, bind_job, hashed_columns
 from ...store import Part, parts
 from ...store.connection import transaction
 from ...store.leases import Renewal
+from ...store.records import is_token
 from ...tables.output import Output
 from ...tables.source import Source, fetch_groups, source_of_job
 from ...tables.sql import SQLiteValue
@@ -465,4 +466,10 @@ def sent_as(part: store.Part, state: BatchState) -> tuple[str, bytes]:
     """Token and sha256 of a send: this database's, or in a restored one the batch's own."""
     if part.token and part.sha256:
         return part.token, part.sha256
-    return state.metadata.get("token", ""), bytes.fromhex(state.metadata.get("sha256", ""))
+    token = state.metadata.get("token", "")
+    try:
+        sha256 = bytes.fromhex(state.metadata.get("sha256", ""))
+    except ValueError:
+        # Whoever wrote that, it says nothing of what was sent.
+        sha256 = b""
+    return token if is_token(token) else "", sha256

@@ -20,6 +20,7 @@ from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import JobError, NeedsAttention, OpenAIBatchError
 from sqlite_utils_openai_batch.base.scratch import sweep
 from sqlite_utils_openai_batch.jobs.sync.engine import one_pass
+from sqlite_utils_openai_batch.jobs.trust import check_job
 from sqlite_utils_openai_batch.provider.accounts import check_account
 from sqlite_utils_openai_batch.provider.places import Places, forget_local
 from sqlite_utils_openai_batch.results import words
@@ -134,6 +135,8 @@ def look(path: str, job_id: int, do: Do | None) -> Said:
         sweep()
         with Places() as places:
             job = store.get_job(conn, job_id)
+            store.check_whole(conn, job)
+            check_job(job)
             try:
                 check_account(conn, places.of_job(job), job)
             except NeedsAttention as error:

@@ -57,16 +57,9 @@ def listed_jobs(
 ) -> tuple[list[tuple[Job, dict[str, int]]], list[DatabaseError]]:
     """Each job with its outcomes, and what is wrong with those that another program changed."""
     from .. import store
-    from ..base.errors import DatabaseError
 
-    found = []
     sound, changed = store.sorted_out(conn)
-    for job in sound:
-        try:
-            found.append((job, store.outcome_counts(store.list_parts(conn, job.id))))
-        except DatabaseError as error:
-            changed.append(error)
-    return found, changed
+    return [(job, store.outcome_counts(store.list_parts(conn, job.id))) for job in sound], changed
 
 
 def list_them(

@@ -3,6 +3,7 @@
 from . import connection, costs, history, leases, outcomes, parts, records
 from .jobs import (
     asked_again_at,
+    check_whole,
     find_job,
     get_job,
     insert_job,
@@ -76,6 +77,7 @@ __all__ = [
     "check",
     "check_id",
     "check_version",
+    "check_whole",
     "connection",
     "costs",
     "count_outcomes",

@@ -50,13 +50,18 @@ def update_job(conn: sqlite3.Connection, job_id: int, **values: Any) -> None:
 
 
 def get_job(conn: sqlite3.Connection, job_id: int) -> Job:
-    """The job of that id, as it is now. Raises JobError, DatabaseError."""
+    """The job of that id, as it is now. It isn't checked: whoever begins with it does that."""
     found = rows(conn, "SELECT * FROM openai_batch_jobs WHERE id = ?", [job_id])
     if not found:
         raise JobError(f"No job {job_id}.")
-    job = read(Job, found[0])
+    return read(Job, found[0])
+
+
+def check_whole(conn: sqlite3.Connection, job: Job) -> None:
+    """Raise DatabaseError where a job, or a part of it, holds what this program never writes."""
     check(job)
-    return job
+    for row in rows(conn, "SELECT * FROM openai_batch_parts WHERE job_id = ?", [job.id]):
+        check(read(Part, row))
 
 
 def list_jobs(conn: sqlite3.Connection) -> list[Job]:
@@ -76,7 +81,7 @@ def sorted_out(conn: sqlite3.Connection) -> tuple[list[Job], list[DatabaseError]
     changed: list[DatabaseError] = []
     for job in _read_all(conn):
         try:
-            check(job)
+            check_whole(conn, job)
         except DatabaseError as error:
             changed.append(error)
         else:
@@ -111,7 +116,7 @@ def find_job(conn: sqlite3.Connection, wanted: str | None, path: str) -> Job:
     for job in jobs:
         by_id = wanted is not None and wanted.isdecimal() and job.id == int(wanted)
         if wanted is None or by_id or job.name == wanted:
-            check(job)
+            check_whole(conn, job)
             return job
     there = ", ".join(f"{job.id} ({job.name})" if job.name else str(job.id) for job in jobs[:8])
     raise JobError(f"No job '{wanted}' in '{path}'. Jobs: {there}")

@@ -281,6 +281,8 @@ SETTINGS: dict[str, Callable[[Any], bool]] = {
     "image_dir": is_folder,
     "reads": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
     "recipe": lambda value: isinstance(value, dict),
+    "prices": lambda value: isinstance(value, dict),
+    "model_prices": lambda value: isinstance(value, dict),
 }
 
 

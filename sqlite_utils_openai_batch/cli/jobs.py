@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import sqlite3
 
     from ..base.errors import DatabaseError
+    from ..results.months import Month
     from ..store import Job
-    from ..store.costs import Month
 
 
 @click.command("jobs", cls=Command)

@@ -146,7 +146,7 @@ def pause_command(db: str, job: str) -> None:
         if going:
             batches = counted(going, "open batch", "open batches")
             talk(f"{batches} will still answer; sync collects that.")
-        talk(f"Go on with: sqlite-utils openai-batch submit {db} {found.id}")
+        talk(f"Go on with: sqlite-utils openai-batch submit {shlex.quote(db)} {found.id}")
 
 
 @click.command("cancel", cls=Command)

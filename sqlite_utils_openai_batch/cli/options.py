@@ -124,7 +124,7 @@ def place_of(job: Job, kept: dict[str, Any]) -> dict[str, Any]:
     from ..base.errors import ConfigurationError
     from ..provider.accounts import LOCAL, key_address, origin
     from ..provider.azure import AZURE, ENDPOINT
-    from ..provider.client import host_of
+    from ..provider.errors import host_of
 
     if job.provider == LOCAL:
         return {"provider": "openai", "base_url": None, "upstream": job.base_url,

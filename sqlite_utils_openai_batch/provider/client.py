@@ -31,7 +31,7 @@ from ..base.errors import (
 from ..store.records import is_id
 from .azure import Azure
 from .batch import BatchState, UploadedFile, normalised, read_batch
-from .errors import explained, has_no_such_call, host_of, no_batch_api
+from .errors import SENT_ON, explained, has_no_such_call, host_of, no_batch_api
 
 if TYPE_CHECKING:
     import ssl
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 # The `openai` client for one server: how long it waits, and what it sends along.
 
-#: Where an answer keeps the other origin that it would have had the request go to.
-SENT_ON = "sent_on"
 #: Seconds for a connection to be made, and for a file of 200 MB to be taken in: no word comes
 #: before that. Where the network has gone silent, a pass ends by these.
 CONNECT_SECONDS, UPLOAD_SECONDS = 10.0, 600.0

@@ -17,7 +17,6 @@ from ..base.errors import (
     Unreachable,
     Unreadable,
 )
-from .client import SENT_ON
 
 if TYPE_CHECKING:
     import openai
@@ -74,6 +73,10 @@ def explained(base_url: str) -> Iterator[None]:
 def has_no_such_call(error: ProviderError) -> bool:
     """Whether a server answered that it has no such address, or not by this method."""
     return getattr(error.__cause__, "status_code", None) in (404, 405, 501)
+
+
+#: Where an answer keeps the other origin that it would have had the request go to.
+SENT_ON = "sent_on"
 
 
 def judged(error: openai.APIStatusError, host: str) -> ProviderError:

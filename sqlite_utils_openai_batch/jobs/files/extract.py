@@ -7,6 +7,7 @@ prompt, rows come in the order of the requests, and those without an answer are 
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 from array import array
 from collections import Counter
@@ -176,7 +177,7 @@ class Asked:
             self.close()
             raise FileError(
                 f"'{path}' has a custom_id twice: which of them an answer is for can't be said. "
-                f"Look at it with: sqlite-utils openai-batch validate {path}"
+                f"Look at it with: sqlite-utils openai-batch validate {shlex.quote(str(path))}"
             ) from error
         self.pack = msgspec.msgpack.Encoder().encode
         with BUILDING:
@@ -246,7 +247,8 @@ def endpoint_of(path: Path) -> str:
                 if found.response is None and found.body is not None and found.url is not None:
                     raise FileError(
                         f"'{path}' holds requests, not answers. "
-                        f"Look at it with: sqlite-utils openai-batch validate {path}"
+                        "Look at it with: sqlite-utils openai-batch validate "
+                        f"{shlex.quote(str(path))}"
                     )
                 if found.response is not None and found.response.status_code == 200:
                     return endpoint_of_body(found.response.body)

@@ -6,6 +6,7 @@ The file is read once, in blocks: its size doesn't matter.
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class RequestFile:
         if self.requests == 1 and "body" not in request and "response" in request:
             raise FileError(
                 f"'{self.path}' holds answers, not requests. "
-                f"Read them with: sqlite-utils openai-batch extract {self.path}"
+                f"Read them with: sqlite-utils openai-batch extract {shlex.quote(str(self.path))}"
             )
         found = list(envelope_problems(request))
         elsewhere = list(self.url_problems(number, request.get("url")))

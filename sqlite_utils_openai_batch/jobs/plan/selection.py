@@ -7,7 +7,6 @@ private temporary database.
 from __future__ import annotations
 
 import heapq
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -101,14 +101,26 @@ def near(typed: str, names: Iterable[str], most: int = 3) -> list[str]:
     ]
 
 
+def nearest(typed: str, names: Iterable[str]) -> str | None:
+    """Return the name that is nearest to `typed`, if it is near at all."""
+    return next(iter(near(typed, names, 1)), None)
+
+
 def meant(typed: str, names: Iterable[str]) -> str:
     """Return "Did you mean x? " for the name that is near to `typed`, or nothing."""
-    return "".join(f"Did you mean {name}? " for name in near(typed, names, 1))
+    name = nearest(typed, names)
+    return "" if name is None else f"Did you mean {named(name)}? "
+
+
+def named(name: str) -> str:
+    """A name in a sentence: in quotes where nobody would see where it begins or ends."""
+    plain = name == " ".join(name.split()) and name and "," not in name
+    return name if plain else f"'{name}'"
 
 
 def listed(names: Iterable[str]) -> str:
     """Join names with commas; of a long list the first 20 and how many more there are."""
     every = list(names)
-    text = ", ".join(every[:SHOWN])
+    text = ", ".join(map(named, every[:SHOWN]))
     more = len(every) - SHOWN
     return f"{text} and {more} more" if more > 0 else text

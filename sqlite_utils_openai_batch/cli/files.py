@@ -243,6 +243,9 @@ def validate_command(file: Path, limit: int, provider: str, **formats: Any) -> N
             if number <= limit:
                 click.echo(problem_line(problem))
     talk(checked_screen(checked, counts, 0 if any_format(formats) else limit))
+    for new in checked.unknown.values():
+        more = f" (in {new.lines:,} lines)" if new.lines > 1 else ""
+        talk(f"Warning: line {new.line:,}{more}: body.{new.said}")
     if counts:
         raise click.exceptions.Exit(1)
 

@@ -12,11 +12,12 @@ from typing import Any
 from .. import store
 from ..base import clock
 from ..base.errors import JobError, NoList, NotFound
+from ..base.json import kept_json
 from ..base.statuses import CUT, FAILED
 from ..pricing.ceiling import again_most
 from ..pricing.prices import part_prices
 from ..provider.client import Provider
-from ..requests.body import adapt
+from ..requests.body import adapt, check_change, elsewhere
 from ..requests.limits import limits_for
 from ..store.connection import transaction
 from ..store.leases import job_leased, renew_job
@@ -91,12 +92,22 @@ def retry_held(
     """
     changes = dict(changes)
     model = str(changes.get("model", job.model or ""))
-    body = adapt(job.endpoint, model, changes) if changes else {}
+    body = changed_body(job, model, changes)
     job = approve(conn, job)
     if model != job.model:
         keep_prices(conn, job, model)
     into_new_parts(conn, job, plan, body)
     return job
+
+
+def changed_body(job: store.Job, model: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes of a retry as parameters of its body. Raises TemplateError."""
+    if not changes:
+        return {}
+    body = adapt(job.endpoint, model, changes)
+    asked = kept_json(job.template, dict, "openai_batch_jobs.template")
+    check_change(job.endpoint, asked, body, elsewhere=elsewhere(job.provider, job.base_url))
+    return body
 
 
 def into_new_parts(
@@ -134,7 +145,7 @@ def retry_most(
 ) -> int | None:
     """What a retry may cost at most, in nano-dollars; None where that isn't known."""
     model = str(changes.get("model", job.model or ""))
-    body = adapt(job.endpoint, model, dict(changes)) if changes else {}
+    body = changed_body(job, model, changes)
     total = 0
     for part_id, ids in plan.by_part.items():
         old = store.get_part(conn, part_id)

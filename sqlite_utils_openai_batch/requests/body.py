@@ -12,41 +12,19 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ..base.errors import TemplateError, UsageError
+from ..base.parameters import CHAT, EMBEDDINGS, REFUSALS, RESPONSES, plain_name, refusals, unknown
+from ..provider.azure import AZURE
+from ..provider.errors import host_of
 
 if TYPE_CHECKING:
     from ..answers.schema import AnswerSchema
 
 
-# What body parameters are called at an endpoint, and which models refuse them: data.
-#
-# Sources: OpenAI's API reference (max_tokens is deprecated in favour of max_completion_tokens
-# and not compatible with o-series models; /v1/responses has max_output_tokens), its guides to
-# reasoning models and to GPT-5 (temperature and its kin are refused while a model reasons; from
-# GPT-5.1 on, most models can be told not to), and the batch guide (no streaming).
+# Options of a request (`-o`, `retry --set`) as an endpoint and a model take them.
 
-CHAT = "/v1/chat/completions"
-RESPONSES = "/v1/responses"
-EMBEDDINGS = "/v1/embeddings"
+__all__ = ["CHAT", "EMBEDDINGS", "RESPONSES", "adapt", "check_body", "check_change", "elsewhere"]
 
-#: Models that always reason, by the last part of their name ("openai/o3" is o3), also tuned.
-REASONING = r"(ft:)?(o[1-9]|gpt-5(?!\.|.*chat)|gpt-5\.\d+-(codex|pro)).*"
-
-#: Models that reason only if asked: their efforts include none.
-REASONING_IF_ASKED = r"(ft:)?gpt-5\.\d+(?!.*(chat|codex|pro)).*"
-
-#: Models that never reason.
-PLAIN = r"(ft:)?(gpt-3|gpt-4|chatgpt-4o|gpt-5-chat).*"
-
-#: Parameters of sampling, with the values that a reasoning model puts up with: its own.
-SAMPLING: Mapping[str, tuple[Any, ...]] = {
-    "temperature": (1,),
-    "top_p": (1,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "logit_bias": ({},),
-}
+OPENAI_HOST = "api.openai.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +40,6 @@ class Rename:
     models: str = ".*"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Parameters that these models refuse at any endpoint, and the values that do no harm."""
-
-    parameters: Mapping[str, tuple[Any, ...]]
-    why: str
-    models: str = ".*"
-    only_with_effort: bool = False
-    """Whether they are refused only beside a reasoning effort other than none."""
-
-
 RENAMES = (
     Rename("max_tokens", "max_completion_tokens", CHAT, r"(ft:)?(o[1-9]|gpt-5).*"),
     Rename("max_output_tokens", "max_completion_tokens", CHAT),
@@ -82,21 +49,13 @@ RENAMES = (
     Rename("verbosity", "text.verbosity", RESPONSES),
 )
 
-REFUSALS = (
-    Refusal(SAMPLING, "it reasons", REASONING),
-    Refusal(SAMPLING, "it reasons", REASONING_IF_ASKED, only_with_effort=True),
-    Refusal({"reasoning_effort": (), "reasoning": (), "verbosity": ()}, "it doesn't reason", PLAIN),
-    Refusal({"stream": (False,)}, "a batch doesn't stream"),
-    Refusal({"background": (False,)}, "a batch runs in the background anyway"),
-)
-
 
 def adapt(endpoint: str, model: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return `parameters` as the endpoint and model take them, in their order.
 
     Raises TemplateError naming a parameter that the model refuses, or two that are one.
     """
-    name = model.rpartition("/")[2].lower()
+    name = plain_name(model)
     adapted: dict[str, Any] = {}
     for parameter, value in parameters.items():
         _refuse(name, model, parameter, value, parameters)
@@ -107,6 +66,39 @@ def adapt(endpoint: str, model: str, parameters: Mapping[str, Any]) -> dict[str,
 def never_reasons(model: str) -> bool:
     """Whether a model is known to write nothing but its answer: no thoughts count as output."""
     return re.fullmatch(PLAIN, model.rpartition("/")[2].lower()) is not None
+
+
+def elsewhere(provider: str, base_url: str | None) -> bool:
+    """Whether requests go to a server that imitates OpenAI's API, and may take more or less."""
+    return provider != AZURE and bool(base_url) and host_of(base_url or "") != OPENAI_HOST
+
+
+def check_body(endpoint: str, body: Mapping[str, Any], *, elsewhere: bool) -> list[str]:
+    """See that a whole body, placeholders in, is one that the endpoint and model take.
+
+    Raises TemplateError with all that is refused. Returns what to warn of: parameters that aren't
+    known, and `elsewhere`, at a server that only imitates OpenAI's API, what OpenAI would refuse.
+    """
+    found = list(refusals(endpoint, body, template=True))
+    certain = [one.message for one in found if not (elsewhere and one.own)]
+    if certain:
+        raise TemplateError(f"Each request would be refused: {'. '.join(dict.fromkeys(certain))}.")
+    doubtful = [f"{one.message}, for OpenAI at least." for one in found]
+    new = [said for _, said in unknown(endpoint, body, elsewhere=elsewhere)]
+    return [*dict.fromkeys(doubtful), *new]
+
+
+def check_change(
+    endpoint: str, body: Mapping[str, Any], change: Mapping[str, Any], *, elsewhere: bool
+) -> None:
+    """See that a body may be changed so (`retry --set`). Raises TemplateError.
+
+    What the body held before isn't judged: it was sent.
+    """
+    changed = {**body, **change}
+    for one in refusals(endpoint, changed, template=True):
+        if one.param.partition(".")[0] in change and not (elsewhere and one.own):
+            raise TemplateError(f"Each request would be refused: {one.message}.")
 
 
 def _renamed(endpoint: str, name: str, parameter: str) -> str:
@@ -124,21 +116,10 @@ def _refuse(
     name: str, model: str, parameter: str, value: Any, parameters: Mapping[str, Any]
 ) -> None:
     for rule in REFUSALS:
-        if (
-            parameter in rule.parameters
-            and value not in (None, *rule.parameters[parameter])
-            and (not rule.only_with_effort or _effort(parameters) not in (None, "none"))
-            and re.fullmatch(rule.models, name)
-        ):
+        if rule.holds(name, parameter, value, parameters):
             raise TemplateError(
                 f"{model} takes no {parameter}: {rule.why}. Leave out -o {parameter}."
             )
-
-
-def _effort(parameters: Mapping[str, Any]) -> Any:
-    reasoning = parameters.get("reasoning")
-    nested = reasoning.get("effort") if isinstance(reasoning, dict) else None
-    return parameters.get("reasoning_effort", nested)
 
 
 def _put(target: dict[str, Any], path: str, parameter: str, value: Any) -> None:

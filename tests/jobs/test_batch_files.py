@@ -114,7 +114,7 @@ BAD: dict[str, tuple[list[bytes], int | None, str, str]] = {
         "50,001 requests; openai takes 50,000",
     ),
     "too many inputs": (
-        [embedding("a", ["x"] * 30_000), embedding("b", ["x"] * 20_000), embedding("c", [1, 2])],
+        [*(embedding(f"a{n}", ["x"] * 2_000) for n in range(25)), embedding("c", [1, 2])],
         None, "too_many_tasks", "50,001 embedding inputs; openai takes 50,000",
     ),
 }  # fmt: skip

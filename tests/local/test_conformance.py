@@ -152,7 +152,7 @@ FORMAT = {"name": "answer", "strict": True, "schema": SCHEMA}
          "Response", Response),
         (RESPONSES, {"model": "m", "input": [{"role": "user", "content": "hi"}],
                      "text": {"format": {"type": "json_schema", **FORMAT}}}, "Response", Response),
-        (RESPONSES, {"model": "m", "input": "hi", "max_output_tokens": 1}, "Response", Response),
+        (RESPONSES, {"model": "m", "input": "hi", "max_output_tokens": 16}, "Response", Response),
         (EMBEDDINGS, {"model": "m", "input": ["a", "b"], "dimensions": 8},
          "CreateEmbeddingResponse", CreateEmbeddingResponse),
         ("/v1/completions", {"model": "m", "prompt": "hi"}, "CreateCompletionResponse", None),

@@ -18,6 +18,7 @@ import orjson
 from ...answers.jsonl import BOM, CutLine, iter_lines
 from ...base.endpoints import MODEL_OPTIONAL, REQUIRED
 from ...base.errors import FileError
+from ...base.parameters import refusals, unknown
 from ...base.text import counted, cut, size
 from ...requests.limits import EMBEDDINGS, cap_for
 
@@ -26,7 +27,8 @@ CODES = (
     "empty_file", "file_too_large", "too_many_tasks", "byte_order_mark", "blank_line",
     "invalid_utf8", "invalid_json_line", "missing_required_parameter", "invalid_type",
     "invalid_value", "invalid_url", "invalid_request", "mismatched_model",
-    "streaming_unsupported", "duplicate_custom_id",
+    "streaming_unsupported", "background_unsupported", "unsupported_parameter",
+    "unsupported_value", "invalid_json_schema", "duplicate_custom_id",
 )  # fmt: skip
 
 
@@ -37,6 +39,15 @@ class Problem:
     line: int | None
     code: str
     message: str
+
+
+@dataclass(slots=True)
+class Unknown:
+    """A parameter that isn't known: where it stood first, what to say, in how many lines it is."""
+
+    line: int
+    said: str
+    lines: int = 0
 
 
 class RequestFile:
@@ -51,6 +62,8 @@ class RequestFile:
         """Embedding inputs over all lines."""
         self.endpoint: str | None = None
         self.model: str | None = None
+        self.unknown: dict[str, Unknown] = {}
+        """Parameters that aren't known, which is no problem where they are newer than this."""
         self.first: dict[str, int] = {}
         """In which line the endpoint and the model were named first."""
         check_readable(path)
@@ -130,8 +143,11 @@ class RequestFile:
         needed = REQUIRED.get(self.endpoint or "", ())
         if needed and all(body.get(name) is None for name in needed):
             yield "invalid_request", f"body.{needed[0]} is missing"
-        if body.get("stream"):
-            yield "streaming_unsupported", "body.stream is set: a batch doesn't stream"
+        for refused in refusals(self.endpoint or "", body):
+            yield refused.code, f"body.{refused.message}"
+        for name, said in unknown(self.endpoint or "", body):
+            known = self.unknown.setdefault(name, Unknown(number, said))
+            known.lines += 1
         if self.endpoint == EMBEDDINGS:
             self.inputs += inputs_in(body)
 

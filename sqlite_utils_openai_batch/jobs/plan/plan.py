@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from ... import store
 from ...answers.schema import AnswerSchema
-from ...base.errors import OutputError, UsageError
+from ...base.errors import OutputError, TemplateError, UsageError
+from ...base.parameters import json_refused, lacks_json
 from ...base.text import listed
 from ...pricing.estimate import capped_by_schema
+from ...requests.body import check_body, elsewhere
 from ...requests.limits import Limits, limits_for
 from ...requests.template import Renderer, Template, bind, hashed_columns
 from ...tables.output import Output, plan_output
@@ -81,10 +83,16 @@ def settle(conn: sqlite3.Connection, ask: Ask, *, default_model: str = DEFAULT_M
         limit=None if chooses(ask) else ask.limit,
     )
     try:
-        return settle_source(conn, ask, source, default_model)
+        plan = settle_source(conn, ask, source, default_model)
     except BaseException:
         source.close()
         raise
+    try:
+        plan.warnings += json_warnings(plan)
+    except BaseException:
+        plan.close()
+        raise
+    return plan
 
 
 def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_model: str) -> Plan:
@@ -92,6 +100,7 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     schema = AnswerSchema.load(ask.schema) if ask.schema else None
     default_model = default_for(ask.endpoint, default_model)
     body = whole_body(ask, source, schema, default_model)
+    doubts = check_body(ask.endpoint, body, elsewhere=elsewhere(ask.provider, ask.money.base_url))
     # Where no price is known there is no bound to bring down, and nobody would be told of the cap.
     priced = ask.money.prices is not None
     capped = capped_by_schema(body, ask.endpoint, schema) if priced else None
@@ -131,6 +140,7 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         model=str(body.get("model") or ""),
         hashed=hashed,
         warnings=[
+            *doubts,
             *source.warnings,
             *trigger_warnings(conn, source, output),
             *rival_warnings(conn, source, output),
@@ -139,6 +149,28 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         earlier=earlier_jobs(conn, ask, template, renderer, hashed, schema),
         capped_by_schema=capped is not None,
     )
+
+
+def json_warnings(plan: Plan) -> list[str]:
+    """What to say of JSON mode where only the rows can say the word JSON, which it wants.
+
+    The first page of rows tells. Raises TemplateError where none of it says the word.
+    """
+    endpoint, body = plan.template.endpoint, plan.template.body
+    if not lacks_json(endpoint, body):
+        return []
+    rows = said = 0
+    for page in plan.pages(plan.renderer.columns):
+        rows = len(page)
+        said = sum(any("json" in str(value).lower() for value in values) for _, values in page)
+        break
+    if said == rows:
+        return []
+    refused = json_refused(endpoint).message
+    if said == 0 and not elsewhere(plan.ask.provider, plan.ask.money.base_url):
+        raise TemplateError(f"Each request would be refused: {refused}, in --prompt or --system.")
+    where = "Some rows" if said else "All rows"
+    return [f"{where} would be refused by OpenAI: {refused}, in --prompt or --system."]
 
 
 def earlier_jobs(

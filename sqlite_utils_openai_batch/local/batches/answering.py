@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from ...base.parameters import ONLY_IN_BATCHES, refusals
+from ..answerers.upstream import UpstreamAnswerer
 from ..faults.answers import spoil
-from ..protocol.answers import Answerer, ImmediateAnswerer
+from ..protocol.answers import Answer, Answerer, ImmediateAnswerer, NoAnswer, api_error
 from ..protocol.lines import batch_url, parse_line
 from .work import TICK, Run, Work, result_line
 
@@ -32,6 +34,28 @@ async def answer_lines(
         await _answer_now(run, todo, work, answerer)
     else:
         await _Pool(run, work, answerer, slots).answer(todo)
+
+
+async def answer_of(
+    answerer: Answerer, url: str, body: dict[str, Any], custom_id: str
+) -> Answer | NoAnswer:
+    """The answer to one request: a 400 where the service would refuse its body."""
+    return refusal(answerer, url, body) or await answerer.answer(url, body, custom_id)
+
+
+def refusal(answerer: Answerer, url: str, body: dict[str, Any]) -> Answer | None:
+    """What the service says of a body that it refuses, None for others.
+
+    An upstream server knows itself what it takes.
+    """
+    if isinstance(answerer, UpstreamAnswerer):
+        return None
+    for one in refusals(url, body):
+        if one.code not in ONLY_IN_BATCHES:
+            return api_error(
+                400, one.message + ".", type="invalid_request_error", param=one.param, code=one.code
+            )
+    return None
 
 
 def _request(data: bytes) -> dict[str, Any]:
@@ -69,7 +93,8 @@ def _now(
     number, data = line
     request = _request(data)
     custom_id = request["custom_id"]
-    answer = answerer.answer_now(batch_url(request["url"]), request["body"], custom_id)
+    url, body = batch_url(request["url"]), request["body"]
+    answer = refusal(answerer, url, body) or answerer.answer_now(url, body, custom_id)
     if faults:
         return result_line(batch_id, number, custom_id, spoil(answer, number, faults))
     return result_line(batch_id, number, custom_id, answer)
@@ -148,7 +173,7 @@ class _Pool:
         request = _request(data)
         custom_id = request["custom_id"]
         url = batch_url(request["url"])
-        answer = await self._answerer.answer(url, request["body"], custom_id)
+        answer = await answer_of(self._answerer, url, request["body"], custom_id)
         answer = spoil(answer, number, self._run.bound_faults)
         self._work.write([result_line(self._run.id, number, custom_id, answer)])
         if time.monotonic() - self._recorded_at >= RECORD_EVERY:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ...base.errors import Unreachable
+from ..batches.answering import answer_of
 from ..batches.batches import batch_object
 from ..batches.files import file_object, page
 from ..batches.store import BatchRecord
@@ -194,7 +195,7 @@ class API:
             body = {"model": deployment, **body}
         url = next(e for e in ENDPOINTS if request.url.path.endswith(e.removeprefix("/v1")))
         custom_id = "direct-" + secrets.token_hex(4)
-        answer = await self._service.answerer.answer(url, body, custom_id)
+        answer = await answer_of(self._service.answerer, url, body, custom_id)
         if isinstance(answer, NoAnswer):
             raise APIError(502, answer.message, type="server_error", code=answer.code)
         return json_response(answer.body, answer.status_code)

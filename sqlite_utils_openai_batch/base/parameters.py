@@ -175,7 +175,7 @@ PARAMETERS: Mapping[str, Mapping[str, tuple[Kind, ...]]] = {
     },
     COMPLETIONS: {
         "model": TEXT,
-        "prompt": (*TEXT, *LIST),
+        "prompt": (*TEXT, Kind("list", 1)),
         "best_of": _whole(0, 20),
         "echo": SWITCH,
         "frequency_penalty": _number(-2, 2),

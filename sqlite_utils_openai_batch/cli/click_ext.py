@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -63,6 +65,7 @@ class Command(click.Command):
         from ..store.connection import explain, in_its_words
 
         try:
+            check_order(ctx)
             with fewer_collections():
                 return super().invoke(ctx)
         except OpenAIBatchError as error:
@@ -73,6 +76,28 @@ class Command(click.Command):
         except KeyboardInterrupt:
             click.echo("Stopped.", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def check_order(ctx: click.Context) -> None:
+    """Raise Failure where the database was typed after what belongs behind it."""
+    from ..base.file_kinds import is_database
+
+    db = ctx.params.get("db")
+    if not isinstance(db, str) or is_database(Path(db)):
+        return
+    for param in ctx.command.params:
+        given = ctx.params.get(param.name or "")
+        others = [given] if isinstance(given, (str, Path)) else given
+        if not isinstance(param, click.Argument) or param.name == "db" or not others:
+            continue
+        for other in map(str, others):
+            if is_database(Path(other)):
+                typed = " ".join(shlex.quote(one) for one in (other, db))
+                raise Failure(
+                    f"The database comes first: '{other}' is one, '{db}' is none. "
+                    f"Type: {ctx.command_path} {typed} …",
+                    2,
+                )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ class Place:
     key_from: str
     default_model: str
     settings: dict[str, Any]
+    lacks: str = ""
+    """What is missing before anything can be sent there: a sentence."""
 
 
 def read_place(options: dict[str, Any]) -> Place:
@@ -52,8 +55,34 @@ def read_place(options: dict[str, Any]) -> Place:
         return Place(LOCAL, upstream, account, host, "no key", model, settings)
     if concurrency:
         raise UsageError("--concurrency is for --upstream only.")
+    check_provider(provider, base_url)
     where = destination(base_url, key, provider)
     return Place(provider, where.base_url, where.account, where.host, where.key_from, "", {})
+
+
+def check_provider(provider: str, base_url: str | None) -> None:
+    """Raise UsageError where the address is another provider's than the one that is named."""
+    from ..base.errors import UsageError
+    from ..provider.accounts import refuse_password
+    from ..provider.azure import is_azure
+    from ..provider.errors import host_of
+
+    given, option = base_url or os.environ.get("OPENAI_BASE_URL") or "", "--base-url"
+    if not base_url:
+        option = "OPENAI_BASE_URL"
+    if not given:
+        return
+    refuse_password(given, option)
+    if provider == "openai" and is_azure(given):
+        raise UsageError(
+            f"{option} {given} is an address of Azure's, whose keys and limits differ from "
+            "OpenAI's. Type the same with --provider azure."
+        )
+    if provider == "azure" and base_url and host_of(base_url) == "api.openai.com":
+        raise UsageError(
+            f"--base-url {base_url} is OpenAI's address, and --provider azure isn't OpenAI. Leave "
+            "one of them out."
+        )
 
 
 def fetch_weights() -> None:
@@ -79,6 +108,23 @@ class Progress:
         if tenth > self.said:
             self.said = tenth
             talk(f"  {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+
+def look_at_place(place: Place, places: Places, uid: str) -> tuple[bool, list[str]]:
+    """`check_place` for what sends nothing: where nobody answers, that is to be warned of.
+
+    Returns whether somebody does, and what to warn of.
+    """
+    from ..base.errors import Transient, Unreachable
+    from ..provider.places import LOCAL
+
+    if place.provider == LOCAL and place.base_url is None:
+        # Its weights are fetched when there is something to send.
+        return False, []
+    try:
+        return True, check_place(place, places, uid)
+    except (Unreachable, Transient) as error:
+        return False, [f"{error} Nothing was sent, so it may be right by the time you send."]
 
 
 def check_place(place: Place, places: Places, uid: str) -> list[str]:

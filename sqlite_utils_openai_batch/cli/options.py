@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from .click_ext import option
+from .click_ext import option, talk
 from .destination import Place
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ PUTS_OUT = {
 }
 # Options that say where rows go.
 PLACE = ("provider", "base_url", "local", "upstream")
+# Options that leave rows out, which nobody sees who doesn't type them.
+NARROWING = ("changed", "missing", "where", "limit", "sample")
 # Repeatable options whose values have names: those that are typed come on top.
 NAMED = ("options", "params")
 
@@ -113,6 +115,12 @@ def inherit(
     if "table" not in typed:
         table = kept.pop("table", None)
     options.update({name: value for name, value in kept.items() if name not in (*typed, "table")})
+    narrowed = [f"--{name}" for name in NARROWING if options.get(name) and name not in typed]
+    if narrowed:
+        talk(
+            f"As in job {job.id}, only some rows are asked about: {' '.join(narrowed)}. "
+            "To ask about others, type the options without --like."
+        )
     return table
 
 
@@ -176,9 +184,10 @@ def read_money(options: dict[str, Any], place: Place, model: str, endpoint: str)
     Raises UsageError where prices contradict each other, or a ceiling has no price to hold by.
     """
     from ..base.errors import UsageError
+    from ..base.text import meant
     from ..pricing.ceiling import parse_ceiling
     from ..pricing.estimate import Money
-    from ..pricing.prices import context_window, is_own
+    from ..pricing.prices import context_window, is_own, known_models
     from ..provider.client import OPENAI_URL
 
     asked = options.pop("max_cost", None)
@@ -190,7 +199,7 @@ def read_money(options: dict[str, Any], place: Place, model: str, endpoint: str)
     if ceiling is not None and prices is None and not own:
         raise UsageError(
             f"No batch price of {model} at {place.host} is known, so --max-cost can't hold. "
-            "Name a model that costs the same with --price-as, "
+            f"{meant(model, known_models())}Name a model that costs the same with --price-as, "
             "or give USD per million tokens with --price-input and --price-output."
         )
     return Money(
@@ -501,6 +510,7 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
 def read_template(name: str | None) -> dict[str, Any] | None:
     """The whole body in a file. Raises TemplateError."""
     from ..base.errors import TemplateError
+    from ..base.file_kinds import JSON_LINES, PRETTY, TEXT, kind_of
     from ..base.text_files import meant_file
     from ..requests.body import parse_body
 
@@ -508,7 +518,16 @@ def read_template(name: str | None) -> dict[str, Any] | None:
         return None
     try:
         return parse_body(Path(name).read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
+    except (TemplateError, UnicodeDecodeError) as error:
+        kind = kind_of(Path(name))
+        if kind in (None, TEXT, PRETTY, JSON_LINES) and isinstance(error, TemplateError):
+            raise TemplateError(f"--template '{name}': {error}") from error
+        raise TemplateError(
+            f"--template '{name}' is {kind or 'no text in UTF-8'}, no request body. A template is "
+            'JSON or YAML: {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": '
+            '"{{ title }}"}]}'
+        ) from error
+    except OSError as error:
         reason = getattr(error, "strerror", None) or str(error)
         meant = meant_file(name) if isinstance(error, FileNotFoundError) else ""
         said = f"--template '{name}' can't be read: {reason}. {meant}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .click_ext import INTERRUPTED, Command, confirm, option, talk
-from .destination import check_place, read_place
+from .destination import check_place, look_at_place, read_place
 from .options import (
     ask_options,
     check_may_send,
@@ -95,7 +95,9 @@ def preview(
             talk()
         free = shutil.disk_usage(tempfile.gettempdir()).free
         talk(summary_screen(plan, tally, place, free, whole_source(plan), **queue(conn, plan)))
-        for warning in [*all_warnings(plan, tally), *preview_warnings(plan, tally, place, free)]:
+        nobody = unreachable(place)
+        warnings = [*all_warnings(plan, tally), *preview_warnings(plan, tally, place, free)]
+        for warning in [*warnings, *nobody]:
             talk(f"Warning: {warning}")
         check_writable(conn, plan)
         talk(f"\nNothing was sent. {next_words(tally, plan)}")
@@ -126,11 +128,12 @@ def place_without_key(options: dict[str, Any]) -> Place:
     asked = dict(options)
     try:
         return read_place(options)
-    except ConfigurationError:
+    except ConfigurationError as error:
         options.pop("key", None)
         provider = asked["provider"]
         host = "Azure" if provider == "azure" else "api.openai.com"
-        return Place(provider, asked.get("base_url"), "", host, "no key yet", "", {})
+        lacks = str(error) if provider == "azure" else ""
+        return Place(provider, asked.get("base_url"), "", host, "no key yet", "", {}, lacks)
 
 
 def model_default(place: Place) -> dict[str, str]:
@@ -162,23 +165,57 @@ def all_warnings(plan: Plan, tally: Tally) -> list[str]:
     """What to say before anything is paid, about the source and about the money."""
     from .screens.estimate import estimate_warnings
 
-    return [*plan.warnings, *(estimate_warnings(tally.estimate, plan) if tally.estimate else ())]
+    estimated = estimate_warnings(tally.estimate, plan) if tally.estimate else ()
+    return [*plan.warnings, *capital_warnings(plan), *estimated]
+
+
+def capital_warnings(plan: Plan) -> list[str]:
+    """What to say of a model's name with capitals, which OpenAI's models haven't.
+
+    Prices are found all the same, so nothing else tells.
+    """
+    from ..requests.body import elsewhere
+
+    ask, model = plan.ask, plan.model
+    small = model.lower()
+    if (
+        model == small
+        or model.startswith("ft:")
+        or ask.provider != "openai"
+        or elsewhere(ask.provider, ask.money.base_url)
+    ):
+        return []
+    return [f"OpenAI has no model '{model}', its names have no capitals. Did you mean {small}?"]
 
 
 def preview_warnings(plan: Plan, tally: Tally, place: Place, free: int) -> list[str]:
     """What only `preview` can say: `run` asks the server itself, and tries the disk."""
-    from ..base.text import size
+    from ..base.text import meant, size
+    from ..pricing.prices import known_models
 
     warnings = []
     money = plan.ask.money
     if place.host == "api.openai.com" and money.prices is None and money.window is None:
-        warnings.append(f"no model '{plan.model}' of OpenAI's is known here. Is it spelled so?")
+        near = meant(plan.model, known_models()) or "Is it spelled so?"
+        warnings.append(f"no model '{plan.model}' of OpenAI's is known here. {near.strip()}")
     if tally.largest_part > free:
         warnings.append(
             f"a part takes {size(tally.largest_part)} while it is sent, and {size(free)} are "
             "free where temporary files go. Set TMPDIR, or make parts smaller with --part-bytes."
         )
     return warnings
+
+
+def unreachable(place: Place) -> list[str]:
+    """What to warn of where nobody can be reached at the place, or it isn't known where that is."""
+    from ..provider.client import OPENAI_URL, why_unreachable
+
+    if place.lacks:
+        return [place.lacks]
+    if not place.account or (place.provider == "local" and place.base_url is None):
+        return []
+    why = why_unreachable(place.base_url or OPENAI_URL)
+    return [] if why is None else [why]
 
 
 def nothing_to_ask(plan: Plan) -> str:
@@ -195,9 +232,13 @@ def nothing_to_ask(plan: Plan) -> str:
 
 def all_blank(plan: Plan, tally: Tally) -> str:
     """The sentence for a source none of whose rows has anything to ask about."""
-    rows = "The only row" if tally.blank == 1 else f"All {tally.blank:,} rows"
+    one = tally.blank == 1
+    if whole_source(plan) not in (None, tally.blank):
+        rows = "The one chosen row" if one else f"All {tally.blank:,} chosen rows"
+    else:
+        rows = "The only row" if one else f"All {tally.blank:,} rows"
     return (
-        f"{rows} of {plan.source.name or 'the query'} {'is' if tally.blank == 1 else 'are'} blank "
+        f"{rows} of {plan.source.name or 'the query'} {'is' if one else 'are'} blank "
         f"in {', '.join(plan.renderer.prompt_columns)}: nothing to ask. "
         "Ask all the same with --blanks send."
     )
@@ -223,7 +264,7 @@ def prepare_command(db: str, table: str | None, **options: Any) -> None:
     from .screens.plan import summary_screen
 
     with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
-        made = make_job(conn, db, table, options, places)
+        made = make_job(conn, db, table, options, places, sends=False)
         if made is None:
             return
         job, plan, tally, place = made
@@ -241,8 +282,13 @@ def make_job(
     table: str | None,
     options: dict[str, Any],
     places: Places,
+    *,
+    sends: bool = True,
 ) -> tuple[Job, Plan, Tally, Place] | None:
-    """Check everything, then store the job. None where there is nothing to ask."""
+    """Check everything, then store the job. None where there is nothing to ask.
+
+    Where nothing `sends` it now, a server that can't be reached is only warned of.
+    """
     from .. import store
     from ..jobs.plan.conflicts import check_free
     from ..jobs.plan.plan import settle
@@ -262,8 +308,13 @@ def make_job(
             return None
         check_free(conn, plan, db)
         uid = store.new_uid()
-        plan.warnings += check_place(place, places, uid)
-        check_model(place, places, plan)
+        if sends:
+            answers, warnings = True, check_place(place, places, uid)
+        else:
+            answers, warnings = look_at_place(place, places, uid)
+        plan.warnings += warnings
+        if answers:
+            check_model(place, places, plan)
         job, tally = prepare(
             conn,
             plan,

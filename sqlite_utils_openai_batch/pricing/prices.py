@@ -257,6 +257,18 @@ def full_prices(model: str, base_url: str, at: datetime | None = None) -> Prices
     return _read(model, found.model_price, None)
 
 
+def known_models() -> list[str]:
+    """Names of OpenAI's models, as the package writes them."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    return [
+        model.id
+        for provider in get_snapshot().providers
+        if provider.id == "openai"
+        for model in provider.models
+    ]
+
+
 def context_window(model: str, base_url: str) -> int | None:
     """Tokens that a model can hold, question and answer together; None where unknown."""
     found = _calculation(model, base_url, datetime.now(timezone.utc))

@@ -99,8 +99,22 @@ def origin(url: str) -> tuple[str, str]:
 
 
 def refuse_password(url: str, option: str) -> None:
-    """Raise UsageError for an address that holds a secret: addresses are kept with their jobs."""
-    if "@" in urlsplit(url).netloc:
+    """Raise UsageError for what is no address of a server, or holds a secret: addresses are kept.
+
+    They stay with their jobs, in a file that is handed on.
+    """
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_address &= parts.port is None or parts.port > 0
+    except ValueError:
+        # a port that is no number, a broken IPv6 address
+        is_address = False
+    if not is_address:
+        raise UsageError(
+            f"{option} '{url}' is no address of a server. Write it like https://HOST/v1."
+        )
+    if "@" in parts.netloc:
         raise UsageError(
             f"{option} can't hold a user name or password: it is kept with the job. "
             "Give a key with --key."

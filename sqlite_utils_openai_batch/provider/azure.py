@@ -14,6 +14,9 @@ from ..base.errors import ConfigurationError
 
 AZURE = "azure"
 
+#: Under which Azure serves OpenAI's API.
+HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".azure.us")
+
 ENDPOINT, VERSION = "AZURE_OPENAI_ENDPOINT", "OPENAI_API_VERSION"
 KEY, TOKEN = "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"
 
@@ -26,6 +29,12 @@ class Azure:
     """The version of the API, for the older address."""
     token: bool
     """Whether the key is a token of Microsoft Entra ID, and not the resource's own key."""
+
+
+def is_azure(url: str) -> bool:
+    """Whether an address is one of Azure's."""
+    host = urlsplit(url).hostname or ""
+    return host.endswith(HOSTS)
 
 
 def azure_address(base_url: str | None) -> str:

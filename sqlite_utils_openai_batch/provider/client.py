@@ -31,7 +31,7 @@ from ..base.errors import (
 from ..store.records import is_id
 from .azure import Azure
 from .batch import BatchState, UploadedFile, normalised, read_batch
-from .errors import SENT_ON, explained, has_no_such_call, host_of, no_batch_api
+from .errors import SENT_ON, explained, has_no_such_call, host_of, no_batch_api, unreachable
 
 if TYPE_CHECKING:
     import ssl
@@ -195,6 +195,19 @@ CHUNK = 1 << 18
 NOT_YET = ("pending", "running")
 #: Seconds until such a file is looked at again, and given up for this pass.
 LOOK_AGAIN, USABLE_AFTER = 0.5, 600.0
+#: Seconds that a server has to answer where it is only to be seen whether it is there.
+LOOK_SECONDS = 3.0
+
+
+def why_unreachable(base_url: str) -> str | None:
+    """Why no server can be reached at an address; None where one answers, whatever it says."""
+    import httpx2
+
+    try:
+        httpx2.head(base_url, timeout=LOOK_SECONDS)
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        return unreachable(base_url, error)
+    return None
 
 
 class Provider:

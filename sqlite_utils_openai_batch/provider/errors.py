@@ -47,6 +47,13 @@ def no_batch_api(base_url: str) -> str:
     )
 
 
+def unreachable(base_url: str, reason: BaseException) -> str:
+    """The sentence for an address where nobody answers."""
+    return (
+        f"No server can be reached at {base_url} ({reason}). Look at the address and the network."
+    )
+
+
 @contextmanager
 def explained(base_url: str) -> Iterator[None]:
     """Turn the client's errors into ours, each with a sentence for the person who waits."""
@@ -58,11 +65,7 @@ def explained(base_url: str) -> Iterator[None]:
     except openai.APITimeoutError as error:
         raise Unreachable(f"{host} did not answer in time. Run it again later.") from error
     except openai.APIConnectionError as error:
-        reason = str(error.__cause__ or error)
-        raise Unreachable(
-            f"No server can be reached at {base_url} ({reason}). "
-            "Look at the address and the network."
-        ) from error
+        raise Unreachable(unreachable(base_url, error.__cause__ or error)) from error
     except openai.APIStatusError as error:
         raise judged(error, host) from error
     except (AttributeError, ValueError) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -32,6 +33,8 @@ TAKEN = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 SIZE = 2048
 #: A file that is larger is no photo of a row.
 MOST_BYTES = 100_000_000
+#: Pixels of an image that is decoded: 250 MB of memory, and no photo of a row has more.
+MOST_PIXELS = 64_000_000
 #: A JPEG names its size after its metadata, which may be long.
 HEAD = 4 * 65_536
 QUALITY = 90
@@ -125,15 +128,42 @@ def remade(data: bytes, kind: str, size: int, place: str) -> tuple[str, bytes]:
     from PIL import ImageOps
 
     try:
-        with open_image(BytesIO(data)) as opened:
-            image = ImageOps.exif_transpose(opened)
+        with warnings.catch_warnings(), open_image_quietly(open_image, data) as image:
+            refuse_bomb(image, size, place)
+            # Smaller first: a JPEG is never decoded at its full size then.
             image.thumbnail((size, size))
-            return saved(image, lossless=kind in ("image/png", "image/gif"))
+            upright = ImageOps.exif_transpose(image)
+            return saved(upright, lossless=kind in ("image/png", "image/gif"))
+    except UnrenderableRow:
+        raise
     # Pillow's readers raise whatever the bytes bring them to (SyntaxError, struct.error,
     # DecompressionBombError): it costs this row only
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UnrenderableRow(f"{place} holds an image that can't be read: {reason}") from error
+
+
+def open_image_quietly(open_image: Any, data: bytes) -> Any:
+    """Open an image, only its header read; what Pillow warns of is for no screen of ours."""
+    warnings.simplefilter("ignore")
+    return open_image(BytesIO(data))
+
+
+def refuse_bomb(image: Picture, size: int, place: str) -> None:
+    """Raise UnrenderableRow for an image that would take too much memory to be made smaller.
+
+    A few bytes may stand for billions of pixels. Only its header has been read yet.
+    """
+    width, height = image.size
+    # A JPEG can be read in halves, quarters or eighths, down to twice the size that is wanted.
+    shrink = min(1.0, 2 * size / max(width, height, 1))
+    image.draft(None, (int(width * shrink), int(height * shrink)))
+    if image.size[0] * image.size[1] > MOST_PIXELS:
+        raise UnrenderableRow(
+            f"{place} holds an image of {width:,} × {height:,} pixels, too many to be made smaller "
+            f"here ({MOST_PIXELS // 1_000_000} million at most). Make it smaller first, or send "
+            "images as they are with --image-size 0."
+        )
 
 
 def saved(image: Picture, *, lossless: bool) -> tuple[str, bytes]:

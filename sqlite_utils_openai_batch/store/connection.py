@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..base.errors import DatabaseError
+from ..base.file_kinds import no_database
 
 # Seconds to wait for another writer. Our own transactions hold the lock for a fraction of one.
 BUSY_SECONDS = 10.0
@@ -78,7 +79,7 @@ def explain(error: Exception, path: str | Path) -> str | None:
     """What an error about the file means, or None where it is about something else."""
     text = str(error)
     if "not a database" in text:
-        return f"'{path}' is not a SQLite database."
+        return no_database(Path(path))
     if "locked" in text:
         return (
             f"'{path}' is locked: another program has been writing to it for "

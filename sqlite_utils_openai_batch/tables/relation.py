@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .. import store
 from ..base.errors import SourceError, UsageError
-from ..base.text import listed, nearest_first
+from ..base.text import cut, listed, nearest_first
 from .sql import Params, one_value, quote, select, sentences
 
 _ROWID_NAMES = ("rowid", "_rowid_", "oid")
@@ -170,6 +170,16 @@ def no_column(column: str, relation: Relation) -> SourceError:
 
 
 def _no_table(conn: sqlite3.Connection, table: str) -> SourceError:
+    if "{{" in table:
+        return SourceError(
+            f"{cut(table, 60)!r} is a prompt where the table belongs: give it by --prompt. "
+            f"{tables_there(conn)}"
+        )
+    return SourceError(f"No such table: {table!r}. {tables_there(conn, table)}")
+
+
+def tables_there(conn: sqlite3.Connection, typed: str = "") -> str:
+    """`Tables: notes, codes.`, those nearest to what was typed first."""
     sql = (
         "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type != 'shadow' "
         "AND name NOT GLOB 'sqlite_*' AND name NOT GLOB 'openai_batch_*' "
@@ -178,9 +188,8 @@ def _no_table(conn: sqlite3.Connection, table: str) -> SourceError:
     with select(conn, sql, ()) as cursor:
         names = [row[0] for row in cursor.fetchall()]
     if not names:
-        return SourceError(f"No such table: {table!r}. The database holds no tables.")
-    near = listed(nearest_first(table, names))
-    return SourceError(f"No such table: {table!r}. Tables: {near}.")
+        return "The database holds no tables."
+    return f"Tables: {listed(nearest_first(typed, names) if typed else names)}."
 
 
 # The SQL of chosen rows: a source with --where, --order and --limit (pure).

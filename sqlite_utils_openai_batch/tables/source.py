@@ -27,6 +27,7 @@ from .relation import (
     inspect_table,
     names,
     no_column,
+    tables_there,
 )
 from .sql import (
     Row,
@@ -347,7 +348,12 @@ def open_source(
     isn't there or can't be read, UsageError for options that contradict each other.
     """
     if (table is None) == (sql is None):
-        raise UsageError("Name a table or view, or give --sql: one of them.")
+        if table is not None:
+            raise UsageError("Name a table or view, or give --sql: one of them.")
+        raise UsageError(
+            "Which rows? Name a table or view after the database, or give --sql. "
+            f"{tables_there(conn)}"
+        )
     if limit is not None and limit < 0:
         raise UsageError(f"--limit must not be negative: {limit}.")
     given = dict(params or {})

@@ -49,7 +49,8 @@ WRONG: dict[str, tuple[tuple[str, ...], str, int]] = {
     ),
     "no table at all": (
         ASK,
-        "Name a table or view, or give --sql: one of them.",
+        "Which rows? Name a table or view after the database, or give --sql. "
+        "Tables: codes, empty, filled, keyless, made, notes, search, shown.",
         2,
     ),
     "a prompt's file that isn't there": (
@@ -350,7 +351,10 @@ def test_not_a_database(command: str, run: Any, tmp_path: Path) -> None:
     yes = ("-y",) if command in ("run", "submit") else ()
 
     said = run(command, "notes.txt", *args, *yes, code=1)
-    assert said.err == "Error: 'notes.txt' is not a SQLite database.\n"
+    assert said.err == (
+        "Error: 'notes.txt' is a text file, not a SQLite database. "
+        "Name the database first: the file that your rows are in.\n"
+    )
     said = run(command, "folder.db", *args, *yes, code=1)
     assert said.err == "Error: 'folder.db' is a folder, not a database.\n"
 

@@ -166,7 +166,10 @@ def test_the_first_problems_are_printed_and_all_are_counted(run: Any) -> None:
 def test_any_bytes_are_judged(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "any.jsonl"
     path.write_bytes(data)
-    assert found(path)
+    try:
+        assert found(path)
+    except FileError as error:
+        assert ", no file of requests. " in str(error)
 
 
 # split
@@ -260,7 +263,7 @@ def test_limits_are_the_providers(run: Any) -> None:
     ("data", "sentence"),
     [
         (b"", "'wrong' is empty: there is nothing to cut."),
-        (b"id,text\n1,one\n", "'wrong' is no JSONL: its first line is no JSON object."),
+        (b"id and text\n", "'wrong' is no JSONL: its first line is no JSON object."),
         (None, "No such file: 'wrong'."),
     ],
 )
@@ -354,7 +357,7 @@ def test_the_endpoint_shows_in_the_answers(run: Any, reply: Any, expected: str) 
     ("data", "sentence"),
     [
         (b"\n", "'wrong' is empty: there is no answer in it."),
-        (b"id,text\n1,one\n", "'wrong' is no output file of a batch: none of its 2 lines is a "
+        (b"id and text\n1\n", "'wrong' is no output file of a batch: none of its 2 lines is a "
          "JSON object."),
         (line(), "'wrong' holds requests, not answers. Look at it with: sqlite-utils "
          "openai-batch validate wrong"),

@@ -25,7 +25,7 @@ from ...answers.wire import BUILDING
 from ...base.errors import FileError, UsageError
 from ...base.outcome import Outcome
 from ...base.text import counted, listed, meant
-from .validate import check_readable
+from .validate import check_kind
 
 CHAT = "/v1/chat/completions"
 #: Endpoints by what their bodies call themselves (`object`).
@@ -157,7 +157,7 @@ class Asked:
     """The requests of a file, in a private temporary database: their order, prompts, outcomes."""
 
     def __init__(self, path: Path) -> None:
-        check_readable(path)
+        check_kind(path, "requests")
         # SQLite deletes the file (named by the empty string) when the connection closes.
         self.conn = sqlite3.connect("", isolation_level=None)
         self.conn.execute("PRAGMA journal_mode = OFF")
@@ -232,7 +232,7 @@ def last_text(body: dict[str, Any]) -> str | None:
 
 def endpoint_of(path: Path) -> str:
     """The endpoint that a file's first answer is from. Raises FileError for no such file."""
-    check_readable(path)
+    check_kind(path, "answers")
     lines_seen = objects = 0
     with path.open("rb") as opened:
         for _, lines in iter_lines(opened):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +16,7 @@ from ...base.errors import FileError, UsageError
 from ...base.text import size
 from ...pricing.tokens import count_requests, counter_for
 from ...requests.limits import Limits, Planner, limits_for
-from .validate import check_readable, inputs_in
+from .validate import check_kind, inputs_in
 
 # Requests whose tokens are counted together.
 AT_ONCE = 256
@@ -49,7 +49,7 @@ def split(path: Path, folder: Path, wish: Wish) -> list[Piece]:
     The order stays, and so do the lines, byte for byte. Raises FileError, with nothing written,
     where the file can't be read, a line fits no part, or files of these names are there.
     """
-    check_readable(path)
+    check_kind(path, "requests")
     first = first_line(path)
     limits = limits_of(path, first, wish)
     refuse_others(path, folder)
@@ -70,23 +70,27 @@ def split(path: Path, folder: Path, wish: Wish) -> list[Piece]:
     return pieces
 
 
-def limits_of(path: Path, first: dict[str, Any], wish: Wish) -> Limits:
-    """What one part may hold. Raises UsageError."""
+def limits_of(path: Path, first: dict[str, Any], wish: Wish) -> list[Limits]:
+    """What each part may hold, the last of them every further one. Raises UsageError."""
     endpoint = str(first.get("url") or "")
     endpoint = endpoint if endpoint.startswith("/v1/") else f"/v1{endpoint}"
-    requests = wish.requests
-    if wish.parts is not None:
-        if requests is not None:
-            raise UsageError("--parts or --part-requests: give one of them.")
-        lines = count_lines(path)
-        requests = min(-(-lines // wish.parts), limits_for(wish.provider, endpoint).requests)
-    return limits_for(
-        wish.provider, endpoint, requests=requests, bytes=wish.bytes, tokens=wish.tokens
+    limits = limits_for(
+        wish.provider, endpoint, requests=wish.requests, bytes=wish.bytes, tokens=wish.tokens
     )
+    if wish.parts is None:
+        return [limits]
+    if wish.requests is not None:
+        raise UsageError("--parts or --part-requests: give one of them.")
+    share, more = divmod(count_lines(path), wish.parts)
+    shares = [share + 1] * more + [share] * (1 if share else 0)
+    return [replace(limits, requests=min(one, limits.requests)) for one in shares]
 
 
-def cut_off(path: Path, folder: Path, limits: Limits, first: dict[str, Any]) -> Iterator[Piece]:
+def cut_off(
+    path: Path, folder: Path, each: Sequence[Limits], first: dict[str, Any]
+) -> Iterator[Piece]:
     """Write the parts, one after the other, under the names that they have until all are whole."""
+    limits = each[0]
     planner = Planner(limits)
     piece: Piece | None = None
     with path.open("rb") as source, ExitStack() as opened:
@@ -106,6 +110,7 @@ def cut_off(path: Path, folder: Path, limits: Limits, first: dict[str, Any]) -> 
                     if piece is not None:
                         yield piece
                     opened.close()
+                    planner.limits = each[min(number, len(each) - 1)]
                     number += 1
                     piece = Piece(folder / f"{name_of(path)}-{number}.jsonl")
                     target = opened.enter_context(unfinished(piece.path).open("wb"))

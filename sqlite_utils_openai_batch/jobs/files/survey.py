@@ -25,6 +25,7 @@ from ...answers.jsonl import iter_lines
 from ...answers.reader import own_id
 from ...answers.wire import BUILDING, NOTHING, Body, read_line
 from ...base.errors import FileError
+from ...base.file_kinds import refuse_others
 from ...base.text import counted
 from ...store import outcomes
 
@@ -213,10 +214,11 @@ class Surveyor:
             file.examples.append(f"'{shown}' (line {number:,})")
 
     def why_nothing(self, file: AnswerFile) -> str:
-        """Why a file can't be taken in at all."""
+        """Why a file can't be taken in at all. Raises FileError for one of another kind."""
         if not file.lines:
             return f"'{file.name}' is empty: there is no answer in it."
         if not file.unknown:
+            refuse_others(file.path, "answers")
             return (
                 f"'{file.name}' is no output file of a batch: none of its "
                 f"{counted(file.lines, 'line')} is a JSON object with a custom_id."

@@ -18,6 +18,7 @@ import orjson
 from ...answers.jsonl import BOM, CutLine, iter_lines
 from ...base.endpoints import MODEL_OPTIONAL, REQUIRED
 from ...base.errors import FileError
+from ...base.file_kinds import one_a_line, refuse_others
 from ...base.parameters import refusals, unknown
 from ...base.text import counted, cut, size
 from ...requests.limits import EMBEDDINGS, cap_for
@@ -67,10 +68,14 @@ class RequestFile:
         self.first: dict[str, int] = {}
         """In which line the endpoint and the model were named first."""
         check_readable(path)
+        refuse_others(path, "requests")
         self.bytes = path.stat().st_size
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong, line by line; last what only the whole file shows."""
+        if (form := one_a_line(self.path)) is not None:
+            yield Problem(1, "invalid_json_line", form)
+            return
         seen = Names()
         try:
             with self.path.open("rb") as opened:
@@ -263,3 +268,11 @@ def check_readable(path: Path) -> None:
         raise FileError(f"No such file: '{path}'.") from error
     except OSError as error:
         raise FileError(f"'{path}' can't be read: {error.strerror}.") from error
+
+
+def check_kind(path: Path, what: str) -> None:
+    """Raise FileError for what can't be read, or can't be requests or answers (`what`)."""
+    check_readable(path)
+    refuse_others(path, what)
+    if (form := one_a_line(path)) is not None:
+        raise FileError(f"'{path}' is {form}")

@@ -11,10 +11,11 @@ from typing import Any
 from ...answers.schema import AnswerSchema
 from ...base.errors import TemplateError, UsageError
 from ...base.text import listed, meant, nearest_first
-from ...base.text_files import meant_file, text_or_file
+from ...base.text_files import Text, meant_file, text_or_file
 from ...pricing.estimate import Money
 from ...requests.body import CHAT, EMBEDDINGS, RESPONSES, build_body, change_body
 from ...requests.images import WEB
+from ...requests.placeholders import read_slot
 from ...tables.source import Source
 
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -73,6 +74,21 @@ class Ask:
         return {name: value for name, value in kept.items() if value is not None}
 
 
+def prompt_text(option: str, value: str | None, source: Source) -> str | None:
+    """The text of --prompt or --system. Raises TemplateError, for a file's text naming the file."""
+    text = text_or_file(value, option)
+    if text is None or value is None or isinstance(value, Text) or text == value.strip():
+        return text
+    try:
+        read_slot(text, "The text", source.columns, source.name)
+    except TemplateError as error:
+        raise TemplateError(
+            f"In {option} '{value}': {error} Where it is text and no placeholder, put {{% raw %}} "
+            "before it and {% endraw %} behind it."
+        ) from error
+    return text
+
+
 def check_file(prompt: str | None) -> None:
     """Raise TemplateError for a prompt that must be the name of a file that isn't there."""
     if prompt and not prompt.isspace() and "{{" not in prompt and "{%" not in prompt:
@@ -113,20 +129,20 @@ def whole_body(
             schema=schema,
             options=ask.options,
         )
-    prompt = text_or_file(ask.prompt, "--prompt")
+    prompt = prompt_text("--prompt", ask.prompt, source)
     check_file(prompt)
     if not prompt:
         columns = [column for column in source.columns if column not in source.key_columns]
         example = columns[0] if columns else "column"
         raise TemplateError(
             f"What is to be asked? Give a prompt with a column in it: "
-            f"--prompt 'Summarise: {{{{ {example} }}}}'. Columns: {', '.join(source.columns)}"
+            f"--prompt 'Summarise: {{{{ {example} }}}}'. Columns: {listed(source.columns)}"
         )
     return build_body(
         endpoint=ask.endpoint,
         model=ask.model or default_model,
         prompt=prompt,
-        system=text_or_file(ask.system, "--system"),
+        system=prompt_text("--system", ask.system, source),
         schema=schema,
         options=ask.options,
         images=[image_slot(given, source) for given in ask.images],

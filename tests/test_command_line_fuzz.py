@@ -57,7 +57,7 @@ FILES: dict[str, bytes] = {
 WORDS = [
     "", " ", "-", "--", "0", "1", "-1", "2.5", "nan", "inf", "1e999", "9" * 30, "text", "notes",
     "id", "answer", "no such", "{{ text }}", "{{ nothing }}", "{{", "{% for %}", "{{ text | x }}",
-    "{{ row }}", "'", '"', ";", "\x1b[31m", "\x00", "ü\u202e", "\ud800", "a" * 3_000, "a\nb", "$10",
+    "{{ row }}", "'", '"', ";", "\x1b[31m", "ü\u202e", "\udcff", "a" * 300, "a\nb", "$10",
     "mood good|bad", "a int, a int", "{}", "[]", "null", '{"type": "object"}', "text = 'x'",
     "id > ", "SELECT 1", "SELECT id, text FROM notes", "DELETE FROM notes", "1; SELECT 1",
     "/v1/embeddings", "/v1/responses", "/v1/nothing", "gpt-4o-mini", "gpt-5", "temperature",
@@ -81,12 +81,13 @@ def make_files() -> None:
         conn.execute("CREATE VIEW broken AS SELECT * FROM gone")
         conn.execute('CREATE TABLE "od""d" (" a" TEXT)')
     data = Path("data.db").read_bytes()
-    Path("cut.db").write_bytes(data[:5_000])
-    Path("scrambled.db").write_bytes(data[:4_096] + b"\xff" * (len(data) - 4_096))
+    Path("cut.sqlite").write_bytes(data[:5_000])
+    Path("scrambled.sqlite").write_bytes(data[:4_096] + b"\xff" * (len(data) - 4_096))
 
 
-NAMES = [*FILES, "book.xlsx", "folder", "cut.db", "scrambled.db", "no-such.db", "data.db"]
-VALUES = st.sampled_from(WORDS) | st.sampled_from(NAMES) | st.text(max_size=8)
+NAMES = [*FILES, "book.xlsx", "folder", "cut.sqlite", "scrambled.sqlite", "no-such.db", "data.db"]
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+VALUES = st.sampled_from(WORDS) | st.sampled_from(NAMES) | TEXT
 
 
 def group() -> click.Group:
@@ -188,10 +189,10 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "typed",
     [
-        ["preview", "data.db", "notes", "--prompt", "\ud800{{ text }}"],
-        ["preview", "data.db", "notes", "--prompt", "{{ text }}", "--where", "\x00"],
+        ["preview", "data.db", "notes", "--prompt", "\udcff{{ text }}"],
+        ["preview", "data.db", "notes", "--prompt", "{{ text }}", "--where", "\udcff"],
         ["preview", "data.db", "broken", "--prompt", "{{ text }}"],
-        ["preview", "scrambled.db", "notes", "--prompt", "{{ text }}"],
+        ["preview", "scrambled.sqlite", "notes", "--prompt", "{{ text }}"],
         ["preview", "data.db", "notes", "--prompt", "{{ text }}", "--schema", "deep.json"],
         ["preview", "data.db", "notes", "--template", "deep.json"],
         ["preview", "data.db", "notes", "--template", "odd.yaml"],
@@ -199,7 +200,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
         ["extract", "deep.json"],
         ["split", "deep.json", "out"],
         ["results", "data.db", "9" * 30],
-        ["show", "cut.db"],
+        ["show", "cut.sqlite"],
     ],
 )
 def test_what_was_found_so(here: Path, fast: None, typed: list[str]) -> None:

@@ -224,10 +224,8 @@ def test_prepare_needs_no_server(run: Any, notes: Path) -> None:
     said = run("prepare", notes, "notes", *ASK, *nowhere)
     assert said.out == "1\n"
     assert "Warning: No server can be reached at http://127.0.0.1:9/v1" in said.err
-    assert (
-        "No server can be reached"
-        in run("run", notes, "notes", *ASK, *nowhere, "-y", "--new", code=1).err  # fmt: skip
-    )
+    said = run("run", notes, "notes", *ASK, *nowhere, "-y", "--new", code=1)
+    assert "No server can be reached" in said.err
     assert "Warning: No server can be" in run("preview", notes, "notes", *ASK, *nowhere).err
 
 

@@ -96,7 +96,7 @@ def _json_kind(text: str, *, whole: bool) -> str | None:
         try:
             value, end = json.JSONDecoder().raw_decode(text)
             over_lines = "\n" in text[:end]
-        except ValueError:
+        except (ValueError, RecursionError):
             value, over_lines = None, not whole and first.strip() == "{"
         return PRETTY if over_lines else None
     fields = set(value) if isinstance(value, dict) else set()
@@ -114,7 +114,7 @@ def _json_kind(text: str, *, whole: bool) -> str | None:
 def _read(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -129,9 +129,9 @@ def _table_kind(text: str) -> str | None:
             continue
         header = rows[0] if rows else []
         named = all(name.strip() and name.isprintable() for name in header)
-        if len(header) > 1 and len(lines) > 1 and named:
-            if all(len(row) == len(header) for row in rows):
-                return kind
+        even = all(len(row) == len(header) for row in rows)
+        if len(header) > 1 and len(lines) > 1 and named and even:
+            return kind
     return None
 
 

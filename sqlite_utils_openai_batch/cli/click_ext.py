@@ -62,7 +62,6 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; say what went wrong without a traceback."""
         from ..base.errors import OpenAIBatchError
-        from ..store.connection import explain, in_its_words
 
         try:
             check_order(ctx)
@@ -70,12 +69,67 @@ class Command(click.Command):
                 return super().invoke(ctx)
         except OpenAIBatchError as error:
             raise Failure(str(error), error.exit_code) from error
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            path = ctx.params.get("db") or "the database"
-            raise Failure(explain(error, path) or in_its_words(error, path), 1) from error
         except KeyboardInterrupt:
             click.echo("Stopped.", err=True)
             ctx.exit(INTERRUPTED)
+        except (click.exceptions.Exit, click.ClickException, BrokenPipeError):
+            raise
+        # What a library raises of the world (a disk, a file, a server) is a sentence here where
+        # nobody nearer to it had a better one. Our own mistakes stay as they are: with a traceback.
+        except Exception as error:
+            said = sentence(error, str(ctx.params.get("db") or "the database"))
+            if said is None:
+                raise
+            raise Failure(said, 1) from error
+
+
+#: Libraries whose errors are about what they were given, and what that is.
+GIVEN = {
+    "msgspec": "Some JSON can't be read",
+    "orjson": "Some JSON can't be read",
+    "json": "Some JSON can't be read",
+    "yaml": "Some YAML can't be read",
+    "jinja2": "A template can't be rendered",
+    "httpx": "A server didn't answer as it should",
+    "httpx2": "A server didn't answer as it should",
+    "httpcore2": "A server didn't answer as it should",
+    "openai": "The provider didn't answer as it should",
+    "PIL": "An image can't be read",
+    "zipfile": "A file can't be unpacked",
+    "zlib": "A file can't be unpacked",
+    "gzip": "A file can't be unpacked",
+    "lzma": "A file can't be unpacked",
+    "_lzma": "A file can't be unpacked",
+    "csv": "A table can't be read or written",
+    "_csv": "A table can't be read or written",
+    "xlsxwriter": "The workbook can't be written",
+    "jsonschema_rs": "A schema can't be used",
+}
+
+
+def sentence(error: Exception, db: str) -> str | None:
+    """What an error of a library means for the person who typed; None for a mistake of ours."""
+    from ..base.text import cut
+    from ..store.connection import explain, in_its_words
+
+    reason = cut(str(error), 300).rstrip(".") or type(error).__name__
+    if isinstance(error, (sqlite3.Error, sqlite3.Warning)):
+        return explain(error, db) or in_its_words(error, db)
+    for kind in type(error).__mro__:
+        if (said := GIVEN.get(kind.__module__.partition(".")[0])) is not None:
+            return f"{said}: {reason}. Nothing was lost: mend it and run this again."
+    if isinstance(error, UnicodeError):
+        return f"Some text is no UTF-8, so it can't be used: {reason}."
+    if isinstance(error, OSError):
+        name = "" if error.filename is None else f" '{cut(str(error.filename), 80)}'"
+        return f"A file can't be used{name}: {error.strerror or reason}."
+    if isinstance(error, EOFError):
+        return f"A file ends before it should: {reason}."
+    if isinstance(error, RecursionError):
+        return "Something that was given is nested too deep. Make it flatter."
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for that. Ask about fewer rows, or smaller ones."
+    return None
 
 
 def check_order(ctx: click.Context) -> None:

@@ -171,10 +171,13 @@ def parse_body(text: str) -> dict[str, Any]:
     """Read a whole body (--template) from JSON or YAML text. Raises TemplateError."""
     try:
         body = json.loads(text, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise TemplateError("The template is nested too deep.") from error
     except ValueError:
         try:
             body = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        # Its readers of dates and numbers raise what Python's raise, and don't name the place.
+        except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise TemplateError(f"The template is neither JSON nor YAML: {reason}.") from error
     if not isinstance(body, dict):

@@ -125,6 +125,7 @@ def encoded(kind: str, data: bytes) -> str:
 def remade(data: bytes, kind: str, size: int, place: str) -> tuple[str, bytes]:
     """Return kind and bytes of an image of at most `size` pixels a side that models take."""
     open_image = pillow(kind, place)
+    from PIL import Image as PillowImage
     from PIL import ImageOps
 
     try:
@@ -136,6 +137,8 @@ def remade(data: bytes, kind: str, size: int, place: str) -> tuple[str, bytes]:
             return saved(upright, lossless=kind in ("image/png", "image/gif"))
     except UnrenderableRow:
         raise
+    except PillowImage.DecompressionBombError as error:
+        raise too_many_pixels("an image", place) from error
     # Pillow's readers raise whatever the bytes bring them to (SyntaxError, struct.error,
     # DecompressionBombError): it costs this row only
     except Exception as error:
@@ -159,11 +162,16 @@ def refuse_bomb(image: Picture, size: int, place: str) -> None:
     shrink = min(1.0, 2 * size / max(width, height, 1))
     image.draft(None, (int(width * shrink), int(height * shrink)))
     if image.size[0] * image.size[1] > MOST_PIXELS:
-        raise UnrenderableRow(
-            f"{place} holds an image of {width:,} × {height:,} pixels, too many to be made smaller "
-            f"here ({MOST_PIXELS // 1_000_000} million at most). Make it smaller first, or send "
-            "images as they are with --image-size 0."
-        )
+        raise too_many_pixels(f"an image of {width:,} × {height:,} pixels", place)
+
+
+def too_many_pixels(what: str, place: str) -> UnrenderableRow:
+    """The error of an image that isn't decoded."""
+    return UnrenderableRow(
+        f"{place} holds {what}, too large to be made smaller here "
+        f"({MOST_PIXELS // 1_000_000} million pixels at most). Make it smaller first, or send "
+        "images as they are with --image-size 0."
+    )
 
 
 def saved(image: Picture, *, lossless: bool) -> tuple[str, bytes]:

@@ -54,7 +54,7 @@ def test_a_bomb_costs_its_row(kind: str) -> None:
         warnings.simplefilter("error")
         with pytest.raises(UnrenderableRow) as raised:
             Images().data_url(BOMBS[kind](), "notes.image")
-    assert "pixels, too many to be made smaller here" in str(raised.value)
+    assert "too large to be made smaller here (64 million pixels at most)" in str(raised.value)
     assert "--image-size 0" in str(raised.value)
 
 

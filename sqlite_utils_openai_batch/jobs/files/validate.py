@@ -260,9 +260,9 @@ def ends_blank(opened: BinaryIO) -> bool:
 
 def check_readable(path: Path) -> None:
     """Raise FileError for what is no file that can be read."""
-    if path.is_dir():
-        raise FileError(f"'{path}' is a folder. Name a file in it.")
     try:
+        if path.is_dir():
+            raise FileError(f"'{path}' is a folder. Name a file in it.")
         path.open("rb").close()
     except FileNotFoundError as error:
         raise FileError(f"No such file: '{path}'.") from error

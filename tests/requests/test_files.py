@@ -90,7 +90,7 @@ def test_triggers_that_will_fire(run: Any, notes: Any) -> None:
 
 def test_an_unknown_model(run: Any, notes: Any) -> None:
     said = run("preview", notes, "notes", *ASK, "-m", "gtp-4o")
-    assert "Warning: no model 'gtp-4o' of OpenAI's is known here. Is it spelled so?" in said.err
+    assert "Warning: no model 'gtp-4o' of OpenAI's is known here. Did you mean gpt-4o?" in said.err
     assert "is known here" not in run("preview", notes, "notes", *ASK).err
 
 

@@ -17,7 +17,7 @@ from sqlite_utils_openai_batch.pricing.estimate import Money
 BODY = {
     "model": "gpt-4o-mini",
     "messages": [
-        {"role": "system", "content": "Be brief."},
+        {"role": "system", "content": "Be brief, in JSON."},
         {"role": "user", "content": "{{ text }} ({{ mark }})"},
     ],
     "temperature": 0,
@@ -26,7 +26,7 @@ YAML = """
 model: gpt-4o-mini
 messages:
   - role: system
-    content: Be brief.
+    content: Be brief, in JSON.
   - role: user
     content: "{{ text }} ({{ mark }})"
 temperature: 0
@@ -46,7 +46,7 @@ def test_a_body_from_a_file(run: Any, notes: Any, tmp_path: Path, name: str, tex
 
     (body,) = bodies(said.out)
     filled = {"role": "user", "content": "note 1 (1)"}
-    assert body == {**BODY, "messages": [{"role": "system", "content": "Be brief."}, filled]}
+    assert body == {**BODY, "messages": [BODY["messages"][0], filled]}
     assert "Model     gpt-4o-mini at api.openai.com" in said.err
 
 

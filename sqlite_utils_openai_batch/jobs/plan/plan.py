@@ -100,7 +100,6 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     schema = AnswerSchema.load(ask.schema) if ask.schema else None
     default_model = default_for(ask.endpoint, default_model)
     body = whole_body(ask, source, schema, default_model)
-    doubts = check_body(ask.endpoint, body, elsewhere=elsewhere(ask.provider, ask.money.base_url))
     # Where no price is known there is no bound to bring down, and nobody would be told of the cap.
     priced = ask.money.prices is not None
     capped = capped_by_schema(body, ask.endpoint, schema) if priced else None
@@ -118,6 +117,7 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     )
     check_choice(ask, output)
     renderer = bind(template, source, output, ask.image_settings)
+    doubts = check_body(ask.endpoint, body, elsewhere=elsewhere(ask.provider, ask.money.base_url))
     hashed = hashed_columns(renderer, output)
     check_told_apart(source, renderer, output)
     limits = limits_for(

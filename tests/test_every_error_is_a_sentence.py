@@ -65,7 +65,8 @@ def made(kind: type[Exception]) -> Exception:
 
 #: What is in the way of a command, the command, and whose errors come from there.
 SEAMS: dict[str, tuple[str, tuple[str, ...], list[type[Exception]]]] = {
-    "sqlite3": ("sqlite_utils_openai_batch.jobs.plan.plan.open_source", ("preview", "data.db", *ASK),
+    "sqlite3": ("sqlite_utils_openai_batch.jobs.plan.plan.open_source",
+                ("preview", "data.db", *ASK),
                 classes(sqlite3)),
     "sqlite3 while rows are read": ("sqlite_utils_openai_batch.jobs.plan.prepare.rendered",
                                     ("preview", "data.db", *ASK), classes(sqlite3)),
@@ -75,7 +76,8 @@ SEAMS: dict[str, tuple[str, tuple[str, ...], list[type[Exception]]]] = {
                 classes(msgspec)),
     "orjson": ("sqlite_utils_openai_batch.jobs.files.validate.parsed", ("validate", "a.jsonl"),
                [orjson.JSONDecodeError]),
-    "jinja2": ("sqlite_utils_openai_batch.requests.template.read_slot", ("preview", "data.db", *ASK),
+    "jinja2": ("sqlite_utils_openai_batch.requests.template.read_slot",
+               ("preview", "data.db", *ASK),
                classes(jinja2)),
     "yaml": ("sqlite_utils_openai_batch.requests.body.parse_body",
              ("preview", "data.db", "notes", "--template", "a.jsonl"), classes(yaml)),

@@ -116,7 +116,7 @@ def look_at_place(place: Place, places: Places, uid: str) -> tuple[bool, list[st
     Returns whether somebody does, and what to warn of.
     """
     from ..base.errors import Transient, Unreachable
-    from ..provider.places import LOCAL
+    from ..provider.accounts import LOCAL
 
     if place.provider == LOCAL and place.base_url is None:
         # Its weights are fetched when there is something to send.

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from ..requests.body import CHAT, EMBEDDINGS, RESPONSES
+from ..base.parameters import CHAT, EMBEDDINGS, RESPONSES
 from ..requests.images import Image, read_image
 from .image_tokens import image_tokens
 

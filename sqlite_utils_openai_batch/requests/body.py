@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ..base.errors import TemplateError, UsageError
-from ..base.parameters import CHAT, EMBEDDINGS, REFUSALS, RESPONSES, plain_name, refusals, unknown
+from ..base.parameters import (
+    CHAT,
+    EMBEDDINGS,
+    PLAIN,
+    REFUSALS,
+    RESPONSES,
+    plain_name,
+    refusals,
+    unknown,
+)
 from ..provider.azure import AZURE
 from ..provider.errors import host_of
 

@@ -17,11 +17,11 @@ import orjson
 
 from ..base.errors import TemplateError
 from ..base.json import kept_json, without_surrogates
+from ..base.parameters import EMBEDDINGS
 from ..base.text import listed
 from ..tables.columns import fold
 from ..tables.output import Output
 from ..tables.sql import SQLiteValue
-from .body import EMBEDDINGS
 from .images import SIZE, Images
 from .lines import Columns, Lines, StoredSlot, all_filled, decoded, is_number, stored_slot
 from .placeholders import Slot, Text, Texts, one_by_one, read_slot

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..base.json import unreadable
+from ..base.parameters import CHAT
 from ..base.text_files import Text
 from ..pricing.tokens import CAPS, answers_asked, output_cap
 from ..provider.client import OPENAI_URL
-from ..requests.body import CHAT
 from ..store import Job
 from ..store.records import is_address, is_endpoint, is_folder
 from .words import COMMAND

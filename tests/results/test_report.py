@@ -143,6 +143,7 @@ def test_a_query_its_parameters_and_several_models(
     job = answered(
         conn, tmp_path, None, {1: "x"}, sql="SELECT id, text FROM films WHERE id = :n",
         params={"n": "1"}, pk=["id"], options={"response_format": {"type": "json_object"}},
+        system="Answer in JSON.",
     )  # fmt: skip
     text = report(conn, job)
     assert "1 row of a query is to be put to gpt-4o-mini" in text

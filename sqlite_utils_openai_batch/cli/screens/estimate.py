@@ -199,6 +199,6 @@ def estimate_warnings(found: Estimate, plan: Plan) -> list[str]:
 
 def cap_option(plan: Plan) -> str:
     """The parameter that caps answers at the endpoint of a plan."""
-    from ...requests.body import RESPONSES
+    from ...base.parameters import RESPONSES
 
     return "max_output_tokens" if plan.template.endpoint == RESPONSES else "max_tokens"

@@ -10,10 +10,11 @@ from typing import Any
 
 from ...answers.schema import AnswerSchema
 from ...base.errors import TemplateError, UsageError
+from ...base.parameters import CHAT, EMBEDDINGS, RESPONSES
 from ...base.text import listed, meant, nearest_first
 from ...base.text_files import Text, meant_file, text_or_file
 from ...pricing.estimate import Money
-from ...requests.body import CHAT, EMBEDDINGS, RESPONSES, build_body, change_body
+from ...requests.body import build_body, change_body
 from ...requests.images import WEB
 from ...requests.placeholders import read_slot
 from ...tables.source import Source

@@ -10,13 +10,19 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
+import click
 from datasette import hookspecs
 
 # Plugins are imported while Datasette itself is: its hooks are what can be looked at by then.
 IS_1_0 = hasattr(hookspecs, "permission_resources_sql")
 
 MANAGE = "openai-batch-manage"
+
+
+# Datasettes whose answers the command line prints.
+_printing: WeakSet[Any] = WeakSet()
 
 
 async def may_view_instance(datasette: Any, actor: Any) -> bool:
@@ -88,6 +94,21 @@ async def may_manage(datasette: Any, actor: Any, database: str) -> bool:
             await datasette.allowed(action=MANAGE, resource=DatabaseResource(database), actor=actor)
         )
     return bool(await datasette.permission_allowed(actor, MANAGE, resource=database, default=False))
+
+
+def note_printing(datasette: Any) -> None:
+    """Remember of a Datasette that was started by `datasette … --get` that it prints text.
+
+    That command decodes whatever comes as UTF-8: other bytes end in a traceback.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None and context.params.get("get"):
+        _printing.add(datasette)
+
+
+def prints_text(datasette: Any) -> bool:
+    """Whether answers are printed as text, and nothing else can be taken."""
+    return datasette in _printing
 
 
 @contextmanager

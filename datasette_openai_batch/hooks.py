@@ -16,7 +16,7 @@ from typing import Any
 
 from datasette import hookimpl
 
-from .compat import IS_1_0, MANAGE
+from .compat import IS_1_0, MANAGE, note_printing
 from .text import names
 
 # True while the permissions of sources are being asked for: the rule about our tables, which
@@ -84,8 +84,11 @@ HOOKS: dict[str, Any] = {
 
 
 async def _sees_all_sources(datasette: Any, actor: Any, database: str) -> bool:
-    from .access.permissions import access
+    from .access.permissions import access, trouble_of
 
+    found = await trouble_of(datasette, datasette.databases[database])
+    if found is not None and found.locked:
+        return False
     token = _asking.set(True)
     try:
         return (await access(datasette, datasette.databases[database], actor)).everything
@@ -141,6 +144,7 @@ if IS_1_0:
     @hookimpl  # type: ignore[untyped-decorator]
     def startup(datasette: Any) -> None:
         """Keep our tables out of listings, unless the configuration shows them."""
+        note_printing(datasette)
         databases = datasette.config.setdefault("databases", {})
         for database in datasette.databases:
             tables = databases.setdefault(database, {}).setdefault("tables", {})
@@ -235,6 +239,11 @@ else:
         return inner
 
     @hookimpl  # type: ignore[untyped-decorator]
+    def startup(datasette: Any) -> None:
+        """Look at what this Datasette was started for."""
+        note_printing(datasette)
+
+    @hookimpl  # type: ignore[untyped-decorator]
     def get_metadata(datasette: Any) -> dict[str, Any]:
         """Keep our tables out of listings; metadata of the instance's own wins over this."""
         hidden = {"tables": {table: {"hidden": True} for table in names.TABLES}}
@@ -265,6 +274,7 @@ else:
 
     HOOKS.update(
         permission_allowed=permission_allowed,
+        startup=startup,
         get_metadata=get_metadata,
         prepare_jinja2_environment=prepare_jinja2_environment,
         extra_template_vars=extra_template_vars,

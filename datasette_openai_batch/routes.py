@@ -8,15 +8,25 @@ from typing import Any
 from .actions.views import job_action
 from .actions.webhook import PATH, webhook
 from .files.views import job_csv, job_jsonl, job_report, job_xlsx
-from .pages.views import all_jobs_page, job_image, job_json, job_page, jobs_page
+from .pages.views import (
+    all_jobs_json,
+    all_jobs_page,
+    job_image,
+    job_json,
+    job_page,
+    jobs_json,
+    jobs_page,
+)
 
 DATABASE = r"(?P<database>[^/]+)"
 JOB = rf"^/{DATABASE}/-/openai-batch/(?P<job>[0-9]{{1,18}})"
 
 ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (r"^/-/openai-batch$", all_jobs_page),
+    (r"^/-/openai-batch\.json$", all_jobs_json),
     (rf"^{PATH}$", webhook),
     (rf"^/{DATABASE}/-/openai-batch$", jobs_page),
+    (rf"^/{DATABASE}/-/openai-batch\.json$", jobs_json),
     (rf"{JOB}$", job_page),
     (rf"{JOB}\.json$", job_json),
     (rf"{JOB}\.csv$", job_csv),

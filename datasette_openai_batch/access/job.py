@@ -21,7 +21,7 @@ from sqlite_utils_openai_batch.tables.output import Output
 from ..data import queries
 from ..data.parts import PartHead, part_heads, tokens
 from .lists import file_name, ordered
-from .permissions import access
+from .permissions import access, trouble_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class Opened:
     """As the provider counted them, summed over parts; None where it counted none."""
     has_row_pages: bool
     """Whether a row key leads to a page of Datasette: not for views, nor for keys of one's own."""
+
+    visible: frozenset[int]
+    """The jobs that the actor may see: what is made of another one is shown only with it."""
 
     @cached_property
     def outcomes(self) -> dict[str, int]:
@@ -99,7 +102,7 @@ async def open_job(datasette: Any, db: Any, actor: Any, job_id: int) -> Opened:
     Raises NotFound where there is none, Forbidden where the actor may not see a table that it
     reads or writes, Unavailable where the database, or the job, can't be read as it is.
     """
-    if trouble := await db.execute_fn(queries.trouble):
+    if trouble := await trouble_of(datasette, db):
         raise Unavailable(trouble.sentence)
     heads = {head.id: head for head in await db.execute_fn(queries.heads)}
     if job_id not in heads:
@@ -123,6 +126,7 @@ async def open_job(datasette: Any, db: Any, actor: Any, job_id: int) -> Opened:
             part_heads(conn, job_id),
             tokens(conn, job_id),
             queries.has_row_pages(conn, found[0]),
+            frozenset(head.id for head in heads.values() if seen.sees(head)),
         )
 
     opened: Opened = await db.execute_fn(load)

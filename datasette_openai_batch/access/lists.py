@@ -19,7 +19,7 @@ from ..data import queries
 from ..data.parts import Standing, standings
 from ..data.queries import Head, Trouble
 from ..text import charts, times, urls
-from .permissions import access
+from .permissions import access, trouble_of
 
 PAGE = 50
 
@@ -51,6 +51,7 @@ class Listing:
     file: str
     href: str
     trouble: Trouble | None
+    loaded: list[tuple[Job, Standing]]
     lines: list[Line]
     count: int
     statuses: list[str]
@@ -81,7 +82,7 @@ def line(datasette: Any, db: Any, job: Job, standing: Standing) -> Line:
         done=f"{done:,} of {total:,}",
         bar=charts.bar(outcomes, total),
         cost=words.cost_words(job, ""),
-        started=times.moment(job.submitted_at or job.created_at),
+        started=times.moment(job.submitted_at),
         ended=times.moment(job.finished_at),
     )
 
@@ -102,7 +103,7 @@ async def listing(
     limit: int = PAGE,
 ) -> Listing:
     """The newest jobs of a database that the actor may see, chosen by status and table."""
-    trouble = await db.execute_fn(queries.trouble)
+    trouble = await trouble_of(datasette, db)
     found: list[Head] = [] if trouble else await db.execute_fn(queries.heads)
     seen = await access(datasette, db, actor) if found else None
     mine = [job for job in found if seen and seen.sees(job)]
@@ -117,6 +118,7 @@ async def listing(
         file=file_name(db),
         href=href,
         trouble=trouble,
+        loaded=loaded,
         lines=[line(datasette, db, job, standing) for job, standing in loaded],
         count=len(chosen),
         statuses=sorted({job.status for job in mine}),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import compat
-from ..data.queries import Head, Place, places
+from ..data.queries import Head, Place, Trouble, places, trouble
 from ..text import names
 
 Tables = frozenset[str]
@@ -42,6 +42,7 @@ class Found:
     """What was found during a request, until it ends: what it started may outlive it."""
 
     access: dict[tuple[int, str, str], Access]
+    troubles: dict[tuple[int, str], Trouble | None]
     ended: bool = False
 
 
@@ -52,7 +53,7 @@ def remembering(app: Asgi) -> Asgi:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        found = Found({})
+        found = Found({}, {})
         token = _found.set(found)
         try:
             await app(scope, receive, send)
@@ -72,6 +73,23 @@ async def access(datasette: Any, db: Any, actor: Any) -> Access:
     if key not in found.access:
         found.access[key] = await find_access(datasette, db, actor)
     return found.access[key]
+
+
+async def trouble_of(datasette: Any, db: Any) -> Trouble | None:
+    """What keeps the jobs of `db` from being shown: found out once in each request, for a lock
+    is waited for."""
+    found = _found.get()
+    if found is None or found.ended:
+        return await _trouble(db)
+    key = (id(datasette), db.name)
+    if key not in found.troubles:
+        found.troubles[key] = await _trouble(db)
+    return found.troubles[key]
+
+
+async def _trouble(db: Any) -> Trouble | None:
+    answer: Trouble | None = await db.execute_fn(trouble)
+    return answer
 
 
 async def find_access(datasette: Any, db: Any, actor: Any) -> Access:

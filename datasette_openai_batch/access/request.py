@@ -31,6 +31,7 @@ async def render(datasette: Any, request: Any, template: str, **context: Any) ->
     """A page of this plugin, in Datasette's own look."""
     context["openai_batch_css"] = urls.static(datasette, "openai_batch.css")
     context["openai_batch_times_js"] = urls.static(datasette, "times.js")
+    context["openai_batch_folds_js"] = urls.static(datasette, "folds.js")
     html = await datasette.render_template(f"openai_batch/{template}", context, request=request)
     return Response.html(html)
 

@@ -54,22 +54,27 @@ def some(
     conn: sqlite3.Connection,
     job_id: int,
     parts: Sequence[PartHead],
-    status: str,
+    statuses: Sequence[str],
     mark: Mark,
     count: int,
 ) -> list[sqlite3.Row]:
-    """The next requests with this outcome, part by part and by id within a part."""
-    holding = [part for part in parts if part.counts.get(status) and part.number >= mark.part]
-    if 0 < sum(part.counts[status] for part in holding) <= FEW and status not in ("ok", "pending"):
-        return _some_failures(conn, job_id, holding, status, mark, count)
+    """The next requests with one of these outcomes, part by part and by id within a part."""
+
+    def holds(part: PartHead) -> int:
+        return sum(part.counts.get(status, 0) for status in statuses)
+
+    holding = [part for part in parts if holds(part) and part.number >= mark.part]
+    failed = not {"ok", "pending"} & set(statuses)
+    if 0 < sum(map(holds, holding)) <= FEW and failed:
+        return _some_failures(conn, job_id, holding, statuses, mark, count)
     found: list[sqlite3.Row] = []
     for part in holding:
         after = mark.request if part.number == mark.part else 0
         found += store.rows(
             conn,
             f"SELECT {COLUMNS} FROM openai_batch_requests "
-            "WHERE part_id = ? AND id > ? AND status = ? ORDER BY id LIMIT ?",
-            [part.id, after, status, count - len(found)],
+            f"WHERE part_id = ? AND id > ? AND {_among(statuses)} ORDER BY id LIMIT ?",
+            [part.id, after, *statuses, count - len(found)],
         )
         if len(found) >= count:
             break
@@ -80,7 +85,7 @@ def _some_failures(
     conn: sqlite3.Connection,
     job_id: int,
     holding: Sequence[PartHead],
-    status: str,
+    statuses: Sequence[str],
     mark: Mark,
     count: int,
 ) -> list[sqlite3.Row]:
@@ -88,8 +93,8 @@ def _some_failures(
     ids = store.rows(
         conn,
         "SELECT id, part_id FROM openai_batch_requests "
-        f"WHERE job_id = ? AND status = ? AND {FAILED}",
-        [job_id, status],
+        f"WHERE job_id = ? AND {_among(statuses)} AND {FAILED}",
+        [job_id, *statuses],
     )
     places = sorted(
         (numbers[row["part_id"]], row["id"]) for row in ids if row["part_id"] in numbers
@@ -97,6 +102,10 @@ def _some_failures(
     chosen = [place[1] for place in places if place > (mark.part, mark.request)][:count]
     rows = {row["id"]: row for row in (request(conn, one) for one in chosen) if row is not None}
     return [rows[one] for one in chosen if one in rows]
+
+
+def _among(statuses: Sequence[str]) -> str:
+    return f"status IN ({', '.join('?' for _ in statuses)})"
 
 
 def request(conn: sqlite3.Connection, request_id: int) -> sqlite3.Row | None:

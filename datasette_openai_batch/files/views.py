@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,21 +16,23 @@ from datasette import Forbidden, NotFound, Response
 from datasette.utils import add_cors_headers
 from datasette.utils.asgi import BadRequest
 
-from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.base.errors import OpenAIBatchError, UsageError
 from sqlite_utils_openai_batch.base.scratch import scratch
-from sqlite_utils_openai_batch.base.statuses import OUTCOMES
+from sqlite_utils_openai_batch.base.statuses import outcomes_of
 from sqlite_utils_openai_batch.results.csv import harmless, pieces
 from sqlite_utils_openai_batch.results.reader import Reader
 from sqlite_utils_openai_batch.results.report import report
+from sqlite_utils_openai_batch.results.words import COMMAND
 from sqlite_utils_openai_batch.results.xlsx import check_fits, write_xlsx
 from sqlite_utils_openai_batch.tables.sql import decode_key
 
 from .. import compat
 from ..access.job import Opened
 from ..access.request import opened_job
+from ..pages.views import not_text
 from ..text import urls
 from .raw import RawLines
-from .streaming import in_thread, most_bytes, stream, until_gone
+from .streaming import Step, in_thread, most_bytes, stream, until_gone
 
 # Pieces of text, or cells of a sheet, that one step makes before others get a turn.
 STEP_PIECES = 4
@@ -49,11 +52,10 @@ class Wanted:
 
 def wanted(request: Any) -> Wanted:
     """What the query string asks for. Raises BadRequest for an outcome that there isn't."""
-    statuses = tuple(status for status in request.args.getlist("_status") if status)
-    for status in statuses:
-        if status not in OUTCOMES:
-            known = ", ".join(OUTCOMES)
-            raise BadRequest(f"There is no outcome '{status}'. Outcomes: {known}")
+    try:
+        statuses = outcomes_of(filter(None, request.args.getlist("_status")))
+    except UsageError as error:
+        raise BadRequest(str(error)) from error
     formulas = request.args.get("_formulas") or "keep"
     if formulas not in ("keep", "escape"):
         raise BadRequest("_formulas is 'escape', or is left out.")
@@ -142,6 +144,11 @@ async def job_xlsx(datasette: Any, request: Any, send: Any) -> None:
     opened = await opened_job(datasette, request)
     asked = wanted(request)
     check_settings(datasette, opened)
+    if compat.prints_text(datasette):
+        where = f"{shlex.quote(opened.file)} {opened.job.id}"
+        refusal = not_text("A workbook", f"Write it with: {COMMAND} results {where} --xlsx FILE")
+        await refusal.asgi_send(send)
+        return
     shown = headers(opened, XLSX, ".xlsx")
     with scratch() as folder:
         path = folder / "job.xlsx"
@@ -181,7 +188,7 @@ async def write_workbook(
             try:
                 check_fits(reader.results.count(), len(reader.headers))
                 lists = reader.results.lists()
-                write_xlsx(path, reader.headers, rows(reader), text=opened.job.keys, lists=lists)
+                write_xlsx(path, reader.headers, rows(reader), lists=lists)
             finally:
                 reader.close()
 
@@ -212,7 +219,23 @@ async def job_jsonl(datasette: Any, request: Any, send: Any) -> None:
         if step is None:
             raise NotFound("No raw responses are kept for this job.")
         shown = headers(opened, "application/x-ndjson", ".jsonl")
-        await stream(datasette, request, send, shown, step)
+        await stream(
+            datasette,
+            request,
+            send,
+            shown,
+            decodable(step) if compat.prints_text(datasette) else step,
+        )
+
+
+def decodable(step: Step) -> Step:
+    """The same pieces as text that can be decoded; each of them ends where a line does."""
+
+    def decoded() -> list[bytes] | None:
+        pieces = step()
+        return pieces and [piece.decode("utf-8", "replace").encode() for piece in pieces]
+
+    return decoded
 
 
 async def job_report(datasette: Any, request: Any) -> Response:

@@ -59,7 +59,7 @@ def agreements(conn: sqlite3.Connection, opened: Opened) -> list[Comparison]:
     for at, own, text in events(conn, opened.job.id):
         detail = read(text)
         names = [str(column.get("name")) for column in columns_in(detail)]
-        key = (own, detail.get("with"), *names)
+        key = (own, str(detail.get("with")), *names)
         if key in found or not names or not may_show(conn, opened, own, detail):
             continue
         try:
@@ -99,11 +99,15 @@ def columns_in(detail: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def may_show(conn: sqlite3.Connection, opened: Opened, own: int, detail: Mapping[str, Any]) -> bool:
-    """Whether the other job is about the same source: then who sees this one sees that too."""
+    """Whether the other job is about the same source, and may be seen: where it writes as well."""
     other = detail.get("with")
     if other is None:
         return True
+    if not isinstance(other, int):
+        return False
     partner = other if own == opened.job.id else own
+    if partner not in opened.visible:
+        return False
     row = conn.execute(
         "SELECT source, source_sql FROM openai_batch_jobs WHERE id = ?", [partner]
     ).fetchone()

@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from sqlite_utils_openai_batch.base.statuses import FAILED
 from sqlite_utils_openai_batch.base.text import cut, size
 from sqlite_utils_openai_batch.results.words import DEMO_MODEL
 from sqlite_utils_openai_batch.tables.undo import refusal_in
@@ -195,7 +196,11 @@ class Page:
     @property
     def title(self) -> str:
         """What these rows are called above their table."""
-        titles = {"ok": "Answers", "pending": "Rows without an answer yet"}
+        titles = {
+            "ok": "Answers",
+            "pending": "Rows without an answer yet",
+            "failed": "Rows that failed",
+        }
         return titles.get(self.status, f"Rows: {self.status}")
 
 
@@ -217,7 +222,8 @@ def caution(models: Collection[str]) -> str | None:
 
 def page(conn: sqlite3.Connection, opened: Opened, status: str, mark: Mark) -> Page:
     """The next ten requests with this outcome after `mark`."""
-    found = samples.some(conn, opened.job.id, opened.parts, status, mark, TEN + 1)
+    statuses = FAILED if status == "failed" else (status,)
+    found = samples.some(conn, opened.job.id, opened.parts, statuses, mark, TEN + 1)
     source = rows.open_rows(conn, opened.job)
     renderer = rows.bind(opened.job, source)
     asked = list(renderer.prompt_columns[:COLUMNS]) if renderer else []
@@ -231,7 +237,14 @@ def page(conn: sqlite3.Connection, opened: Opened, status: str, mark: Mark) -> P
         asked_columns=asked,
         answer_columns=answer_columns(opened) if status == "ok" else [],
         requests=[
-            _shown(opened, row, asked, now.get(row["row_key"]), read(row["status"], row["answer"]))
+            _shown(
+                opened,
+                row,
+                asked,
+                now.get(row["row_key"]),
+                read(row["status"], row["answer"]),
+                named=status == "failed",
+            )
             for row in shown
         ],
         next_href=_next(opened, status, shown) if len(found) > TEN else None,
@@ -251,7 +264,13 @@ def answer_columns(opened: Opened) -> list[AnswerColumn]:
 
 
 def _shown(
-    opened: Opened, row: sqlite3.Row, asked: Sequence[str], now: Row | None, values: Row
+    opened: Opened,
+    row: sqlite3.Row,
+    asked: Sequence[str],
+    now: Row | None,
+    values: Row,
+    *,
+    named: bool,
 ) -> Shown:
     ok = row["status"] == "ok"
     return Shown(
@@ -263,9 +282,15 @@ def _shown(
         if now
         else [Cell("") for _ in asked],
         answer=[answer_cell(opened, value) for value in values] if ok else [],
-        error=None if ok else cut(str(row["error_message"] or row["error_code"] or ""), 300),
+        error=None if ok else what_happened(row, named=named),
         notes=notes(row),
     )
+
+
+def what_happened(row: sqlite3.Row, *, named: bool) -> str:
+    """Why a request failed; `named` begins with its outcome, where others stand beside it."""
+    why = cut(str(row["error_message"] or row["error_code"] or ""), 300)
+    return ": ".join(filter(None, (row["status"] if named else "", why)))
 
 
 def notes(row: sqlite3.Row) -> list[str]:

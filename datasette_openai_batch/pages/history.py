@@ -28,6 +28,7 @@ SHOWN = 100
 class PartShown:
     """A part in a line, and all that is known of it."""
 
+    number: int
     title: str
     facts: list[tuple[str, str]]
 
@@ -49,10 +50,10 @@ def history(conn: sqlite3.Connection, opened: Opened) -> History:
     parts = some_parts(conn, opened.job.id, PARTS)
     return History(
         drawing=charts.timeline(parts, clock.now()),
-        parts=[PartShown(part_title(part), part_facts(part)) for part in parts],
+        parts=[PartShown(part.number, part_title(part), part_facts(part)) for part in parts],
         more_parts=max(len(opened.parts) - PARTS, 0),
         sends=sends(conn, opened.job.id),
-        log=log(conn, opened.job.id),
+        log=log(conn, opened),
         facts=facts(opened),
     )
 
@@ -141,27 +142,47 @@ def sends(conn: sqlite3.Connection, job_id: int) -> list[tuple[str, ...]]:
     ]
 
 
-def log(conn: sqlite3.Connection, job_id: int) -> list[tuple[str, str, str, str]]:
-    """The newest lines of the log: (at, part, event, detail)."""
+def log(conn: sqlite3.Connection, opened: Opened) -> list[tuple[str, str, str, str]]:
+    """The newest lines of the log: (at, part, event, detail).
+
+    What is made of another job, or of a table that answers went to before, is left out where the
+    actor may not see that.
+    """
     found = store.rows(
         conn,
         "SELECT log.at, parts.number, log.event, log.detail FROM openai_batch_log AS log "
         "LEFT JOIN openai_batch_parts AS parts ON parts.id = log.part_id "
         "WHERE log.job_id = ? ORDER BY log.id DESC LIMIT ?",
-        [job_id, SHOWN],
+        [opened.job.id, SHOWN],
     )
+    read = [(row, detail_of(row["detail"])) for row in found]
     return [
-        (times.moment(row["at"]), str(row["number"] or ""), row["event"], detail(row["detail"]))
-        for row in found
+        (times.moment(row["at"]), str(row["number"] or ""), row["event"], detail_words(detail))
+        for row, detail in read
+        if may_show(opened, row["event"], detail)
     ]
 
 
-def detail(text: str | None) -> str:
-    """The detail of a log line as `name value, name value`."""
+def may_show(opened: Opened, event: str, detail: Any) -> bool:
+    """Whether a line of the log is made of nothing but what the actor may see."""
+    if event == "compared":
+        partner = detail.get("with") if isinstance(detail, dict) else None
+        return partner is None or (isinstance(partner, int) and partner in opened.visible)
+    if event == "moved":
+        return isinstance(detail, dict) and detail.get("table") == opened.output.table
+    return True
+
+
+def detail_of(text: str | None) -> Any:
+    """The detail of a log line: the object that it is, or text that somebody else wrote."""
     try:
-        found: Any = json.loads(text or "{}")
+        return json.loads(text or "{}")
     except ValueError:
         return str(text)
+
+
+def detail_words(found: Any) -> str:
+    """The detail of a log line as `name value, name value`."""
     if not isinstance(found, dict):
         return str(found)
     return ", ".join(f"{name} {figures.cut(str(value), 200)}" for name, value in found.items())

@@ -8,7 +8,6 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 
@@ -94,7 +93,7 @@ def facts(job: Job, outcomes: Mapping[str, int]) -> list[str]:
 
 def waits(job: Job, parts: Sequence[PartHead]) -> Markup | None:
     """What a running job waits for, and for how long that may be."""
-    if job.status not in ("running", "cancelling"):
+    if job.status not in ("running", "cancelling", "paused"):
         return None
     under_way = sum(part.status in words.UNDER_WAY for part in parts)
     unsent = sum(part.status == "prepared" for part in parts)
@@ -104,10 +103,18 @@ def waits(job: Job, parts: Sequence[PartHead]) -> Markup | None:
         where = "under way" if words.own_server(job) else f"with {words.host_words(job)}"
         pieces.append(f"{whole if under_way < len(parts) else counted(under_way, 'part')} {where}")
     if unsent:
-        pieces.append(f"{unsent:,} not sent yet" if under_way else f"{unsent:,} parts not sent yet")
+        parted = f"{unsent:,}" if under_way else counted(unsent, "part")
+        pieces.append(f"{parted} not sent yet")
     if not pieces:
         return None
     said = Markup("{}.").format(", ".join(pieces))
+    if job.status == "paused":
+        # What was sent before still answers, and is paid for.
+        return (
+            said + Markup(" What was sent is still answered: sync brings it in.")
+            if under_way
+            else said
+        )
     if words.own_server(job):
         return said
     ends = [part.expires_at for part in parts if part.expires_at and not part.ended_at]
@@ -203,11 +210,9 @@ def top(opened: Opened) -> Headline:
 
 def files(opened: Opened) -> dict[str, str]:
     """The addresses of a job's files, all of it and only what failed."""
-    failed = [status for status in opened.outcomes if status not in ("ok", "pending")]
-    only = urlencode([("_status", status) for status in failed])
 
-    def href(suffix: str) -> str:
-        return urls.job(opened.datasette, opened.db, opened.job.id, suffix)
+    def href(suffix: str, **query: str) -> str:
+        return urls.job(opened.datasette, opened.db, opened.job.id, suffix, **query)
 
     return {
         "page": href(""),
@@ -216,8 +221,8 @@ def files(opened: Opened) -> dict[str, str]:
         "xlsx": href(".xlsx"),
         "jsonl": href(".jsonl"),
         "report": href("/report"),
-        "failed_csv": f"{href('.csv')}?{only}",
-        "failed_xlsx": f"{href('.xlsx')}?{only}",
+        "failed_csv": href(".csv", _status="failed"),
+        "failed_xlsx": href(".xlsx", _status="failed"),
     }
 
 

@@ -8,8 +8,13 @@ from typing import Any
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base import clock
 from sqlite_utils_openai_batch.base.json import kept_counts
+from sqlite_utils_openai_batch.results import words
+from sqlite_utils_openai_batch.store import Job
 
 from ..access.job import Opened
+from ..access.lists import Listing, ordered
+from ..data.parts import Standing
+from ..text import urls
 
 PART_FIELDS = (
     "number",
@@ -70,6 +75,44 @@ def twin(opened: Opened, parts: list[dict[str, Any]]) -> dict[str, Any]:
         "submitted_at": clock.told(job.submitted_at),
         "checked_at": clock.told(job.checked_at),
         "finished_at": clock.told(job.finished_at),
+    }
+
+
+def listed(datasette: Any, db: Any, found: Listing) -> dict[str, Any]:
+    """A page of the list of a database's jobs as JSON; `next` is the address of the next one."""
+    following = found.next_href
+    return {
+        "database": found.database,
+        "count": found.count,
+        "jobs": [short(datasette, db, *one) for one in found.loaded],
+        "next": following and following.replace("/-/openai-batch?", "/-/openai-batch.json?", 1),
+        "trouble": found.trouble.sentence if found.trouble else None,
+    }
+
+
+def short(datasette: Any, db: Any, job: Job, standing: Standing) -> dict[str, Any]:
+    """A job of a list as JSON: the fields of its own JSON that a list has, and where that is."""
+    outcomes = ordered(standing.outcomes)
+    total = sum(outcomes.values())
+    return {
+        "id": job.id,
+        "name": job.name,
+        "status": job.status,
+        "status_words": words.status_words(job, outcomes, standing.parts),
+        "message": job.message,
+        "source": job.source,
+        "model": job.model,
+        "requests": total,
+        "done": total - outcomes.get("pending", 0),
+        "failed": sum(words.failures(outcomes).values()),
+        "outcomes": outcomes,
+        "cost_usd": usd(job.cost_nanousd),
+        "created_at": clock.told(job.created_at),
+        "submitted_at": clock.told(job.submitted_at),
+        "checked_at": clock.told(job.checked_at),
+        "finished_at": clock.told(job.finished_at),
+        "href": urls.job(datasette, db, job.id),
+        "json": urls.job(datasette, db, job.id, ".json"),
     }
 
 

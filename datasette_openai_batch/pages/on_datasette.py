@@ -19,7 +19,7 @@ from sqlite_utils_openai_batch.tables.sql import encode_key, quote
 
 from .. import compat
 from ..access.job import is_readable
-from ..access.permissions import access
+from ..access.permissions import access, trouble_of
 from ..data import queries, samples
 from ..data.queries import Head
 from ..data.samples import cells_of
@@ -131,7 +131,7 @@ async def visible(datasette: Any, request: Any, database: str) -> tuple[Any, lis
     actor = request.actor if request else None
     if not await compat.may_view_database(datasette, actor, database):
         return db, []
-    if await db.execute_fn(queries.trouble):
+    if await trouble_of(datasette, db):
         return db, []
     heads = await db.execute_fn(queries.heads)
     seen = await access(datasette, db, actor) if heads else None
@@ -190,20 +190,21 @@ Link = dict[str, str]
 
 
 async def instance_links(datasette: Any, actor: Any) -> list[Link]:
-    """The page over all databases, where any of them holds a job that the actor may see."""
+    """The page over all databases, which says how to start where there are no jobs yet."""
     for db in list(datasette.databases.values()):
-        if await _count(datasette, actor, db):
+        if await compat.may_view_database(datasette, actor, db.name):
             return [{"href": urls.all_jobs(datasette), "label": "Batch jobs"}]
     return []
 
 
 async def database_links(datasette: Any, actor: Any, database: str) -> list[Link]:
-    """The jobs of a database."""
+    """The jobs of a database; with none, what leads to its first one."""
     db = datasette.databases[database]
-    count = await _count(datasette, actor, db)
-    if not count:
+    if not await compat.may_view_database(datasette, actor, db.name):
         return []
-    return [{"href": urls.jobs(datasette, db), "label": f"Batch jobs ({count:,})"}]
+    count = await _count(datasette, actor, db)
+    label = f"Batch jobs ({count:,})" if count else "Batch jobs"
+    return [{"href": urls.jobs(datasette, db), "label": label}]
 
 
 async def jump_links(datasette: Any, actor: Any) -> list[Link]:
@@ -230,7 +231,7 @@ async def _count(datasette: Any, actor: Any, db: Any, table: str | None = None) 
     """How many jobs the actor may see: none where the tables aren't there."""
     if not await compat.may_view_database(datasette, actor, db.name):
         return 0
-    if await db.execute_fn(queries.trouble):
+    if await trouble_of(datasette, db):
         return 0
     found = await db.execute_fn(queries.heads)
     if table is not None:

@@ -12,14 +12,33 @@ from sqlite_utils_openai_batch.base.statuses import OUTCOMES
 
 from .. import compat
 from ..access.lists import listing
+from ..access.permissions import trouble_of
 from ..access.request import database_of, number, opened_job, render
 from ..actions.actions import offers
-from ..data import queries, rows, samples
+from ..data import rows, samples
 from ..data.samples import Mark
 from ..text import urls
 from . import images, job
 from . import job_json as twin
 from .start import TABLE, command, first_command
+
+
+def not_text(what: str, instead: str) -> Response:
+    """The answer to `datasette --get` for what isn't text: it can print nothing else."""
+    return Response.text(f"{what} is no text, and text is all that --get prints. {instead}", 400)
+
+
+def as_json(datasette: Any, content: dict[str, Any], status: int = 200) -> Response:
+    """Data for programs."""
+    headers: dict[str, str] = {}
+    if datasette.cors:
+        add_cors_headers(headers)
+    return Response(
+        orjson.dumps(content),
+        status=status,
+        headers=headers,
+        content_type="application/json; charset=utf-8",
+    )
 
 
 async def all_jobs_page(datasette: Any, request: Any) -> Response:
@@ -38,6 +57,33 @@ async def all_jobs_page(datasette: Any, request: Any) -> Response:
         empty=[shown for shown in found if not shown.lines and not shown.trouble],
         first_command=command(found[0].file if found else "data.db", *TABLE),
     )
+
+
+async def all_jobs_json(datasette: Any, request: Any) -> Response:
+    """The newest jobs of every database that the actor may see, as JSON."""
+    if not await compat.may_view_instance(datasette, request.actor):
+        raise Forbidden("view-instance")
+    found = []
+    for db in list(datasette.databases.values()):
+        if await compat.may_view_database(datasette, request.actor, db.name):
+            shown = await listing(datasette, db, request.actor, limit=10)
+            found.append(twin.listed(datasette, db, shown))
+    return as_json(datasette, {"databases": found})
+
+
+async def jobs_json(datasette: Any, request: Any) -> Response:
+    """A page of the jobs of one database, as JSON; chosen as on the page for people."""
+    db = await database_of(datasette, request)
+    found = await listing(
+        datasette,
+        db,
+        request.actor,
+        status=request.args.get("_status") or None,
+        table=request.args.get("_table") or None,
+        before=number(request, "_before"),
+    )
+    status = 503 if found.trouble else 200
+    return as_json(datasette, twin.listed(datasette, db, found), status)
 
 
 async def jobs_page(datasette: Any, request: Any) -> Response:
@@ -66,11 +112,11 @@ async def jobs_page(datasette: Any, request: Any) -> Response:
 async def job_page(datasette: Any, request: Any) -> Response:
     """Everything about one job."""
     db = await database_of(datasette, request)
-    if await db.execute_fn(queries.trouble):
+    if await trouble_of(datasette, db):
         return await jobs_page(datasette, request)
     opened = await opened_job(datasette, request)
     status = request.args.get("_status")
-    if status not in OUTCOMES:
+    if status != "failed" and status not in OUTCOMES:
         status = "ok" if opened.outcomes.get("ok") else next(iter(opened.outcomes), "pending")
     choice = job.Choice(
         status=status,
@@ -102,14 +148,7 @@ async def job_json(datasette: Any, request: Any) -> Response:
     """The job as JSON."""
     opened = await opened_job(datasette, request)
     parts = await opened.db.execute_fn(lambda conn: twin.parts(conn, opened.job.id))
-    headers: dict[str, str] = {}
-    if datasette.cors:
-        add_cors_headers(headers)
-    return Response(
-        orjson.dumps(twin.twin(opened, parts)),
-        headers=headers,
-        content_type="application/json; charset=utf-8",
-    )
+    return as_json(datasette, twin.twin(opened, parts))
 
 
 async def job_image(datasette: Any, request: Any) -> Response:
@@ -128,6 +167,8 @@ async def job_image(datasette: Any, request: Any) -> Response:
         found = rows.fetch(conn, source, [column], [row["row_key"]])
         return next(iter(found.get(row["row_key"], ())), None)
 
+    if compat.prints_text(datasette):
+        return not_text("A picture", "Open the address in a browser.")
     value = await opened.db.execute_fn(read)
     kind = images.kind(value) if isinstance(value, bytes) else None
     if kind is None:

@@ -5,11 +5,13 @@ const live = document.getElementById("ob-live");
 const said = document.getElementById("ob-said");
 const FIRST = 1000;
 const SLOWEST = 60000;
+const CONTENT = ".content";
 const ENDED = new Set(["completed", "cancelled", "failed"]);
 
 let wait = FIRST;
 let timer = null;
 let busy = false;
+let over = false;
 let seen = null;
 let announced = null;
 
@@ -75,13 +77,59 @@ async function poll() {
     wait = Math.min(wait * 2, SLOWEST);
   }
   busy = false;
-  // The rest of the page (answers, errors, files) is complete once the job has ended.
   if (goesOn) plan();
-  else location.reload();
+  else await complete();
+}
+
+// The rest of the page (answers, errors, files) is complete once the job has ended. It is put in
+// place of what is here, not loaded anew: what a reader has opened, typed or focused stays so.
+async function complete() {
+  over = true;
+  try {
+    const html = await (await load(location.href)).text();
+    const fresh = new DOMParser().parseFromString(html, "text/html").querySelector(CONTENT);
+    const old = document.querySelector(CONTENT);
+    if (!fresh?.querySelector("#ob-live") || !old) throw new Error("no page");
+    keep(old, fresh);
+    const focused = place(document.activeElement, old);
+    const [x, y] = [scrollX, scrollY];
+    old.replaceChildren(...fresh.childNodes);
+    localise(old);
+    // What was last said aloud stays until it is heard.
+    if (said) old.append(said);
+    scrollTo(x, y);
+    if (focused) old.querySelector(focused)?.focus({ preventScroll: true });
+  } catch {
+    location.reload();
+  }
+}
+
+// Sections that were opened, or shut, and fields as they were filled in.
+function keep(old, fresh) {
+  for (const fold of old.querySelectorAll("details[data-fold]")) {
+    const same = fresh.querySelector(`details[data-fold="${CSS.escape(fold.dataset.fold)}"]`);
+    if (same) same.open = fold.open;
+  }
+  for (const field of old.querySelectorAll("input[type=text][name]")) {
+    const same = fresh.querySelector(`input[type=text][name="${CSS.escape(field.name)}"]`);
+    if (same) same.value = field.value;
+  }
+}
+
+// A selector for the element that has the focus, where it will be found again.
+function place(element, within) {
+  if (!element || !within.contains(element)) return null;
+  if (element.localName === "summary") {
+    const fold = element.parentElement.dataset.fold;
+    return fold ? `details[data-fold="${CSS.escape(fold)}"] > summary` : null;
+  }
+  if (element.name) return `${element.localName}[name="${CSS.escape(element.name)}"]`;
+  const href = element.getAttribute("href");
+  return href ? `a[href="${CSS.escape(href)}"]` : null;
 }
 
 function plan(delay = wait) {
-  if (timer === null && !busy && !document.hidden) timer = setTimeout(poll, delay);
+  if (timer === null && !busy && !over && !document.hidden) timer = setTimeout(poll, delay);
 }
 
 document.addEventListener("visibilitychange", () => {

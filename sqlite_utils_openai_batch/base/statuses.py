@@ -5,7 +5,11 @@ A new state or outcome is one line here; every list of them is read from these t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
+
+from .errors import UsageError
+from .text import meant
 
 #: The provider is done with the batch (OpenAI's batch guide).
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -122,18 +126,31 @@ OUTCOMES: dict[str, OutcomeKind] = {
 }
 
 
-def outcomes_of(*stages: str) -> tuple[str, ...]:
+def in_stages(*stages: str) -> tuple[str, ...]:
     """The outcomes of requests that came as far as one of these stages."""
     return tuple(name for name, kind in OUTCOMES.items() if kind.stage in stages)
 
 
-#: Outcomes that are neither answered nor awaited.
+#: What ended without an answer: the `131 failed` of every screen.
 FAILED = tuple(name for name in OUTCOMES if name not in ("ok", "pending"))
 #: No file holds the request, or holds it no more.
-UNSENT = outcomes_of("unsent")
+UNSENT = in_stages("unsent")
 #: The request went out, and no model saw it.
-UNRUN = outcomes_of("unrun")
+UNRUN = in_stages("unrun")
 #: The model wrote something, and its tokens count.
-ANSWERED = outcomes_of("answered")
+ANSWERED = in_stages("answered")
 #: No tokens are told, since none were used.
-UNPAID = outcomes_of("unrun", "refused")
+UNPAID = in_stages("unrun", "refused")
+
+
+def outcomes_of(wanted: Iterable[str]) -> tuple[str, ...]:
+    """The outcomes that somebody names; `failed` stands for all of FAILED. Raises UsageError."""
+    found: dict[str, None] = {}
+    for one in wanted:
+        if one != "failed" and one not in OUTCOMES:
+            raise UsageError(
+                f"No outcome is called '{one}'. {meant(one, ('failed', *OUTCOMES))}There are: "
+                f"{', '.join(OUTCOMES)}"
+            )
+        found |= dict.fromkeys(FAILED if one == "failed" else (one,))
+    return tuple(found)

@@ -1,9 +1,15 @@
-"""How figures are written for people, the same on every screen and page."""
+"""How figures and texts are written for people, the same on every screen and page."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
+
+# What rewrites a screen instead of being shown on it: control characters (C0, DEL, C1), overrides
+# of the direction of writing, and half a character that no stream can encode. Tabs and the ends of
+# lines are our own layout.
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
@@ -44,8 +50,29 @@ def percent(part: int, whole: int) -> str:
 def cut(text: str, width: int) -> str:
     """One line of at most `width` characters; `…` stands for what was left out."""
     # A cell may hold megabytes; white space rarely makes more than a fraction of its beginning.
-    line = " ".join(text[: 50 * width].split())
+    line = visible(" ".join(text[: 50 * width].split()))
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def visible(text: str, *, json: bool = False) -> str:
+    r"""Text with what would act on a terminal written out: `\x1b`, `\x9b`, `\u202e`.
+
+    Line breaks and tabs stay. With `json` the escapes are those of JSON.
+    """
+    form = (lambda found: rf"\u{ord(found[0]):04x}") if json else _escaped
+    return _HIDDEN.sub(form, text.replace("\r\n", "\n"))
+
+
+def oneline(text: str) -> str:
+    r"""A name or value for a place within a line: as `visible`, and its line breaks as `\n`."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code == 13:
+        return r"\r"
+    return rf"\x{code:02x}" if code < 256 else rf"\u{code:04x}"
 
 
 # Text as Markdown that shows just this text.

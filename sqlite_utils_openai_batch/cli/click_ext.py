@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import shlex
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from ..base.text import visible
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,6 +62,16 @@ class Command(click.Command):
             with formatter.section(heading):
                 formatter.write_dl(records)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read what was typed; what is wrong with it is said as any other message."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            said = error.format_message()
+            if visible(said) == said:
+                raise
+            raise click.UsageError(visible(said), ctx) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; say what went wrong without a traceback."""
         from ..base.errors import OpenAIBatchError
@@ -70,7 +83,7 @@ class Command(click.Command):
         except OpenAIBatchError as error:
             raise Failure(str(error), error.exit_code) from error
         except KeyboardInterrupt:
-            click.echo("Stopped.", err=True)
+            talk("Stopped.")
             ctx.exit(INTERRUPTED)
         except (click.exceptions.Exit, click.ClickException, BrokenPipeError):
             raise
@@ -169,7 +182,7 @@ class Failure(click.ClickException):
     """An error for the person at the keyboard, with its exit code."""
 
     def __init__(self, message: str, exit_code: int):
-        super().__init__(message)
+        super().__init__(visible(message))
         # Click's own class has one code for all of its errors.
         vars(self)["exit_code"] = exit_code
 
@@ -201,12 +214,38 @@ class Group(click.Group):
 def confirm(question: str) -> bool:
     """Ask a yes-or-no question. Raises KeyboardInterrupt for Ctrl-C and the end of the input."""
     try:
-        return click.confirm(question, default=False, err=True)
+        return click.confirm(visible(question), default=False, err=True)
     except click.Abort:
         talk()
         raise KeyboardInterrupt from None
 
 
-def talk(message: str = "", *, nl: bool = True) -> None:
+# All that is printed goes through these: names, prompts and answers hold whatever somebody wrote.
+
+
+def talk(message: str = "") -> None:
     """Say something to the person: on stderr, so that stdout stays data."""
-    click.echo(message, err=True, nl=nl)
+    click.echo(visible(message), err=True)
+
+
+def talk_over(line: str, *, back: bool = False) -> None:
+    """Say something over the line before, on a terminal; `back` goes to its beginning again."""
+    click.echo("\r" + visible(line) + ("\r" if back else ""), err=True, nl=False)
+
+
+def show(text: str) -> None:
+    """Print a screen on stdout, for people."""
+    click.echo(visible(text))
+
+
+def give(text: str, *, nl: bool = True, json: bool = False) -> None:
+    """Print data on stdout: as it is, but with what would act on a terminal escaped at one."""
+    click.echo(visible(text, json=json) if sys.stdout.isatty() else text, nl=nl)
+
+
+class Given:
+    """Data for stdout as a file to write to: see `give`."""
+
+    def write(self, text: str) -> None:
+        """Print a piece."""
+        sys.stdout.write(visible(text) if sys.stdout.isatty() else text)

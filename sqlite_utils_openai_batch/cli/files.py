@@ -13,7 +13,7 @@ import click
 from sqlite_utils.cli import output_options
 
 from ..base.text import counted, cut, percent, size
-from .click_ext import FAILED_REQUESTS, Command, option, talk
+from .click_ext import FAILED_REQUESTS, Command, give, option, show, talk, talk_over
 from .jobs import any_format, write_rows
 from .options import db_argument
 
@@ -68,7 +68,7 @@ def export_requests_command(db: str, job: str, folder: Path, failed: bool, worke
         done = []
         for one in export_requests(conn, found, folder, workers):
             done.append(one)
-            click.echo(one.path)
+            give(str(one.path))
         talk(exported_screen(found, done, db))
 
 
@@ -175,7 +175,7 @@ def split_command(
     wish = Wish(provider, part_requests, part_bytes, part_tokens, parts)
     pieces = split(file, folder, wish)
     for piece in pieces:
-        click.echo(piece.path)
+        give(str(piece.path))
     talk(pieces_screen(pieces))
 
 
@@ -241,7 +241,7 @@ def validate_command(file: Path, limit: int, provider: str, **formats: Any) -> N
     else:
         for number, problem in enumerate(told(), 1):
             if number <= limit:
-                click.echo(problem_line(problem))
+                show(problem_line(problem))
     talk(checked_screen(checked, counts, 0 if any_format(formats) else limit))
     for new in checked.unknown.values():
         more = f" (in {new.lines:,} lines)" if new.lines > 1 else ""
@@ -403,13 +403,13 @@ class Reading:
         if sys.stderr.isatty():
             # A line that wraps couldn't be written over.
             line = cut(words, shutil.get_terminal_size().columns - 1)
-            talk("\r" + line.ljust(self.width), nl=False)
+            talk_over(line.ljust(self.width))
             self.width = len(line)
 
     def end(self) -> None:
         """Leave the line free for what comes next."""
         if self.width:
-            talk("\r" + " " * self.width + "\r", nl=False)
+            talk_over(" " * self.width, back=True)
 
 
 def lines_screen(files: Sequence[AnswerFile], done: BroughtIn, db: str) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import shlex
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 from sqlite_utils.cli import output_options
 
-from .click_ext import Command, option, talk
+from .click_ext import Command, Given, give, option, show, talk
 from .options import db_argument, job_argument
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def list_them(
         write_rows(headers, map(month_record, months), formats)
         return
     if totals:
-        click.echo(months_screen(months))
+        show(months_screen(months))
         return
     if any_format(formats):
         headers = ["id", "name", "source", "model", "status", "requests", "done", "failed",
@@ -90,7 +89,7 @@ def list_them(
     if not found:
         talk(f"No jobs in '{db}' yet. Start one with: {COMMAND} run {shlex.quote(db)} TABLE …")
         return
-    click.echo(jobs_screen(found))
+    show(jobs_screen(found))
     spent = month_sentence(months[0]) if months else ""
     talk(f"{spent}Details: {COMMAND} show {shlex.quote(db)} {found[0][0].id}")
 
@@ -141,12 +140,12 @@ def show_command(db: str, job: str | None, log: bool) -> None:
         if log:
             for line in store.log_lines(conn, found.id):
                 part = f"part {line['number']}" if line["number"] else ""
-                click.echo(
+                show(
                     f"{line['at']}  {part:<8}  {line['event']:<12}  {line['detail'] or ''}".rstrip()
                 )
             return
         parts = store.list_parts(conn, found.id)
-        click.echo(
+        show(
             show_screen(
                 found,
                 parts,
@@ -174,7 +173,7 @@ def write_rows(
     if formats["table"] or formats["fmt"]:
         import tabulate
 
-        click.echo(
+        give(
             tabulate.tabulate(
                 list(rows),
                 headers=() if formats["no_headers"] else headers,
@@ -182,7 +181,7 @@ def write_rows(
             )
         )
     elif formats["csv"] or formats["tsv"]:
-        writer = csv.writer(sys.stdout, dialect="excel-tab" if formats["tsv"] else "excel")
+        writer = csv.writer(Given(), dialect="excel-tab" if formats["tsv"] else "excel")
         if not formats["no_headers"]:
             writer.writerow(headers)
         writer.writerows(rows)
@@ -199,4 +198,4 @@ def write_rows(
             formats["ascii_"],
         )
         for line in lines:
-            click.echo(line)
+            give(line, json=True)

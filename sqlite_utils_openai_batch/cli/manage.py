@@ -65,20 +65,20 @@ def retry_command(
     """
     from .. import store
     from ..base.errors import UsageError
-    from ..base.statuses import FAILED
+    from ..base.statuses import FAILED, outcomes_of
     from ..base.text import counted
     from ..jobs.manage import plan_retry, retry, retry_most
     from ..provider.places import Places
     from ..store.connection import connect
     from .follow import follow
 
-    for wanted in status:
-        if wanted not in FAILED:
-            raise UsageError(f"--status {wanted}: failed outcomes are {', '.join(FAILED)}.")
+    chosen = outcomes_of(status)
+    if not set(chosen) <= set(FAILED):
+        raise UsageError(f"--status {status[0]}: failed outcomes are {', '.join(FAILED)}.")
     with closing(connect(db)) as conn, Places(key=key) as places:
         store.check_version(conn)
         found = store.find_job(conn, job, db)
-        plan = plan_retry(conn, found, status)
+        plan = plan_retry(conn, found, chosen)
         if not plan.requests:
             talk(f"Job {found.id} has no such failed requests: nothing to ask again.")
             return

@@ -12,7 +12,7 @@ import click
 from sqlite_utils.cli import output_options
 
 from ..base.text import counted
-from .click_ext import Command, option, talk
+from .click_ext import Command, give, option, show, talk
 from .jobs import any_format, write_rows
 from .options import db_argument, job_argument
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 @click.command("results", cls=Command)
 @db_argument
 @job_argument
-@option("--status", multiple=True, metavar="STATUS", help="Only this outcome, repeatable")
+@option("--status", multiple=True, metavar="STATUS", 
+        help="Only this outcome, repeatable; failed: all that have no answer")  # fmt: skip
 @option("-c", "--column", "columns", multiple=True, help="Only this column, repeatable")
 @option("--xlsx", type=click.Path(dir_okay=False), metavar="FILE", help="Write an Excel file")
 @option("--escape-formulas", is_flag=True,
@@ -48,15 +49,13 @@ def results_command(
     """
     from .. import store
     from ..base.errors import UsageError
-    from ..base.statuses import OUTCOMES
+    from ..base.statuses import outcomes_of
     from ..base.text import listed
     from ..results.csv import readable
     from ..results.reader import Reader
     from ..store.connection import connect
 
-    for wanted in status:
-        if wanted not in OUTCOMES:
-            raise UsageError(f"No outcome is called '{wanted}'. There are: {', '.join(OUTCOMES)}")
+    status = outcomes_of(status)
     if xlsx and any_format(formats):
         raise UsageError("--xlsx writes a file of its own: leave out the other format.")
     with closing(connect(db)) as conn:
@@ -91,12 +90,11 @@ def write_csv(reader: Reader, escape: bool, *, header: bool) -> None:
 def write_workbook(reader: Reader, path: str) -> None:
     """Write an Excel file and say so."""
     from ..base.text import counted
-    from ..results.xlsx import check_fits, write_xlsx
+    from ..results.xlsx import check_fits, check_name, write_xlsx
 
+    check_name(path)
     check_fits(reader.results.count(), len(reader.headers))
-    count = write_xlsx(
-        path, reader.headers, reader.rows(), text=reader.job.keys, lists=reader.results.lists()
-    )
+    count = write_xlsx(path, reader.headers, reader.rows(), lists=reader.results.lists())
     talk(f"Wrote {counted(count, 'row')} to {path}.")
 
 
@@ -123,7 +121,7 @@ def report_command(db: str, job: str | None) -> None:
 
     with closing(connect(db)) as conn:
         store.check_version(conn)
-        click.echo(report(conn, store.find_job(conn, job, db)), nl=False)
+        give(report(conn, store.find_job(conn, job, db)), nl=False)
 
 
 # `compare`: how far two jobs agree, or a job and what is known to be right.
@@ -192,7 +190,7 @@ def compare_command(
                 FIGURES, [figures(one, gold=bool(gold)) for one in comparison.columns], formats
             )
         else:
-            click.echo(compare_screen(comparison, db))
+            show(compare_screen(comparison, db))
 
 
 def parse_gold(gold: Sequence[str]) -> dict[str, str]:

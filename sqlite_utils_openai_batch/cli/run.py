@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .click_ext import INTERRUPTED, Command, confirm, option, talk
+from .click_ext import INTERRUPTED, Command, confirm, give, option, show, talk, talk_over
 from .destination import check_place, look_at_place, read_place
 from .options import (
     ask_options,
@@ -82,9 +82,9 @@ def preview(
         tally, shown = survey(conn, plan, count)
         for number, rendered in enumerate(shown, 1):
             if raw:
-                click.echo(rendered.line.decode(), nl=False)
+                give(rendered.line.decode(), nl=False, json=True)
             else:
-                click.echo(request_lines(plan, rendered, number, tally.asked))
+                show(request_lines(plan, rendered, number, tally.asked))
         if tally.rows == 0:
             talk(nothing_to_ask(plan))
             return
@@ -273,7 +273,7 @@ def prepare_command(db: str, table: str | None, **options: Any) -> None:
         for warning in all_warnings(plan, tally):
             talk(f"Warning: {warning}")
         talk(f"\nNothing was sent. Next: {COMMAND} submit {shlex.quote(db)} {job.id}")
-        click.echo(job.id)
+        give(str(job.id))
 
 
 def make_job(
@@ -339,7 +339,7 @@ def make_job(
 def counting(rows: int) -> None:
     """Say how many rows were read, over the same line."""
     if rows:
-        talk(f"\rPreparing {rows:,} rows\r", nl=False)
+        talk_over(f"Preparing {rows:,} rows", back=True)
 
 
 @click.command("run", cls=Command)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .click_ext import FAILED_REQUESTS, INTERRUPTED, Command, option, talk
+from .click_ext import FAILED_REQUESTS, INTERRUPTED, Command, give, option, show, talk
 from .destination import fetch_weights
 from .options import together
 
@@ -100,7 +100,7 @@ def serve(**options: Any) -> None:
     # A plain `kill` ends as Ctrl-C does: the socket closes, a temporary folder goes.
     signal.signal(signal.SIGTERM, interrupt)
     with server:
-        click.echo(server.base_url)
+        give(server.base_url)
         introduce(server, options)
         try:
             server.join()
@@ -210,7 +210,7 @@ def list_faults() -> None:
     from ..local import FAULTS
 
     for fault in FAULTS.values():
-        click.echo(f"{fault.written:<28}{fault.doc}")
+        show(f"{fault.written:<28}{fault.doc}")
 
 
 # `demo`: the tour.
@@ -291,9 +291,9 @@ def show_answers(conn: sqlite3.Connection, rows: int) -> None:
     found = conn.execute(
         "SELECT id, product, body, sentiment, about FROM reviews ORDER BY id LIMIT ?", [rows]
     ).fetchall()
-    click.echo()
-    click.echo(
-        table(
+    show(
+        "\n"
+        + table(
             ["id", "product", "body", "sentiment", "about"],
             (
                 [

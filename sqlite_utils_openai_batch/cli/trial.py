@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..base.text import counted
-from .click_ext import FAILED_REQUESTS, INTERRUPTED, Command, option, talk
+from .click_ext import FAILED_REQUESTS, INTERRUPTED, Command, option, show, talk
 from .destination import check_place, read_place
 from .options import (
     ask_options,
@@ -182,7 +182,7 @@ def ask_and_show(provider: Provider, plan: Plan, rows: Sequence[Any]) -> tuple[l
     try:
         for one in ask_rows(provider, plan, rows):
             tried.append(one)
-            click.echo(answer_lines(plan, one, len(tried), len(rows)))
+            show(answer_lines(plan, one, len(tried), len(rows)))
     except KeyboardInterrupt:
         return tried, True
     return tried, False

@@ -21,7 +21,7 @@ from ..store.leases import job_leased, renew_job
 from ..tables.columns import fold, table_columns
 from ..tables.output import Output, check_output, plan_output, refuse_values
 from ..tables.source import Source, source_of_job
-from ..tables.sql import quote
+from ..tables.sql import filled_sql, quote
 from .revert import Reverted, busy, check_settled, revert_held
 from .sync.settle import settle_job
 from .writeback import Writer, Written
@@ -149,7 +149,9 @@ def check_place(conn: sqlite3.Connection, source: Source, old: Output, new: Outp
     own = {fold(name) for name in old.names} if old.table == new.table else set()
     for name in new.names:
         if fold(name) in there and fold(name) not in own:
-            (filled,) = conn.execute(f"SELECT count({quote(name)}) FROM {quote(table)}").fetchone()
+            (filled,) = conn.execute(
+                f"SELECT coalesce(sum({filled_sql(quote(name))}), 0) FROM {quote(table)}"
+            ).fetchone()
             refuse_values(table, name, filled)
 
 

@@ -26,6 +26,9 @@ from .sync.engine import approve, open_batches
 from .sync.lookup import look, since
 from .sync.settle import new_part
 
+#: Why a job is paused that somebody paused: whoever reads it may be somebody else.
+BY_HAND = "paused by hand"
+
 
 @dataclass(frozen=True)
 class Retry:
@@ -184,7 +187,7 @@ def pause_job(conn: sqlite3.Connection, job: store.Job) -> None:
         status = store.get_job(conn, job.id).status
         if status not in ("running", "prepared"):
             raise JobError(f"Job {job.id} is {status}: only a running job can be paused.")
-        store.update_job(conn, job.id, status="paused", message="paused by you")
+        store.update_job(conn, job.id, status="paused", message=BY_HAND)
         store.log(conn, "paused", job_id=job.id, why="by hand")
 
 

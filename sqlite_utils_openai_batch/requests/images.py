@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import filetype
 
 from ..base.errors import ConfigurationError, UnrenderableRow
-from ..tables.sql import SQLiteValue
+from ..tables.sql import SQLiteValue, is_blank
 
 if TYPE_CHECKING:
     pass
@@ -59,9 +59,9 @@ class Images:
         """
         if isinstance(value, bytes):
             return self.data_url(value, place)
-        text = "" if value is None else str(value).strip()
-        if not text:
+        if is_blank(value):
             raise UnrenderableRow(f"{place} holds no image.")
+        text = str(value).strip()
         if text.lower().startswith(WEB):
             return text
         if text[:5].lower() == "data:":

@@ -21,7 +21,7 @@ from ..base.parameters import EMBEDDINGS
 from ..base.text import listed
 from ..tables.columns import fold
 from ..tables.output import Output
-from ..tables.sql import SQLiteValue
+from ..tables.sql import SQLiteValue, is_blank
 from .images import SIZE, Images
 from .lines import Columns, Lines, StoredSlot, all_filled, decoded, is_number, stored_slot
 from .placeholders import Slot, Text, Texts, one_by_one, read_slot
@@ -245,13 +245,7 @@ class Renderer:
 
     def is_blank(self, row: Sequence[SQLiteValue]) -> bool:
         """Whether the prompt's placeholders are all NULL, empty or only spaces."""
-        for index in self._blank:
-            value = row[index]
-            if value is None:
-                continue
-            if not isinstance(value, (str, bytes)) or value.strip():
-                return False
-        return True
+        return all(is_blank(row[index]) for index in self._blank)
 
     def blanks(self, columns: Columns, *, stored: bool = False) -> list[int]:
         """Return which of many rows, given column by column, are blank.

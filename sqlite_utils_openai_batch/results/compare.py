@@ -23,6 +23,7 @@ from ..store.outcomes import pairs_page
 from ..tables.columns import fold
 from ..tables.output import Output
 from ..tables.source import source_of_job
+from ..tables.sql import is_blank
 from .agreement import Agreement, folded, table_of
 
 # What answers and cells say, as values that can be compared.
@@ -254,7 +255,7 @@ class Comparison:
             account.only_first += 1
             return False
         has_other = other is not None and (
-            self.second is not None or other[column.other_place] is not None
+            self.second is not None or not is_blank(other[column.other_place])
         )
         if own is None or other is None or not has_other:
             account.neither += own is None and not has_other

@@ -11,8 +11,8 @@ from typing import Any
 
 from .. import store
 from ..base import clock
-from ..base.text import code, fenced, plain
-from ..pricing.prices import job_is_own, stored_prices
+from ..base.text import code, fenced, plain, visible
+from ..pricing.prices import job_is_own, stored_prices, usd
 from ..provider.errors import host_of
 from ..store import history
 from ..store import outcomes as settling
@@ -44,7 +44,7 @@ def report(conn: sqlite3.Connection, job: store.Job) -> str:
         settling.notes(conn, job.id),
         history.imports(conn, job.id),
     )
-    return "\n".join(lines(job, facts)).rstrip() + "\n"
+    return visible("\n".join(lines(job, facts)).rstrip()) + "\n"
 
 
 def lines(job: store.Job, facts: Facts) -> Iterator[str]:
@@ -270,7 +270,7 @@ def cost_words(job: store.Job) -> str:
     prices = stored_prices(job.settings)
     since = f" of {prices.since}" if prices and prices.since else ""
     by = f" (batch prices{since}, {plain(prices.source)})" if prices else ""
-    return f"${job.cost_nanousd / 1e9:,.2f}{by}"
+    return f"{usd(job.cost_nanousd)}{by}"
 
 
 def versions(job: store.Job) -> Iterator[str]:

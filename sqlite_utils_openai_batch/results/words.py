@@ -66,7 +66,8 @@ def status_words(job: Job, counts: Mapping[str, int], parts: Collection[str] = (
     if job.status == "running":
         return waiting_words(job, parts)
     if job.status in ("paused", "failed", "cancelling") and job.message:
-        return f"{job.status}: {cut(job.message.split('. ')[0].rstrip('.'), 60)}"
+        why = cut(job.message.split(". ")[0].rstrip("."), 60)
+        return why if why.lower().startswith(f"{job.status} ") else f"{job.status}: {why}"
     return job.status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import mimetypes
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,56 @@ CELL_CHARACTERS = 32_767
 CUT = "… (cut: --csv has all of it)"
 # Excel's numbers are doubles that show 15 digits: larger integers would lose some.
 LARGEST_INTEGER = 999_999_999_999_999
+LONG = 100_000_000_000
+
+# How a workbook begins.
+ZIP = b"PK"
+# Formats of data whose names Python's list of types lacks, and Excel's own others.
+OTHER_FORMATS = frozenset(
+    {
+        ".jsonl", ".ndjson", ".geojson", ".yaml", ".yml", ".toml", ".md", ".log", ".sql", ".ipynb",
+        ".xls", ".xlsm", ".xlsb", ".xltx", ".ods", ".numbers",
+        ".db", ".db3", ".sqlite", ".sqlite3", ".duckdb", ".parquet", ".feather", ".arrow", ".avro",
+        ".dta", ".sav", ".por", ".rds", ".rda", ".rdata", ".sas7bdat", ".pkl", ".npy", ".npz",
+    }
+)  # fmt: skip
 
 # Characters that XML can't hold, even escaped.
 NOT_XML = {0xFFFE: "\ufffd", 0xFFFF: "\ufffd"}
 
 Cell = Callable[[Any], Any]
+
+
+def check_name(path: str | Path) -> None:
+    """Raise UsageError for a name that says another format, or a file that isn't a workbook."""
+    path = Path(path)
+    kind, packed = mimetypes.guess_type(path.name, strict=False)
+    suffix = path.suffix.lower()
+    if suffix != ".xlsx" and (kind or packed or suffix in OTHER_FORMATS):
+        raise UsageError(
+            f"--xlsx writes an Excel workbook, and '{path}' is the name of another kind of file. "
+            f"Call it '{path.with_suffix('.xlsx')}'{instead(suffix)}."
+        )
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(2) != ZIP:
+                raise UsageError(
+                    f"'{path}' is there already and no Excel workbook: give --xlsx another name."
+                )
+
+
+def instead(suffix: str) -> str:
+    """How the file is written that a name seems to ask for."""
+    options = {
+        ".csv": " --csv",
+        ".tsv": " --tsv",
+        ".json": "",
+        ".jsonl": " --nl",
+        ".ndjson": " --nl",
+    }
+    if suffix not in options:
+        return ""
+    return f", or in place of --xlsx write:{options[suffix]} > FILE"
 
 
 def check_fits(rows: int, columns: int) -> None:
@@ -48,23 +94,23 @@ def write_xlsx(
     headers: Sequence[str],
     rows: Iterable[Sequence[Any]],
     *,
-    text: Sequence[str] = (),
     lists: Sequence[str] = (),
 ) -> int:
     """Write rows to a workbook of one sheet. Returns how many there were.
 
-    Columns named in `text` are text whatever they hold: ids lose no digit. Columns in `lists`
-    hold JSON arrays, which become "a; b". Text is never taken for a formula or a link. Raises
-    OutputError where the file can't be written.
+    Integers of more digits than Excel keeps are text: ids lose none. Columns in `lists` hold JSON
+    arrays, which become "a; b". Text is never taken for a formula or a link. Raises OutputError
+    where the file can't be written.
     """
     import xlsxwriter
     from xlsxwriter.exceptions import XlsxWriterException
 
-    cells = [cell_of(name in text, name in lists) for name in headers]
+    cells = [cell_of(name in lists) for name in headers]
     book = xlsxwriter.Workbook(str(path), {"constant_memory": True})
     sheet = book.add_worksheet("answers")
     try:
-        count = fill(sheet, book.add_format({"bold": True}), headers, rows, cells)
+        forms = book.add_format({"bold": True}), book.add_format({"num_format": "0"})
+        count = fill(sheet, *forms, headers, rows, cells)
         book.close()
     except (XlsxWriterException, OSError) as error:
         raise OutputError(f"'{path}' can't be written: {error}") from error
@@ -77,11 +123,15 @@ def write_xlsx(
 def fill(
     sheet: Worksheet,
     bold: Format,
+    whole: Format,
     headers: Sequence[str],
     rows: Iterable[Sequence[Any]],
     cells: Sequence[Cell],
 ) -> int:
-    """Write the headers and the rows below them. Returns how many rows there were."""
+    """Write the headers in `bold` and the rows below them. Returns how many rows there were.
+
+    `whole` is for integers that Excel would otherwise show as 1.23E+11.
+    """
     sheet.freeze_panes(1, 0)
     for column, name in enumerate(headers):
         sheet.write_string(0, column, name[:CELL_CHARACTERS], bold)
@@ -92,11 +142,12 @@ def fill(
             if isinstance(shown, str):
                 sheet.write_string(count, column, shown)
             elif shown is not None:
-                sheet.write_number(count, column, shown)
+                long = isinstance(shown, int) and abs(shown) >= LONG
+                sheet.write_number(count, column, shown, whole if long else None)
     return count
 
 
-def cell_of(is_text: bool, is_list: bool) -> Cell:
+def cell_of(is_list: bool) -> Cell:
     """The function that makes a value what a cell shows: text, a number, or nothing."""
 
     def cell(value: Any) -> Any:
@@ -111,7 +162,7 @@ def cell_of(is_text: bool, is_list: bool) -> Cell:
         if value is None:
             return None
         exact = math.isfinite(value) and (isinstance(value, float) or abs(value) <= LARGEST_INTEGER)
-        return value if exact and not is_text else str(value)
+        return value if exact else str(value)
 
     return cell
 

@@ -13,7 +13,7 @@ from ..base.json import kept_json, unreadable
 from ..base.text import listed
 from .columns import Column, OutputColumn, fold, key_of, output_keys, rehearse, table_columns
 from .source import open_source
-from .sql import quote
+from .sql import filled_sql, is_blank, quote
 
 if TYPE_CHECKING:
     from .source import Source
@@ -169,7 +169,9 @@ def refuse_filled_rows(
     there = table_columns(conn, table)
     names = [there[fold(name)].name for name in output.names if fold(name) in there]
     for name in names:
-        (filled,) = conn.execute(f"SELECT count({quote(name)}) FROM {quote(table)}").fetchone()
+        (filled,) = conn.execute(
+            f"SELECT coalesce(sum({filled_sql(quote(name))}), 0) FROM {quote(table)}"
+        ).fetchone()
         if filled:
             refuse_values(table, name, filled_rows(conn, source, table, name))
 
@@ -179,7 +181,7 @@ def filled_rows(conn: sqlite3.Connection, source: Source, table: str, name: str)
     keys = output_keys(source.key_columns)
     with open_source(conn, table, pk=keys) as rows:
         return sum(
-            cells[0] is not None
+            not is_blank(cells[0])
             for page in source.pages(())
             for cells in rows.fetch([name], [key for key, _ in page]).values()
         )

@@ -35,6 +35,7 @@ from .sql import (
     are_near,
     decode_key,
     encode_key,
+    filled_sql,
     find,
     find_near,
     one_value,
@@ -158,9 +159,11 @@ class Source:
 
     def filled(self, column: str) -> int:
         """Return how many of the chosen rows hold a value in `column`, any column of the table."""
-        chosen = self._choice.rows(f"{quote(column)} AS filled")
+        chosen = self._choice.rows(f"{filled_sql(quote(column))} AS filled")
         with sentences(self._subject):
-            return one_value(self.conn, f"SELECT count(filled) FROM ({chosen})", self.params)
+            return one_value(
+                self.conn, f"SELECT coalesce(sum(filled), 0) FROM ({chosen})", self.params
+            )
 
     def check_keys(self) -> None:
         """Raise SourceError naming the column and the value for a NULL or duplicate key."""

@@ -15,11 +15,13 @@ import orjson
 from ..base.errors import DatabaseError, SourceError
 from ..base.json import unreadable
 
-# Row keys as one value, and names as SQL identifiers.
+# Row keys as one value, names as SQL identifiers, and which values are none.
 
 SQLiteValue = int | float | str | bytes | None
 
 _BLOB = "blob"
+# What `str.strip` takes away, as SQL.
+_SPACES = f"char({','.join(str(n) for n in range(0x3001) if chr(n).isspace())})"
 
 
 class StrangeKey(DatabaseError, ValueError):
@@ -33,6 +35,26 @@ class StrangeKey(DatabaseError, ValueError):
 def quote(name: str) -> str:
     """Return `name` as an SQL identifier, whatever it holds."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def is_blank(value: object) -> bool:
+    """Whether a value says nothing: NULL, or text (or a BLOB) that is empty or only white space.
+
+    `sqlite-utils insert --csv` makes empty text of an empty cell, a spreadsheet leaves spaces.
+    """
+    if value is None:
+        return True
+    return isinstance(value, (str, bytes)) and not value.strip()
+
+
+def are_blank(values: Sequence[object]) -> bool:
+    """Whether all of these values say nothing."""
+    return all(map(is_blank, values))
+
+
+def filled_sql(expression: str) -> str:
+    """Return SQL that is true of the values of which `is_blank` is false."""
+    return f"(trim({expression}, {_SPACES}) <> '') IS 1"
 
 
 def encode_key(values: Sequence[SQLiteValue]) -> SQLiteValue:

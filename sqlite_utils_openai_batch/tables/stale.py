@@ -12,7 +12,18 @@ from .. import store
 from ..store.history import last_written
 from .hashing import digests, packed_rows, source_hash
 from .source import Source, fetch_in_turn
-from .sql import CHUNK, SQLiteValue, are_near, decode_key, exactly, lookup, quote, select, sentences
+from .sql import (
+    CHUNK,
+    SQLiteValue,
+    are_blank,
+    are_near,
+    decode_key,
+    exactly,
+    lookup,
+    quote,
+    select,
+    sentences,
+)
 from .target import Target
 
 # Rows that are as they were asked about and have no answer yet: nearly all, told at a glance.
@@ -179,8 +190,7 @@ class Judge:
 
     def may_overwrite(self, row_key: SQLiteValue, old: Values) -> bool:
         """Whether an answer may take the place of what cells hold."""
-        nothing = old.count(None) == len(old)
-        return nothing or self.replace or self.earlier.wrote(row_key, old)
+        return are_blank(old) or self.replace or self.earlier.wrote(row_key, old)
 
     def kept_bytes(self, row_key: SQLiteValue, old: Values | None) -> Values | None:
         """What cells hold, with the bytes of text that isn't valid UTF-8: a revert needs them."""

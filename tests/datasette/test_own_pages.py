@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import unescape
 from pathlib import Path
 
@@ -28,14 +29,18 @@ def test_table_menu_leads_to_its_jobs(serve, page, db: Path) -> None:
     assert 'href="/-/openai-batch"' in page(datasette, "/")
 
 
-def test_no_jobs_no_links(serve, page, tmp_path: Path) -> None:
+def test_no_jobs_no_notes_and_a_way_to_begin(serve, page, tmp_path: Path) -> None:
     path = tmp_path / "plain.db"
     conn = job_data.connect(path)
     job_data.movies(conn)
     conn.close()
     datasette = serve(path)
     for address in ("/", "/plain", "/plain/movies", "/plain/movies/1"):
-        assert "atch job" not in page(datasette, address)
+        html = page(datasette, address)
+        assert 'href="/-/openai-batch">Batch jobs</a>' in html
+        assert "atch job" not in re.sub(r"Batch jobs\s*</a>", "", html)
+    assert 'href="/plain/-/openai-batch"' in page(datasette, "/plain")
+    assert "sqlite-utils openai-batch run" in page(datasette, "/plain/-/openai-batch")
 
 
 def test_row_page_says_what_was_asked(serve, page, db: Path) -> None:

@@ -109,7 +109,7 @@ def test_batches(serve_with: Serve, end: str) -> None:
         ("POST", "/batches", 400),
         ("POST", "/files", 400),
         ("GET", "/nothing", 404),
-        ("PUT", "/files", 404),
+        ("PUT", "/files", 405),
         ("GET", "/models/none", 404),
     ],
 )

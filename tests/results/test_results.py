@@ -240,7 +240,7 @@ def test_a_workbook(conn: sqlite3.Connection, tmp_path: Path, run: Any) -> None:
     ]  # fmt: skip
     inline = "inlineStr"
     assert rows[0] == [
-        (inline, "1"), (inline, "a"), (inline, "AP8="), (inline, "mine"), (inline, "a; b; c; d"),
+        (None, "1"), (inline, "a"), (inline, "AP8="), (inline, "mine"), (inline, "a; b; c; d"),
         (None, "3"), (None, "0.5"), (inline, "=HYPERLINK(1)"), (inline, "ok"),
     ]  # fmt: skip
     assert rows[1][2:] == [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from ...base.text import counted, cut, percent
+from ...base.text import counted, cut, oneline, percent
 
 if TYPE_CHECKING:
     from ...results.agreement import Agreement
@@ -59,7 +59,7 @@ def compare_screen(comparison: Comparison, db: str) -> str:
 def job_words(job: Job) -> str:
     """A job and the model that it asked."""
     named = f" {job.name}" if job.name else ""
-    return f"Job {job.id}{named} ({job.model or 'model unknown'})"
+    return oneline(f"Job {job.id}{named} ({job.model or 'model unknown'})")
 
 
 def account_lines(label: str, account: Account, names: tuple[str, str]) -> list[str]:
@@ -86,7 +86,8 @@ def account_lines(label: str, account: Account, names: tuple[str, str]) -> list[
 def column_lines(column: Compared, names: tuple[str, str], *, gold: bool) -> list[str]:
     """The agreement in one column: a sentence of figures, and which labels were taken for which."""
     found = column.agreement
-    name = column.name if column.name == column.other else f"{column.name} / {column.other}"
+    both = column.name if column.name == column.other else f"{column.name} / {column.other}"
+    name = oneline(both)
     if not found.n:
         return [f"{name}: no row has both."]
     pieces = [f"{percent(found.same, found.n)} the same ({found.same:,} of {found.n:,})"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...base import clock, waits
-from ...base.text import counted, cut, duration, percent
+from ...base.text import counted, cut, duration, oneline, percent
 from ...results.words import COMMAND, cost_words, failures, own_server, status_words
 from .spent import cut_answers, job_cost_line
 from .text import key_words, progress, row, table, when, when_later
@@ -47,7 +47,7 @@ def title(job: Job, output: Output) -> str:
     """What a job does: `answers → category, confidence`."""
     where = f"{output.table}." if output.table else ""
     columns = ", ".join(where + name for name in output.names) if output.write else "(not written)"
-    return f"{job.source or 'a query'} → {columns}"
+    return oneline(f"{job.source or 'a query'} → {columns}")
 
 
 def show_screen(
@@ -71,7 +71,7 @@ def show_screen(
             lines.append(row("Mend", mend(job, path)))
     lines += asked_lines(job, counts, examples)
     answered = f", answered by {', '.join(models)}" if models and models != [job.model] else ""
-    lines.append(row("Model", f"{job.model or '-'}{answered}"))
+    lines.append(row("Model", oneline(f"{job.model or '-'}{answered}")))
     lines += token_lines(job, parts)
     lines.append(row("Cost", job_cost_line(job)))
     lines.append(row("Time", time_line(job)))
@@ -115,7 +115,7 @@ def asked_lines(
             line += f"   {message:<{widest}}"
         if keys:
             more = " …" if count > len(keys) else ""
-            names = ".".join(part for part in (job.source, "/".join(job.keys)) if part)
+            names = oneline(".".join(filter(None, (job.source, "/".join(job.keys)))))
             line += f"   {names} {', '.join(key_words(key, job.keys) for key in keys)}{more}"
         lines.append(line.rstrip())
     lines.append(f"  {'sum':<{width}} {sum(counts.values()):>9,}")

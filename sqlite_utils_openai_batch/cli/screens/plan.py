@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ...base.text import counted, cut, size
+from ...base.text import counted, cut, oneline, size
 from .estimate import confirmation_line, estimate_rows, same_words
 from .text import row, row_words
 
@@ -22,7 +22,7 @@ def request_lines(plan: Plan, shown: Rendered, number: int, total: int) -> str:
     body = json.loads(shown.line)["body"]
     pairs = [(label, cut(text, 100)) for label, text in said(body)]
     if plan.schema is not None:
-        pairs.append(("schema", plan.schema.describe()))
+        pairs.append(("schema", oneline(plan.schema.describe())))
     width = max([7, *(len(label) for label, _ in pairs)])
     lines = [f"Request {number} of {total:,}   {row_words(plan, shown.row_key)}"]
     return "\n".join([*lines, *(f"  {label:<{width}} {text}" for label, text in pairs)])
@@ -100,12 +100,12 @@ def summary_screen(
         row("Reads", reads_words(plan)),
         *([row("Same", same)] if same else []),
         *([row("Same", shared_words(tally))] if tally.shared or tally.reused else []),
-        row("Model", f"{plan.model} at {place.host}{key}"),
+        row("Model", f"{oneline(plan.model)} at {place.host}{key}"),
         row("Parts", parts_words(tally, free)),
     ]
     if found is not None:
         lines += [row(*one) for one in estimate_rows(found, plan, place, limit=limit, pace=pace)]
-    lines.append(row("Writes", writes_words(plan)))
+    lines.append(row("Writes", oneline(writes_words(plan))))
     if tally.first_problem:
         lines.append(row("Problems", cut(tally.first_problem, 100)))
     return "\n".join(lines)
@@ -137,7 +137,7 @@ def shared_words(tally: Tally) -> str:
 
 def source_name(plan: Plan) -> str:
     """The source, for a sentence."""
-    return plan.source.name or "the query"
+    return oneline(plan.source.name or "the query")
 
 
 def writes_words(plan: Plan) -> str:
@@ -153,9 +153,10 @@ def writes_words(plan: Plan) -> str:
 
 def confirmation(job: Job, plan: Plan, place: Place, tally: Tally, path: str) -> str:
     """The question before anything is sent."""
-    lines = [f"Ask {plan.model} about {counted(tally.asked, 'row')} of {source_name(plan)}?"]
+    rows = f"{counted(tally.asked, 'row')} of {source_name(plan)}"
+    lines = [f"Ask {oneline(plan.model)} about {rows}?"]
     if tally.estimate is not None:
         lines.append(confirmation_line(tally.estimate, place.host))
     if plan.output.write:
-        lines.append(f"Columns: {', '.join(plan.output.names)}.")
+        lines.append(oneline(f"Columns: {', '.join(plan.output.names)}."))
     return "\n".join(lines)

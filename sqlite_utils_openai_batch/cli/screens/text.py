@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ...base import clock
-from ..click_ext import talk
+from ...base.text import oneline
+from ..click_ext import talk, talk_over
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,7 +59,7 @@ def progress(job: Job, counts: dict[str, int]) -> str:
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Columns under their headers, two spaces apart, no trailing spaces."""
-    cells = [list(headers), *(list(line) for line in rows)]
+    cells = [list(map(oneline, line)) for line in (headers, *rows)]
     widths = [max(len(line[n]) for line in cells) for n in range(len(headers))]
     lines = [
         "  ".join(
@@ -73,14 +74,14 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence
 def key_words(key: Any, columns: Sequence[str]) -> str:
     """A row's key as people read it, given its columns."""
     if len(columns) > 1:
-        return "/".join(str(value) for value in json.loads(key))
-    return str(key)
+        key = "/".join(str(value) for value in json.loads(key))
+    return oneline(str(key))
 
 
 def row_words(plan: Plan, key: Any) -> str:
     """A row and its key: `movies.title = Heat`."""
     name = ".".join(filter(None, (plan.source.name, "/".join(plan.source.key_columns))))
-    return f"{name} = {key_words(key, plan.source.key_columns)}"
+    return f"{oneline(name)} = {key_words(key, plan.source.key_columns)}"
 
 
 # The line that says how far watched jobs are.
@@ -151,7 +152,7 @@ class Teller:
             return
         # A line that wraps couldn't be written over.
         line = cut(line, shutil.get_terminal_size().columns - 1)
-        talk("\r" + line.ljust(self.width), nl=False)
+        talk_over(line.ljust(self.width))
         self.width = len(line)
 
     def end(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...base.text import counted, cut, duration
+from ...base.text import counted, cut, duration, oneline
 from ..click_ext import talk
 from .estimate import amount, cost_words, estimate_warnings
 
@@ -39,7 +39,7 @@ def answer_pairs(plan: Plan, one: Tried) -> list[tuple[str, str]]:
     outcome = one.outcome
     if outcome.values is not None:
         return [
-            (column.name, cut("" if value is None else str(value), 200))
+            (oneline(column.name), cut("" if value is None else str(value), 200))
             for column, value in zip(plan.output.columns, outcome.values, strict=True)
         ]
     if isinstance(outcome.answer, bytes):
@@ -50,7 +50,7 @@ def answer_pairs(plan: Plan, one: Tried) -> list[tuple[str, str]]:
 def told(one: Tried) -> str:
     """Why a row failed, its tokens, and its time."""
     outcome = one.outcome
-    said = [outcome.error_message] if outcome.error_message else []
+    said = [oneline(outcome.error_message)] if outcome.error_message else []
     if outcome.prompt_tokens is not None:
         said.append(f"{outcome.prompt_tokens:,} tokens in, {outcome.completion_tokens or 0:,} out")
     return " · ".join([*said, duration(one.seconds)])

@@ -22,7 +22,7 @@ from ...tables.columns import fold, output_keys, table_columns
 from ...tables.hashing import source_hash
 from ...tables.output import Output
 from ...tables.source import PAGE_BYTES, Source, open_source
-from ...tables.sql import Row, SQLiteValue, weight
+from ...tables.sql import Row, SQLiteValue, are_blank, weight
 from ...tables.undo import recall
 
 if TYPE_CHECKING:
@@ -300,19 +300,29 @@ def candidates(
                 position += 1
                 last = asked.get(key)
                 if ask.missing:
-                    wanted = held[key] is None and (last is None or last.may_ask)
+                    # A blank that is an answer, as a job wrote it, is no missing one.
+                    wanted = held[key].blank and (
+                        last is None or (last.may_ask and last.wrote != held[key].digest)
+                    )
                 elif last is not None and last.in_flight:
                     wanted = False
                 else:
                     digest = source_hash(row[:width])
                     changed = last is None or last.never_ran or last.source_hash != digest
-                    ours = held[key] is None or (last is not None and last.wrote == held[key])
+                    ours = held[key].blank or (last is not None and last.wrote == held[key].digest)
                     wanted = changed and (ours or not by.output.write)
                 if wanted:
                     yield position, key
     finally:
         known.close()
         cells.close()
+
+
+class Held(NamedTuple):
+    """What the cells of a row hold: whether that says nothing, and a hash of it."""
+
+    blank: bool
+    digest: bytes | None
 
 
 class Cells:
@@ -338,16 +348,17 @@ class Cells:
         if self.rows is not None:
             self.rows.close()
 
-    def of(self, page: Sequence[tuple[Key, Row]], width: int) -> dict[Key, bytes | None]:
-        """Return for each row the hash of its cells, None where all of them are NULL."""
+    def of(self, page: Sequence[tuple[Key, Row]], width: int) -> dict[Key, Held]:
+        """Return for each row what its cells hold."""
         if self.rows is not None:
             rows = self.rows.fetch(self.found, [key for key, _ in page])
         else:
             rows = {key: row[width:] for key, row in page}
-        return {key: self._hash(rows.get(key)) for key, _ in page}
+        return {key: self._held(rows.get(key)) for key, _ in page}
 
-    def _hash(self, row: Row | None) -> bytes | None:
-        if row is None or row.count(None) == len(row):
-            return None
+    def _held(self, row: Row | None) -> Held:
+        if row is None:
+            return Held(True, None)
         left = iter(row)
-        return source_hash([None if name is None else next(left) for name in self.names])
+        cells = [None if name is None else next(left) for name in self.names]
+        return Held(are_blank(cells), source_hash(cells))

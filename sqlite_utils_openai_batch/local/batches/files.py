@@ -7,7 +7,9 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
-from ..protocol.errors import APIError, invalid_value, missing, no_file
+import orjson
+
+from ..protocol.errors import APIError, invalid_type, invalid_value, missing, no_file
 from ..settings import DAY, Clock, Folders, ServerLimits
 from .store import FileRecord, Store
 from .uploads import Upload, first_line_is_json, too_large
@@ -66,9 +68,9 @@ class Files:
         return purpose
 
     def _expires_at(self, fields: Mapping[str, str], purpose: str) -> int | None:
-        seconds = fields.get("expires_after[seconds]")
-        anchor = fields.get("expires_after[anchor]")
-        if seconds is None and anchor is None:
+        given = _expires_after(fields)
+        seconds, anchor = given.get("seconds"), given.get("anchor")
+        if not given:
             return self._clock.now() + EXPIRY[-1] if purpose == "batch" else None
         if anchor != "created_at":
             raise invalid_value("expires_after.anchor", anchor, ["created_at"])
@@ -136,6 +138,22 @@ class Files:
             until=until,
         )
         return page([file_object(record) for record in records[:limit]], len(records) > limit)
+
+
+def _expires_after(fields: Mapping[str, str]) -> dict[str, Any]:
+    """`expires_after` of a form: fields with brackets, or one part that is JSON."""
+    whole = fields.get("expires_after")
+    if whole is None:
+        names = ("anchor", "seconds")
+        found = {name: fields.get(f"expires_after[{name}]") for name in names}
+        return found if any(value is not None for value in found.values()) else {}
+    try:
+        value = orjson.loads(whole)
+    except orjson.JSONDecodeError:
+        value = whole
+    if not isinstance(value, dict):
+        raise invalid_type("expires_after", "an object", value)
+    return {"anchor": None, "seconds": None, **value}
 
 
 def file_object(record: FileRecord) -> dict[str, Any]:

@@ -6,11 +6,10 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
 
 from ...base.errors import Unreachable
 from ..batches.answering import answer_of
@@ -19,7 +18,8 @@ from ..batches.files import file_object, page
 from ..batches.store import BatchRecord
 from ..batches.uploads import receive_upload
 from ..protocol.answers import NoAnswer
-from ..protocol.errors import APIError, json_response, no_file
+from ..protocol.errors import APIError, json_response, no_file, object_body
+from ..protocol.events import streamed, takes_stream
 from ..service import Service
 from ..settings import ENDPOINTS
 from . import download
@@ -58,7 +58,7 @@ class API:
         ]
         return Starlette(
             routes=[*routes, *Control(self._service).routes()],
-            exception_handlers={404: _unknown_url, 405: _unknown_url},
+            exception_handlers={404: _unknown_url, 405: _other_method},
         )
 
     def _table(self) -> list[tuple[str, str, str, Handler]]:
@@ -194,10 +194,13 @@ class API:
         if deployment := request.path_params.get("deployment"):
             body = {"model": deployment, **body}
         url = next(e for e in ENDPOINTS if request.url.path.endswith(e.removeprefix("/v1")))
+        stream, usage = takes_stream(url, body)
         custom_id = "direct-" + secrets.token_hex(4)
         answer = await answer_of(self._service.answerer, url, body, custom_id)
         if isinstance(answer, NoAnswer):
             raise APIError(502, answer.message, type="server_error", code=answer.code)
+        if stream and answer.status_code == 200:
+            return streamed(url, answer.body, usage=usage)
         return json_response(answer.body, answer.status_code)
 
 
@@ -217,13 +220,21 @@ async def _body(request: Request) -> dict[str, Any]:
         content += chunk
         if len(content) > BODY_BYTES:
             raise APIError(413, f"The request body is too large: at most {BODY_BYTES} bytes.")
-    try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        body = None
-    if not isinstance(body, dict):
-        raise APIError(400, "We could not parse the JSON body of your request.")
-    return body
+    return object_body(content)
+
+
+async def _other_method(request: Request, error: Exception) -> Response:
+    """The reply to a method that a known path doesn't take; `Allow` names those that it does."""
+    allowed: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            allowed |= route.methods or set()
+    message = (
+        f"Not allowed to {request.method} on {request.url.path}. "
+        "(HINT: Perhaps you meant to use a different HTTP method?)"
+    )
+    headers = {"allow": ", ".join(sorted(allowed))}
+    return APIError(405, message, code="method_not_supported", headers=headers).response()
 
 
 async def _unknown_url(request: Request, error: Exception) -> Response:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ...base.errors import UsageError
-from ..protocol.errors import APIError, json_response, missing
+from ..protocol.errors import APIError, json_response, missing, object_body
 from ..service import Service
 from .gate import has_key
 
@@ -83,10 +82,7 @@ class Control:
 
 
 async def _parameter(request: Request, name: str) -> Any:
-    try:
-        body = orjson.loads(await request.body())
-    except orjson.JSONDecodeError:
-        body = None
-    if not isinstance(body, dict) or name not in body:
+    body = object_body(await request.body())
+    if name not in body:
         raise missing(name)
     return body[name]

@@ -7,10 +7,14 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..protocol.errors import APIError, rate_limited
 from ..settings import ORGANIZATION
@@ -142,6 +146,37 @@ class Gate:
             break
         await self._lose(request)
         raise APIError(400, "The upload was broken off.")
+
+
+class OwnNames:
+    """Refuses requests whose `Host` is no name of this machine's own, before anything is read.
+
+    A web page can give a name of its own the address 127.0.0.1 (DNS rebinding); its requests say
+    that name. The port isn't compared: it differs where it is forwarded.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 403."""
+        if scope["type"] == "http" and not is_own_name(host := Headers(scope=scope).get("host")):
+            message = (
+                f"This server answers to its own names only (localhost, 127.0.0.1, [::1]), and "
+                f"was called '{host or ''}'."
+            )
+            await APIError(403, message, code="unknown_host").response()(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def is_own_name(host: str | None) -> bool:
+    """Tell whether a `Host` header names this machine, as only it names itself."""
+    try:
+        name = urlsplit(f"//{host or ''}").hostname or ""
+        return name.removesuffix(".") == "localhost" or ip_address(name).is_loopback
+    except ValueError:  # no address, or no host at all
+        return False
 
 
 def _signed(response: Response) -> Response:

@@ -39,6 +39,21 @@ def json_response(
     return Response(orjson.dumps(content), status, headers=headers, media_type="application/json")
 
 
+def object_body(content: bytes | bytearray) -> dict[str, Any]:
+    """Read the JSON object that a request's body is. Raises APIError for anything else."""
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        message = "We could not parse the JSON body of your request."
+        raise APIError(400, f"{message} (It is not valid JSON: {error}.)") from error
+    if not isinstance(body, dict):
+        message = f"expected an object, but got {json_type(body)} instead."
+        raise APIError(
+            400, f"Invalid type for the body of the request: {message}", code="invalid_type"
+        )
+    return body
+
+
 def missing(param: str) -> APIError:
     """A required parameter was not given."""
     return APIError(

@@ -26,6 +26,11 @@ def from_unix(seconds: float | None) -> str | None:
     return timestamp(datetime.fromtimestamp(seconds, timezone.utc))
 
 
+def hour(text: str) -> str:
+    """A time that `timestamp` wrote as a clock on the wall shows it: `10:24`."""
+    return f"{parse(text).astimezone():%H:%M}"
+
+
 def unix_of(value: Any) -> float | None:
     """Seconds since 1970 of a time as servers write it; None where it is none.
 

@@ -21,7 +21,8 @@ exits with the class's `exit_code`.
         ├── Unreachable           nobody answered
         ├── NoBatchAPI            a server that has no Files or Batches API
         ├── NoList                a server that can't list its batches
-        ├── QueueFull             the enqueued-token limit: wait, then go on
+        ├── QueueFull             no room for the moment: wait, then go on
+        ├── TooLarge              a file that the provider takes only in pieces
         ├── Transient             try the same again later
         │   └── Garbled           a reply that is none of the API
         ├── NotFound              no such batch or file
@@ -110,7 +111,11 @@ class NoList(ProviderError):
 
 
 class QueueFull(ProviderError):
-    """The provider's enqueued-token limit is reached."""
+    """The provider has no room for the moment: its queue is full, in whatever words it says so."""
+
+
+class TooLarge(ProviderError):
+    """The provider takes no file of that size: in pieces it may."""
 
 
 class Transient(ProviderError):

@@ -172,6 +172,7 @@ def tell_result(
 ) -> None:
     """Say what became of each job."""
     from .. import store
+    from ..jobs.queue import waits_until
     from ..results.words import COMMAND, DEMO_MODEL, status_words
     from .screens.end import ended_screen
     from .screens.job import mend
@@ -197,7 +198,8 @@ def tell_result(
             if job.provider == "local" and not job.base_url and counts.get("ok"):
                 talk(DEMO_MODEL)
         elif once or job.status == "prepared":
-            talk(f"Job {job.id}: {progress(job, counts)} done · {status_words(job, counts)}")
+            words = status_words(job, counts, full=waits_until(conn, job))
+            talk(f"Job {job.id}: {progress(job, counts)} done · {words}")
             if job.status == "prepared":
                 talk(f"  Send it with    {COMMAND} submit {shlex.quote(db)} {job.id}")
             if job.status == "running":

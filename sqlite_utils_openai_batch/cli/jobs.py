@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ..results.months import Month
     from ..store import Job
 
+    #: A job, its outcomes, and when it tries a full queue again.
+    Listed = tuple[Job, dict[str, int], str | None]
+
 
 @click.command("jobs", cls=Command)
 @db_argument
@@ -53,17 +56,22 @@ def jobs_command(db: str, totals: bool, **formats: Any) -> None:
 
 def listed_jobs(
     conn: sqlite3.Connection,
-) -> tuple[list[tuple[Job, dict[str, int]]], list[DatabaseError]]:
+) -> tuple[list[Listed], list[DatabaseError]]:
     """Each job with its outcomes, and what is wrong with those that another program changed."""
     from .. import store
+    from ..jobs.queue import waits_until
 
     sound, changed = store.sorted_out(conn)
-    return [(job, store.outcome_counts(store.list_parts(conn, job.id))) for job in sound], changed
+    found = [
+        (job, store.outcome_counts(store.list_parts(conn, job.id)), waits_until(conn, job))
+        for job in sound
+    ]
+    return found, changed
 
 
 def list_them(
     db: str,
-    found: Sequence[tuple[Job, dict[str, int]]],
+    found: Sequence[Listed],
     months: Sequence[Month],
     totals: bool,
     formats: dict[str, Any],
@@ -84,7 +92,7 @@ def list_them(
     if any_format(formats):
         headers = ["id", "name", "source", "model", "status", "requests", "done", "failed",
                    "cost_usd", "created_at", "finished_at", "message"]  # fmt: skip
-        write_rows(headers, (job_record(job, counts) for job, counts in found), formats)
+        write_rows(headers, (job_record(job, counts) for job, counts, _ in found), formats)
         return
     if not found:
         talk(f"No jobs in '{db}' yet. Start one with: {COMMAND} run {shlex.quote(db)} TABLE …")
@@ -129,7 +137,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
     from contextlib import closing
 
     from .. import store
-    from ..jobs.queue import queue_words
+    from ..jobs.queue import queue_words, waits_until
     from ..store.connection import connect
     from ..tables.output import Output
     from .screens.job import show_screen
@@ -155,6 +163,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
                 store.answered_models(conn, found.id),
                 db,
                 queue_words(conn, found),
+                waits_until(conn, found),
             )
         )
 

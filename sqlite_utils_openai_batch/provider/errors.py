@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from ..base.errors import (
     ProviderError,
     QueueFull,
     SentOn,
+    TooLarge,
     Transient,
     Unreachable,
     Unreadable,
@@ -27,6 +29,39 @@ ATTENTION_CODES = (
     "billing_hard_limit_reached",
     "billing_not_active",
     "account_deactivated",
+)
+
+#: What waits at a provider, in the words of several of them.
+_WAITING = r"(?:en)?queued?|in[-_ ]progress|pending|concurrent|outstanding|active|running"
+_BOUND = r"limit|maximum|max|quota|capacity|allowance"
+#: That there is no room in the queue: OpenAI's `Enqueued token limit reached for …` and its twin
+#: for requests, Azure's and other servers' sentences to the same end.
+_NO_ROOM = re.compile(
+    rf"\b(?:{_WAITING})\b[^.]{{0,60}}\b(?:{_BOUND})\b|\b(?:{_BOUND})\b[^.]{{0,60}}\b(?:{_WAITING})\b"
+    r"|\btoo many\b[^.]{0,30}\b(?:batch(?:es)?|jobs)\b|\bqueue is full\b"
+    r"|\b(?:at|over|out of|no|not enough|insufficient) capacity\b",
+    re.IGNORECASE,
+)
+_NO_ROOM_CODE = re.compile(
+    r"(?:token|request|batch|job|rate|queue|enqueued\w*)_?(?:limit|quota)_?(?:exceeded|reached)"
+    r"|too_many_(?:requests|batches|jobs)|queue_full|(?:insufficient|no)_capacity|overloaded",
+    re.IGNORECASE,
+)
+#: The same of a batch that failed: there nothing else is meant by these.
+_LATER = re.compile(
+    r"\brate limit|\btry again (?:later|once|when|after|in\b)|\bretry (?:later|after)\b",
+    re.IGNORECASE,
+)
+_TOO_LARGE = re.compile(
+    r"\b(?:files?|body|payload|entity|content|upload|batch|size)\b[^.]{0,60}"
+    r"(?:\btoo (?:large|big|long)\b|\bexceed(?:s|ed)?\b|\blarger than\b|\bover the\b|\bmaximum\b)"
+    r"|\bmaximum\b[^.]{0,30}\b(?:file|upload|body|batch) size\b",
+    re.IGNORECASE,
+)
+_TOO_LARGE_CODE = re.compile(
+    r"(?:file|payload|request|content|body|entity|batch)_?(?:is_)?too_?large"
+    r"|(?:file|batch)_?size_?(?:limit)?_?exceeded|max_file_size\w*|too_many_tasks",
+    re.IGNORECASE,
 )
 
 
@@ -94,10 +129,14 @@ def judged(error: openai.APIStatusError, host: str) -> ProviderError:
     said = provider_words(error)
     if error.status_code == 401 or code == "invalid_api_key":
         return Unreadable(attention(error.status_code, code, said, host))
-    if code in ATTENTION_CODES or error.status_code == 403:
+    if code in ATTENTION_CODES:
         return NeedsAttention(attention(error.status_code, code, said, host))
-    if "token_limit_exceeded" in (code, error.type) or "nqueued token limit" in said:
+    if error.status_code < 500 and has_no_room(error.status_code, code or error.type, said):
         return QueueFull(said)
+    if error.status_code == 403:
+        return NeedsAttention(attention(error.status_code, code, said, host))
+    if error.status_code == 413 or (error.status_code < 500 and is_too_large(code, said)):
+        return TooLarge(f"{host} refused: {said}")
     if error.status_code == 404:
         return NotFound(f"{host} knows nothing of it: {said}")
     if error.status_code in (408, 409, 429) or error.status_code >= 500:
@@ -107,6 +146,31 @@ def judged(error: openai.APIStatusError, host: str) -> ProviderError:
         # Seen for files that exist, right after their upload.
         return Transient(said, refused=True)
     return ProviderError(f"{host} refused: {said}")
+
+
+def has_no_room(status: int, code: str | None, said: str) -> bool:
+    """Whether a refusal says that there is no room in the queue now, in whatever words.
+
+    A 429 for too many calls is none of these: the next call may be taken.
+    """
+    if _NO_ROOM.search(said):
+        return True
+    of_calls = status == 429 and not str(code or "").startswith("token_limit")
+    return not of_calls and bool(_NO_ROOM_CODE.fullmatch(code or ""))
+
+
+def waits_for_room(code: str | None, said: str) -> bool:
+    """The same of a batch that failed: whether it may run later as it is."""
+    if code in ATTENTION_CODES or is_too_large(code, said):
+        return False
+    return has_no_room(400, code, said) or bool(_LATER.search(said))
+
+
+def is_too_large(code: str | None, said: str) -> bool:
+    """Whether a refusal says that a file is larger than the provider takes."""
+    if _NO_ROOM.search(said):
+        return False
+    return bool(_TOO_LARGE_CODE.fullmatch(code or "") or _TOO_LARGE.search(said))
 
 
 def provider_words(error: openai.APIStatusError) -> str:

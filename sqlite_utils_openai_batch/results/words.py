@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from ..base import clock
 from ..base.statuses import AT_PROVIDER, CUT, ENDED, FAILED
 from ..base.text import cut
 
@@ -51,10 +52,13 @@ def host_words(job: Job) -> str:
     return host
 
 
-def status_words(job: Job, counts: Mapping[str, int], parts: Collection[str] = ()) -> str:
+def status_words(
+    job: Job, counts: Mapping[str, int], parts: Collection[str] = (), full: str | None = None
+) -> str:
     """A job's status as a person would say it: `waiting for OpenAI`, `done, 131 failed`.
 
-    `parts` are the statuses that its parts have, where the caller knows them.
+    `parts` are the statuses that its parts have, where the caller knows them; `full` tells when
+    the next one is tried, where all wait because the provider's queue was full.
     """
     failed = sum(failures(counts).values())
     if job.requests is None:
@@ -64,11 +68,17 @@ def status_words(job: Job, counts: Mapping[str, int], parts: Collection[str] = (
     if job.status == "prepared":
         return "prepared, not sent"
     if job.status == "running":
-        return waiting_words(job, parts)
+        return queue_words(job, full) if full else waiting_words(job, parts)
     if job.status in ("paused", "failed", "cancelling") and job.message:
         why = cut(job.message.split(". ")[0].rstrip("."), 60)
         return why if why.lower().startswith(f"{job.status} ") else f"{job.status}: {why}"
     return job.status
+
+
+def queue_words(job: Job, until: str) -> str:
+    """That the provider's queue is full, and when it is tried again: `until` is a stored time."""
+    when = "now" if until <= clock.now() else clock.hour(until)
+    return f"queue full at {host_words(job)}, next try {when}"
 
 
 def waiting_words(job: Job, parts: Collection[str] = ()) -> str:

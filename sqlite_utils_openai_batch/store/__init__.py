@@ -15,6 +15,7 @@ from .jobs import (
     rows,
     sorted_out,
     table_names,
+    times_logged,
     unfinished_jobs,
     update_job,
 )
@@ -135,6 +136,7 @@ __all__ = [
     "still_failed",
     "strays",
     "table_names",
+    "times_logged",
     "unfinished_jobs",
     "update_batch",
     "update_job",

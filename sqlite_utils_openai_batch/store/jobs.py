@@ -137,6 +137,16 @@ def log(
     )
 
 
+def times_logged(conn: sqlite3.Connection, part_id: int, event: str) -> int:
+    """How often something happened to a part."""
+    found = rows(
+        conn,
+        "SELECT count(*) FROM openai_batch_log WHERE part_id = ? AND event = ?",
+        [part_id, event],
+    )
+    return int(found[0][0])
+
+
 def asked_again_at(conn: sqlite3.Connection, job_id: int) -> str | None:
     """When an ended job was approved once more, for a retry; None where it ended only once."""
     ends = rows(

@@ -144,13 +144,14 @@ def update_send(conn: sqlite3.Connection, part_id: int, send: int, **values: Any
 def earlier_sends(conn: sqlite3.Connection, part: Part, sha256: bytes) -> list[sqlite3.Row]:
     """Sends of a part with this content whose file is no batch's, newest first.
 
-    Each is (token, input_file_id). A batch that failed because the queue was full is none.
+    Each is (token, input_file_id). A batch that failed ran nothing: its file may serve again.
     """
     found = rows(
         conn,
         "SELECT token, input_file_id FROM openai_batch_batches "
         "WHERE part_id = ? AND sha256 = ? AND send < ? AND (status = 'intended' "
-        "OR (status = 'failed' AND errors LIKE '%token_limit_exceeded%')) ORDER BY send DESC",
+        "OR (status = 'failed' AND ifnull(errors, '') NOT LIKE '%annot find file%')) "
+        "ORDER BY send DESC",
         [part.id, sha256, part.sends],
     )
     for row in found:

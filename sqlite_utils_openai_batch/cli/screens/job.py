@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 RAISE = re.compile(r"--max-cost [\d.]*\d")
 
 
-def jobs_screen(found: Sequence[tuple[Job, dict[str, int]]]) -> str:
-    """The list of jobs."""
+def jobs_screen(found: Sequence[tuple[Job, dict[str, int], str | None]]) -> str:
+    """The list of jobs: each with its outcomes, and when it is tried again at a full queue."""
     return table(
         ["id", "name", "table", "model", "status", "done", "cost", "started"],
         (
@@ -32,12 +32,12 @@ def jobs_screen(found: Sequence[tuple[Job, dict[str, int]]]) -> str:
                 job.name or "-",
                 job.source or "(query)",
                 cut(job.model or "-", 24),
-                cut(status_words(job, counts), 40),
+                cut(status_words(job, counts, full=full), 50 if full else 40),
                 progress(job, counts),
                 cost_words(job),
                 when(job.submitted_at),
             ]
-            for job, counts in found
+            for job, counts, full in found
         ),
         right=(0,),
     )
@@ -59,9 +59,10 @@ def show_screen(
     models: Sequence[str],
     path: str,
     queue: str | None = None,
+    full: str | None = None,
 ) -> str:
-    """Everything about one job; `queue` is what it waits for at the provider."""
-    words = status_words(job, counts)
+    """Everything about one job; `queue` is what it waits for at the provider, `full` until when."""
+    words = status_words(job, counts, full=full)
     stopped = job.needs_you or job.status == "failed"
     head = f"Job {job.id}  {title(job, output)}"
     lines = [f"{head:<46}  {job.status if stopped else words}"]

@@ -305,9 +305,8 @@ def fit_queue(conn: sqlite3.Connection, job: store.Job, asked: int | None) -> No
     if asked is not None:
         with transaction(conn):
             queue.learn(conn, job, asked, "option")
-    limit = queue.known_limit(conn, job)
-    if limit is not None and job.provider != "local":
-        queue.recut(conn, job, limit)
+    if job.provider != "local":
+        queue.recut(conn, job)
 
 
 def fill(

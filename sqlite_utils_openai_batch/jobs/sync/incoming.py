@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ... import store
 from ...base import clock, waits
 from ...base.errors import NeedsAttention, NotFound, ProviderError, Unreadable
 from ...base.statuses import AT_PROVIDER, ENDED
 from ...base.text import counted
+from ...provider.errors import is_too_large, waits_for_room
 from ...store.connection import transaction
 from ...store.costs import lose_cost
+from .. import queue
 from . import outgoing
 from .collect import collect as collect_batch
 from .collect import collect_surplus
@@ -104,6 +107,8 @@ def seen(pass_: Pass, part: store.Part, state: BatchState) -> None:
             expires_at=state.expires_at or part.expires_at,
             errors=errors,
         )
+        if moved and ended_at and ran:
+            queue.room(pass_.conn, pass_.job)
         if moved and ran and part.in_progress_at is None:
             store.begin_attempt(pass_.conn, part.id)
         store.update_batch(pass_.conn, state.id, status=state.said, errors=errors)
@@ -162,8 +167,10 @@ def failed(pass_: Pass, part: store.Part, state: BatchState) -> None:
     """A batch that failed its validation ran nothing. Bad lines cost their rows only."""
     store.update_batch(pass_.conn, state.id, ended_at=state.ended_at or clock.now())
     words = "; ".join(str(error.get("message")) for error in state.errors[:3])
-    if any(error.get("code") == "token_limit_exceeded" for error in state.errors):
+    if any(is_about(waits_for_room, error) for error in state.errors):
         outgoing.queue_full(pass_, part, words)
+    elif any(is_about(is_too_large, error) for error in state.errors):
+        outgoing.too_large(pass_, part, words)
     elif (found := rejected_lines(pass_.conn, part, state)) or found is None:
         reject(pass_, part, found)
         if pass_.job.status == "running":
@@ -176,6 +183,12 @@ def failed(pass_: Pass, part: store.Part, state: BatchState) -> None:
         raise ProviderError(
             f"{pass_.provider.host} refused part {part.number}: {words or 'no reason was given'}"
         )
+
+
+def is_about(subject: Callable[[str | None, str], bool], error: dict[str, Any]) -> bool:
+    """Whether an error of a whole batch, not of one of its lines, is about this."""
+    code = error.get("code")
+    return error.get("line") is None and subject(code and str(code), str(error.get("message")))
 
 
 def reject(pass_: Pass, part: store.Part, found: Rejected | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from ...base.errors import (
     QueueFull,
     SourceError,
     TemplateError,
+    TooLarge,
     Transient,
     Unreachable,
 )
@@ -121,6 +121,10 @@ def differing(
     }
     same = [(digest, one) for digest, one in here.hashes if one not in other]
     return [*same, *((OTHERWISE, one) for one in sorted(other))]
+
+
+#: A part that takes less of the queue than this is refused because of others, whatever the estimate.
+NEAR = 0.25
 
 
 def known(pass_: Pass, part: store.Part) -> list[BatchState]:
@@ -283,6 +287,8 @@ def refusals(pass_: Pass, part: store.Part) -> Iterator[None]:
         yield
     except QueueFull as error:
         queue_full(pass_, store.get_part(pass_.conn, part.id), str(error))
+    except TooLarge as error:
+        too_large(pass_, store.get_part(pass_.conn, part.id), str(error))
     except Unreachable:
         raise
     except Transient as error:
@@ -295,38 +301,64 @@ def refusals(pass_: Pass, part: store.Part) -> Iterator[None]:
 
 
 def queue_full(pass_: Pass, part: store.Part, why: str) -> None:
-    """Waiting is not failing: back to `prepared`, at no cost, and cut to fit where need be."""
-    limit = queue.limit_in(why)
+    """Waiting is not failing: back to `prepared`, at no cost, and cut only where it can't fit.
+
+    Somebody else's batches may fill the queue: a part that fits by itself stays whole.
+    """
     with transaction(pass_.conn):
-        if limit is not None:
-            queue.learn(pass_.conn, pass_.job, limit, "refusal")
-        store.move_part(
-            pass_.conn,
-            part,
-            "prepared",
-            next_try_at=clock.now(queue.patience(part.sends)),
-            errors=json.dumps([{"code": "token_limit_exceeded", "message": why}]),
-        )
-        store.log(pass_.conn, "queue full", job_id=pass_.job.id, part_id=part.id, why=why)
-    if limit is None:
-        pass_.say(part, why)
-        return
+        queue.refuse(pass_.conn, pass_.job, part, why)
+    named = queue.limits_in(why)
+    taken = queue.fullest(part, named)
     waiting = queue.enqueued(pass_.conn, pass_.job)
-    if not waiting and part.requests == 1:
+    if not waiting and part.requests == 1 and taken > 1:
+        limits = " and ".join(
+            f"{value:,} {kind.partition('_')[2]}" for kind, value in named.items()
+        )
         raise NeedsAttention(
             f"Part {part.number} is one request of about {queue.tokens_of(part):,} tokens, "
-            f"and the queue of {pass_.job.model} takes {limit:,}: it can't fit. "
+            f"and the queue of {pass_.job.model} takes {limits}: it can't fit. "
             "Ask your provider for a larger limit, or shorten the row."
         )
-    if queue.recut(pass_.conn, pass_.job, limit) == 0 and not waiting:
+    cut = set(queue.recut(pass_.conn, pass_.job)) if named else set()
+    if not cut and not waiting and taken > NEAR:
         # The estimate said that it fits, the service says it doesn't: believe the service.
         with transaction(pass_.conn):
             queue.split(pass_.conn, pass_.job, store.get_part(pass_.conn, part.id), 2)
-    if not waiting:
-        for piece in store.list_parts(pass_.conn, pass_.job.id):
-            if piece.status == "prepared":
-                store.update_part(pass_.conn, piece.id, next_try_at=clock.now(waits.RETRY_SECONDS))
-    pass_.say(part, why)
+        cut.add(part.id)
+    if part.id in cut and not waiting:
+        try_soon(pass_, part)
+    until = store.get_part(pass_.conn, part.id).next_try_at
+    pass_.say(part, f"{why} Next try {clock.hour(until)}." if until else why)
+
+
+def try_soon(pass_: Pass, part: store.Part) -> None:
+    """Have the pieces of a part that was cut tried soon: of their size they weren't refused."""
+    for piece in store.list_parts(pass_.conn, pass_.job.id):
+        if piece.status == "prepared":
+            soon = clock.now(waits.RETRY_SECONDS)
+            errors = None if piece.id == part.id else piece.errors
+            store.update_part(pass_.conn, piece.id, next_try_at=soon, errors=errors)
+
+
+def too_large(pass_: Pass, part: store.Part, why: str) -> None:
+    """The provider takes no file of that size: cut the part, and its like; send what is left.
+
+    A request that is too large alone costs its row only.
+    """
+    conn = pass_.conn
+    with transaction(conn):
+        store.move_part(conn, part, "prepared")
+        store.log(conn, "too large", job_id=part.job_id, part_id=part.id, bytes=part.bytes, why=why)
+        ids = store.pending_ids(conn, part.id)
+        if len(ids) == 1:
+            message = f"one line of {part.bytes:,} bytes; {why}"
+            store.set_outcome(conn, [("too_large", None, message, ids[0])])
+            store.count_outcomes(conn, part.id)
+    if len(ids) > 1:
+        queue.cut_by_bytes(conn, pass_.job, part.bytes)
+        pass_.say(part, f"{why} It is cut; --part-bytes makes parts smaller from the beginning.")
+    if pass_.job.status == "running":
+        send(pass_, store.get_part(conn, part.id))
 
 
 def put_off(pass_: Pass, part: store.Part, why: str) -> None:
@@ -335,8 +367,9 @@ def put_off(pass_: Pass, part: store.Part, why: str) -> None:
     if "annot find file" in why:
         # In case it never turns up: then it is uploaded anew, under another name.
         store.update_send(pass_.conn, part.id, part.sends, status="no file")
-    store.move_part(pass_.conn, part, to, next_try_at=clock.now(waits.RETRY_SECONDS))
     store.log(pass_.conn, "put off", job_id=pass_.job.id, part_id=part.id, why=why)
+    wait = waits.growing(store.times_logged(pass_.conn, part.id, "put off"))
+    store.move_part(pass_.conn, part, to, next_try_at=clock.now(wait))
 
 
 def in_doubt(host: str, parts: Sequence[store.Part]) -> str:

@@ -9,6 +9,7 @@ become a JSON list.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,9 +33,16 @@ else:
 MAX_MESSAGE = 1_000
 _MAX_CODE = 100
 
-_EXPIRED = {"batch_expired", "request_expired", "expired"}
-_CANCELLED = {"batch_cancelled", "batch_canceled", "request_cancelled", "cancelled", "canceled"}
-_FAULTS = {"server_error", "internal_error", "internal_server_error", "rate_limit_exceeded"}
+_EXPIRED = re.compile(r"(?:\w+_)?(?:expired|expiry|expiration)")
+_CANCELLED = re.compile(r"(?:(?:batch|request|job|task)_)?cancell?ed")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\W_]+")
+#: What is said of a line that says nothing: the provider lost its request.
+NO_BODY = "the line has no response body"
+#: Words in codes that tell of the provider's fault, not of the request's.
+_FAULTS = re.compile(
+    r"internal|server_error|rate_limit|too_many_requests|throttl|overload|unavailable|time_?d?_?out"
+    r"|deadline|gateway|connection|aborted|capacity|(?:engine|backend|upstream|worker)_error"
+)
 # Where servers say why, the most telling first; what these hold is looked at likewise.
 _TELLING = (
     *("message", "msg", "error_message", "error_msg", "error_description"),
@@ -83,19 +91,33 @@ def check_answer(outcome: Outcome, schema: AnswerSchema) -> None:
     outcome.answer = checked.text or outcome.answer
 
 
-def is_providers_fault(status: str, error_code: str | None) -> bool:
+def is_providers_fault(status: str, error_code: str | None, message: str | None = None) -> bool:
     """Tell whether a request never ran or failed by no fault of its own, so may be asked again.
 
-    That is what expired or is missing, and HTTP 429 and 5xx, also where a body of status 200
-    says so in words. An account out of credit answers 429 as well, but only a person mends it.
+    That is what expired or is missing, HTTP 408, 429 and 5xx, also where a body of status 200
+    says so in words, and what is left of a request that was lost: the status 0, or a line that
+    says nothing at all. An account out of credit answers 429 as well, but only a person mends it.
     """
     if status in ("expired", "missing"):
         return True
-    number, _, word = (error_code or "").partition(" ")
-    if status not in ("http_error", "api_error") or word in _OUT_OF_CREDIT:
+    number = (error_code or "").partition(" ")[0]
+    if status not in ("http_error", "api_error") or out_of_credit(error_code):
         return False
-    is_5xx = len(number) == 3 and number.isdigit() and number[0] == "5"
-    return number == "429" or is_5xx or number in _FAULTS
+    if number.lstrip("-").isdigit():
+        return int(number) in (408, 429, 499) or int(number) <= 0 or 500 <= int(number) < 600
+    if not number:
+        return message == NO_BODY
+    return bool(_FAULTS.search(_plain(number)))
+
+
+def out_of_credit(error_code: str | None) -> bool:
+    """Tell whether a request failed because the account has no money left."""
+    return not _OUT_OF_CREDIT.isdisjoint((error_code or "").split(" "))
+
+
+def _plain(code: str) -> str:
+    """Return a code as OpenAI would write it: `BatchExpired` is batch_expired."""
+    return _CAMEL.sub("_", code).lower()
 
 
 def _failure(line: Line[Any], body: Body | None, raw: bytes) -> Found | None:
@@ -103,9 +125,9 @@ def _failure(line: Line[Any], body: Body | None, raw: bytes) -> Found | None:
     code, message = _error(line.error)
     if not message and (line.error is not None or line.response is None):
         code, message = _told(raw, code)
-    if code in _EXPIRED:
+    if code and _EXPIRED.fullmatch(_plain(code)):
         return Found("expired", None, message, None, code)
-    if code in _CANCELLED:
+    if code and _CANCELLED.fullmatch(_plain(code)):
         return Found("cancelled", None, message, None, code)
     status = _http_status(line)
     if status not in (None, 200):
@@ -121,7 +143,7 @@ def _failure(line: Line[Any], body: Body | None, raw: bytes) -> Found | None:
             return Found("api_error", None, message, None, code)
     if body is None:
         code, message = _told(raw, None)
-        return Found("api_error", None, message or "the line has no response body", None, code)
+        return Found("api_error", None, message or NO_BODY, None, code)
     return None
 
 

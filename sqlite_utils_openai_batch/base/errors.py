@@ -24,7 +24,8 @@ exits with the class's `exit_code`.
         ├── QueueFull             no room for the moment: wait, then go on
         ├── TooLarge              a file that the provider takes only in pieces
         ├── Transient             try the same again later
-        │   └── Garbled           a reply that is none of the API
+        │   ├── Garbled           a reply that is none of the API
+        │   └── CutShort          a file of which only some came
         ├── NotFound              no such batch or file
         ├── SentOn                it wants the request to go to another host
         └── NeedsAttention (4)    quota, billing, key, permission: the job pauses
@@ -131,6 +132,19 @@ class Transient(ProviderError):
 
 class Garbled(Transient):
     """A reply that isn't one of the API: a proxy's page, or an object without its id."""
+
+
+class CutShort(Transient):
+    """Only some of a file came, however often it was asked for.
+
+    `came` and `whole` are its bytes, or its lines; `whole` is None where it isn't known.
+    """
+
+    def __init__(self, message: str, came: int, whole: int | None, unit: str = "bytes"):
+        super().__init__(message)
+        self.came = came
+        self.whole = whole
+        self.unit = unit
 
 
 class NotFound(ProviderError):

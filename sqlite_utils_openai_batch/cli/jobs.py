@@ -140,7 +140,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
     from ..jobs.queue import queue_words, waits_until
     from ..store.connection import connect
     from ..tables.output import Output
-    from .screens.job import show_screen
+    from .screens.job import file_lines, show_screen
 
     with closing(connect(db)) as conn:
         store.check_version(conn)
@@ -164,6 +164,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
                 db,
                 queue_words(conn, found),
                 waits_until(conn, found),
+                file_lines(parts, store.log_lines(conn, found.id)),
             )
         )
 

@@ -124,10 +124,10 @@ def _text(batch: Any, name: str) -> str | None:
 
 
 def _count(counts: Any, name: str) -> int | None:
-    return _number(getattr(counts, name, None))
+    return whole_number(getattr(counts, name, None))
 
 
-def _number(value: Any) -> int | None:
+def whole_number(value: Any) -> int | None:
     """A whole number, also one that comes as text or with a fraction of nothing."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         return int(value)
@@ -147,4 +147,4 @@ def _error(one: Any) -> dict[str, Any]:
     error = one if isinstance(one, dict) else getattr(one, "to_dict", lambda: None)()
     if not isinstance(error, dict):
         return {"message": str(one)}
-    return {**error, "line": _number(error["line"])} if "line" in error else error
+    return {**error, "line": whole_number(error["line"])} if "line" in error else error

@@ -10,14 +10,17 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from ..base import clock
 from ..base.errors import (
+    CutShort,
     Garbled,
     NeedsAttention,
     NoBatchAPI,
@@ -30,7 +33,7 @@ from ..base.errors import (
 )
 from ..store.records import is_id
 from .azure import Azure
-from .batch import BatchState, UploadedFile, normalised, read_batch
+from .batch import BatchState, UploadedFile, normalised, read_batch, whole_number
 from .errors import SENT_ON, explained, has_no_such_call, host_of, no_batch_api, unreachable
 
 if TYPE_CHECKING:
@@ -162,10 +165,38 @@ def ends_before(unix: float, times: Sequence[float]) -> bool:
 # Files on their way: those that go out tell that they do, and those that come where they end.
 
 Alive = Callable[[], None]
+#: Hears of a download that was cut: how many bytes came, and of how many where that is known.
+Cut = Callable[[int, "int | None"], None]
 
 
 def idle() -> None:
     """Do nothing."""
+
+
+def unheard(came: int, whole: int | None) -> None:
+    """Pass over a download that was cut."""
+
+
+def ends_well(path: Path) -> bool:
+    """Whether a file of JSON lines ends with a line end, or with a whole line."""
+    with path.open("rb") as file:
+        tail = b""
+        while chunk := file.read(1 << 20):
+            _, end, rest = chunk.rpartition(b"\n")
+            tail = rest if end else tail + chunk
+    try:
+        return not tail.strip() or bool(orjson.loads(tail))
+    except ValueError:
+        return False
+
+
+def whole_lines(path: Path) -> int:
+    """How many whole lines a file of JSON lines has."""
+    with path.open("rb") as file:
+        ends, last = 0, b"\n"
+        while chunk := file.read(1 << 20):
+            ends, last = ends + chunk.count(b"\n"), chunk[-1:]
+    return ends + (last != b"\n" and ends_well(path))
 
 
 class Watched(io.FileIO):
@@ -179,11 +210,6 @@ class Watched(io.FileIO):
         """Read the next bytes."""
         self.alive()
         return super().read(size) or b""
-
-
-def tells_its_end(headers: Mapping[str, str]) -> bool:
-    """Whether a reply says where it ends: the transport notices then when it is cut."""
-    return "content-length" in headers or "chunked" in headers.get("transfer-encoding", "")
 
 
 __all__ = ["OPENAI_URL", "BatchState", "Provider", "UploadedFile", "host_of", "normalised"]
@@ -388,7 +414,7 @@ class Provider:
         """Bytes of an uploaded file; None where it isn't there, or can't be looked at."""
         try:
             with explained(self.base_url):
-                return self._client.files.retrieve(file_id).bytes
+                return whole_number(self._client.files.retrieve(file_id).bytes)
         except ProviderError as error:
             if has_no_such_call(error):
                 return None
@@ -426,16 +452,23 @@ class Provider:
                 return None
             raise
 
-    def download(self, file_id: str, path: Path, alive: Alive = idle) -> None:
-        """Stream a file to `path`, again from the start where the connection was cut.
+    def download(
+        self, file_id: str, path: Path, alive: Alive = idle, lines: int = 0, cut: Cut = unheard
+    ) -> bool:
+        """Stream a file to `path`, again from the start where only some of it came.
 
-        `alive` is called with each piece that comes. Raises NotFound, or Transient where it was
-        cut every time.
+        What came is compared with the file's own size: its transport may have ended early, and say
+        that this is the whole. `alive` is called with each piece that comes, `cut` whenever the
+        file came short. A server that tells a wrong size is believed no more than the file: `lines`
+        is how many it has at least. Returns whether the provider knows its size. Raises NotFound,
+        or CutShort where it was cut every time.
         """
         import httpx2
         import openai
 
+        size = None
         for attempt in range(1, DOWNLOAD_TRIES + 1):
+            path.unlink(missing_ok=True)
             try:
                 with (
                     explained(self.base_url),
@@ -445,21 +478,35 @@ class Provider:
                     for chunk in response.iter_bytes(CHUNK):
                         file.write(chunk)
                         alive()
-                if tells_its_end(response.headers) or self._is_whole(file_id, path):
-                    return
+                size = self._told_size(file_id)
+                if not size or path.stat().st_size >= size:
+                    return bool(size)
+                if lines and whole_lines(path) >= lines and ends_well(path):
+                    return True
                 raise Unreachable(f"{self.host} sent only some of {file_id}.")
             # The client lets a cut stream through as its transport's own error.
             except (httpx2.HTTPError, Unreachable, openai.APIConnectionError) as error:
+                came = path.stat().st_size if path.exists() else 0
+                cut(came, size)
                 if attempt == DOWNLOAD_TRIES:
-                    raise Transient(
-                        f"The download of {file_id} from {self.host} was cut {attempt} times. "
-                        "Nothing is lost: sync again later."
+                    some = f" ({came:,} of {size:,} bytes came)" if size else ""
+                    raise CutShort(
+                        f"The download of {file_id} from {self.host} was cut {attempt} times"
+                        f"{some}. Nothing is lost: sync again later.",
+                        came,
+                        size,
                     ) from error
+        raise AssertionError("the last try returns or raises")
 
-    def _is_whole(self, file_id: str, path: Path) -> bool:
-        """Whether a file that came is as large as it should be, where that is known."""
-        size = self.file_size(file_id)
-        return size is None or path.stat().st_size >= size
+    def _told_size(self, file_id: str) -> int | None:
+        """Bytes of a file at the provider; None where it doesn't tell."""
+        try:
+            return self.file_size(file_id)
+        except (Transient, Unreachable):
+            raise
+        except ProviderError:
+            # Not every server lets its result files be looked at: then nothing is known.
+            return None
 
     def delete_file(self, file_id: str) -> None:
         """Delete a file at the provider."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...base import clock, waits
+from ...base.json import kept_counts, kept_words
 from ...base.text import counted, cut, duration, oneline, percent
 from ...results.words import COMMAND, cost_words, failures, own_server, status_words
 from .spent import cut_answers, job_cost_line
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ...tables.output import Output
 
 
+# What the log calls result files of which only some came.
+SHORT = ("file cut", "file short", "lines missing")
 # What a job's message says where its ceiling is in the way.
 RAISE = re.compile(r"--max-cost [\d.]*\d")
 
@@ -60,8 +63,12 @@ def show_screen(
     path: str,
     queue: str | None = None,
     full: str | None = None,
+    files: Sequence[str] = (),
 ) -> str:
-    """Everything about one job; `queue` is what it waits for at the provider, `full` until when."""
+    """Everything about one job; `queue` is what it waits for at the provider, `full` until when.
+
+    `files` tells what happened to its result files.
+    """
     words = status_words(job, counts, full=full)
     stopped = job.needs_you or job.status == "failed"
     head = f"Job {job.id}  {title(job, output)}"
@@ -79,6 +86,7 @@ def show_screen(
     if queue is not None:
         lines.append(row("Queue", queue))
     lines += part_lines(parts)
+    lines += [row("" if n else "Files", told) for n, told in enumerate(files)]
     lines += next_lines(job, parts, counts, path)
     return "\n".join(lines)
 
@@ -173,6 +181,33 @@ def part_lines(parts: Sequence[Part]) -> list[str]:
     if len(shown) < len(parts):
         lines.append(row("", f"… {len(parts) - len(shown):,} more parts"))
     return lines
+
+
+def file_lines(parts: Sequence[Part], log: Sequence[Any]) -> list[str]:
+    """What happened to result files that came short, by the log of a job."""
+    by_number = {part.number: part for part in parts}
+    told: dict[int, str] = {}
+    for line in log:
+        part = by_number.get(line["number"] or 0)
+        if part is not None and line["event"] in SHORT:
+            told[part.number] = f"part {part.number}: {short_words(part, line)}"
+    lines = list(told.values())
+    return lines if len(lines) <= 3 else [*lines[:3], f"… {len(lines) - 3:,} more"]
+
+
+def short_words(part: Part, line: Any) -> str:
+    """What happened to the files of one part, by a line of the log."""
+    numbers = kept_counts(line["detail"])
+    unit = "bytes" if "bytes" in numbers else kept_words(line["detail"]).get("unit", "lines")
+    came = next((numbers[name] for name in ("came", "bytes", "lines") if name in numbers), 0)
+    of = f"{numbers['of']:,} {unit}" if "of" in numbers else "a result file"
+    some = f"only {came:,} of {of}"
+    if line["event"] == "lines missing":
+        return f"{some} came, in a whole file: those that are missing are asked again"
+    if part.collected_at is not None:
+        return f"{some} came at first, so it was downloaded again"
+    again = f", next try {clock.hour(part.next_try_at)}" if part.next_try_at else ""
+    return f"{some} came, and nothing is bought again{again}"
 
 
 def overdue(part: Part) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,10 +18,11 @@ from ...answers.jsonl import BOM, iter_lines
 from ...answers.reader import Reader, as_stored, asks_for_json, own_id
 from ...answers.schema import AnswerSchema
 from ...base import clock
-from ...base.errors import NotFound, OutputError
+from ...base.errors import CutShort, NotFound, OutputError
 from ...base.outcome import Outcome
 from ...base.scratch import scratch
 from ...pricing.prices import Prices, Spent, part_prices
+from ...provider.client import whole_lines
 from ...requests.template import Template
 from ...store.connection import COMMIT_ROWS, Commits, cached, transaction
 from ...store.costs import add_cost, end_batch
@@ -293,6 +295,8 @@ def prices_of(job: store.Job, part: store.Part) -> Prices | None:
 
 __all__ = ["Collected", "ResultFile", "collect", "collect_surplus", "finish", "take_files"]
 
+#: How often files are downloaded that have fewer lines than the provider counts.
+TRIES = 3
 # What a request is that its batch ended without answering.
 UNANSWERED = {
     "completed": ("missing", "the batch ended, and no line for this request came"),
@@ -392,39 +396,94 @@ def take_batch(
 ) -> Collected:
     """Download both files of a batch, and take in what they hold.
 
-    Raises NotFound for one that isn't there, unless it is of a kind that may be gone.
+    Raises NotFound for one that isn't there, unless it is of a kind that may be gone, and CutShort
+    for one that never came whole.
     """
-    gone = False
-    alive = Renewal(conn, part)
     with scratch() as folder:
-        files = []
-        for kind, file_id in (("output", state.output_file_id), ("error", state.error_file_id)):
-            if not file_id:
-                continue
-            path = folder / kind
-            try:
-                provider.download(file_id, path, alive)
-                if kind == "output" and state.completed and not holds_lines(path):
-                    raise NotFound(f"{file_id} came, and holds no lines")
-            except NotFound as error:
-                if kind not in without:
-                    raise
-                # Deleted or expired at the provider: what it held can't come any more.
-                store.log(
-                    conn,
-                    "file gone",
-                    job_id=job.id,
-                    part_id=part.id,
-                    file=file_id,
-                    why=str(error),
-                )
-                gone = gone or kind == "output"
-                continue
-            files.append(ResultFile(kind, file_id, path))
+        download = Download(conn, provider, job, part, state, folder, without)
+        files = download.whole_files()
         collected = take_files(conn, job, part, files, writer)
     # Answers that can't be read any more were paid for.
-    collected.spent.unpriced += gone or state.hides_answers
+    collected.spent.unpriced += download.gone or state.hides_answers
     return collected
+
+
+@dataclass
+class Download:
+    """The files of an ended batch on their way to a folder."""
+
+    conn: sqlite3.Connection
+    provider: Provider
+    job: store.Job
+    part: store.Part
+    state: BatchState
+    folder: Path
+    without: Sequence[str]
+    """Kinds of files that may be gone, or come short."""
+    gone: bool = False
+    sure: bool = True
+    """Whether the provider knows how large they are, and all of that came."""
+
+    def whole_files(self) -> list[ResultFile]:
+        """Both files, as far as they are there: again where lines are missing that were counted.
+
+        Raises NotFound, or CutShort where the provider counts lines that don't come, and doesn't
+        say that the files have no more.
+        """
+        counted = (self.state.completed or 0) + (self.state.failed or 0)
+        for attempt in range(1, TRIES + 1):
+            self.sure = True
+            files = list(filter(None, map(self.one_file, ("output", "error"))))
+            lines = sum(whole_lines(file.path) for file in files)
+            if self.gone or lines >= counted:
+                return files
+            if attempt == TRIES and (self.sure or self.without):
+                self.log("lines missing", lines=lines, of=counted)
+                return files
+        raise CutShort(
+            f"{self.provider.host} counts {counted:,} lines and sent {lines:,} of them, "
+            f"{TRIES} times. Nothing is bought again: sync again later.",
+            lines,
+            counted,
+            "lines",
+        )
+
+    def one_file(self, kind: str) -> ResultFile | None:
+        """Download one file; None where there is none, or where it is gone and may be so."""
+        state = self.state
+        output = kind == "output"
+        file_id = state.output_file_id if output else state.error_file_id
+        if not file_id:
+            return None
+        path = self.folder / kind
+        lines = (state.completed if output else state.failed) or 0
+        try:
+            self.sure &= bool(
+                self.provider.download(
+                    file_id, path, Renewal(self.conn, self.part), lines, partial(self.cut, file_id)
+                )
+            )
+            if output and state.completed and not holds_lines(path):
+                raise NotFound(f"{file_id} came, and holds no lines")
+        except CutShort:
+            if kind not in self.without or not path.exists():
+                raise
+        except NotFound as error:
+            if kind not in self.without:
+                raise
+            # Deleted or expired at the provider: what it held can't come any more.
+            self.log("file gone", file=file_id, why=str(error))
+            self.gone = self.gone or output
+            return None
+        return ResultFile(kind, file_id, path)
+
+    def cut(self, file_id: str, came: int, whole: int | None) -> None:
+        """Record that a file came short."""
+        self.log("file cut", file=file_id, bytes=came, of=whole)
+
+    def log(self, event: str, **detail: object) -> None:
+        """Record what happened to a file."""
+        store.log(self.conn, event, job_id=self.job.id, part_id=self.part.id, **detail)
 
 
 def holds_lines(path: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import store
 from ...base import clock, waits
-from ...base.errors import NeedsAttention, NotFound, ProviderError, Unreadable
+from ...base.errors import CutShort, NeedsAttention, NotFound, ProviderError, Unreadable
 from ...base.statuses import AT_PROVIDER, ENDED
 from ...base.text import counted
 from ...provider.errors import is_too_large, waits_for_room
@@ -134,6 +134,10 @@ def collect(pass_: Pass, part: store.Part) -> None:
     if state.status == "failed":
         failed(pass_, part, state)
         return
+    if not outgoing.due(part):
+        again = clock.hour(str(part.next_try_at))
+        pass_.say(part, f"its result file came short. Next try {again}.")
+        return
     late = may_be_late(part.ended_at)
     if lacks_files(state):
         if late:
@@ -149,6 +153,9 @@ def collect(pass_: Pass, part: store.Part) -> None:
     gone = may_be_gone(pass_, late)
     try:
         collect_batch(pass_.conn, pass_.provider, pass_.job, part, state, pass_.writer, gone)
+    except CutShort as error:
+        came_short(pass_, part, error)
+        return
     except NotFound as error:
         if late:
             pass_.say(part, "its batch ended, but its result file can't be read yet.")
@@ -161,6 +168,22 @@ def collect(pass_: Pass, part: store.Part) -> None:
         pass_.conn, state.id, status=state.said, ended_at=state.ended_at or clock.now()
     )
     pass_.report.collected += 1
+
+
+def came_short(pass_: Pass, part: store.Part, error: CutShort) -> None:
+    """Wait for a result file of which only some came: what is missing was paid for.
+
+    Nothing is bought again for it, however long it takes.
+    """
+    with transaction(pass_.conn):
+        store.log(
+            pass_.conn, "file short", job_id=part.job_id, part_id=part.id,
+            came=error.came, of=error.whole, unit=error.unit,
+        )  # fmt: skip
+        wait = waits.growing(store.times_logged(pass_.conn, part.id, "file short"))
+        until = clock.now(wait)
+        store.update_part(pass_.conn, part.id, next_try_at=until)
+    pass_.say(part, f"{error} Next try {clock.hour(until)}.")
 
 
 def failed(pass_: Pass, part: store.Part, state: BatchState) -> None:
@@ -244,7 +267,7 @@ def take_surplus(pass_: Pass, part: store.Part, state: BatchState) -> bool:
     gone = () if late else ("output", "error")
     try:
         collect_surplus(pass_.conn, pass_.provider, pass_.job, part, state, pass_.writer, gone)
-    except NotFound:
+    except (NotFound, CutShort):
         return False
     return True
 

@@ -123,7 +123,7 @@ def differing(
     return [*same, *((OTHERWISE, one) for one in sorted(other))]
 
 
-#: A part that takes less of the queue than this is refused because of others, whatever the estimate.
+#: A part that takes less of the queue than this is refused because of others.
 NEAR = 0.25
 
 
@@ -311,9 +311,7 @@ def queue_full(pass_: Pass, part: store.Part, why: str) -> None:
     taken = queue.fullest(part, named)
     waiting = queue.enqueued(pass_.conn, pass_.job)
     if not waiting and part.requests == 1 and taken > 1:
-        limits = " and ".join(
-            f"{value:,} {kind.partition('_')[2]}" for kind, value in named.items()
-        )
+        limits = " and ".join(f"{n:,} {kind.partition('_')[2]}" for kind, n in named.items())
         raise NeedsAttention(
             f"Part {part.number} is one request of about {queue.tokens_of(part):,} tokens, "
             f"and the queue of {pass_.job.model} takes {limits}: it can't fit. "

@@ -28,11 +28,11 @@ def ask_again(conn: sqlite3.Connection, job: store.Job, part: store.Part) -> int
         row["id"]
         for row in store.rows(
             conn,
-            "SELECT id, status, error_code FROM openai_batch_requests "
+            "SELECT id, status, error_code, error_message FROM openai_batch_requests "
             "WHERE part_id = ? AND status NOT IN ('ok', 'pending') AND attempts < ? ORDER BY id",
             [part.id, attempts],
         )
-        if is_providers_fault(row["status"], row["error_code"])
+        if is_providers_fault(row["status"], row["error_code"], row["error_message"])
     ]
     if again:
         new_part(conn, job, part, again, part.overrides)

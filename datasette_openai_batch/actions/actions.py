@@ -17,6 +17,7 @@ from sqlite_utils_openai_batch.jobs import manage
 from sqlite_utils_openai_batch.jobs.sync.engine import open_batches
 from sqlite_utils_openai_batch.pricing.prices import usd
 from sqlite_utils_openai_batch.results import words
+from sqlite_utils_openai_batch.results.advice import in_vain
 from sqlite_utils_openai_batch.store import Job
 
 from .. import compat
@@ -82,6 +83,7 @@ def _ask_retry(conn: sqlite3.Connection, job: Job) -> Question:
     facts = [
         f"{rows} without an answer: {kinds}.",
         f"They are put to {job.model} at {words.host_words(job)}, as before.",
+        *in_vain(conn, job, plan.kinds, {}),
         retry_cost(conn, job, plan),
     ]
     return Question(f"Ask {rows} of job {job.id} again?", facts, "Ask again", plan.requests)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import sqlite3
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlite_utils_openai_batch.base.statuses import FAILED, OUTCOMES
-from sqlite_utils_openai_batch.results.recipe import more_room
-from sqlite_utils_openai_batch.results.words import COMMAND
+from sqlite_utils_openai_batch.base.statuses import FAILED
+from sqlite_utils_openai_batch.results.advice import advise
 
 from ..access.job import Opened
 from ..access.keys import Key, key_of
@@ -57,7 +55,7 @@ def failures(conn: sqlite3.Connection, opened: Opened) -> Failures:
             for status in kinds
             if opened.outcomes[status] > samples.MESSAGES
         },
-        help={status: what_helps(opened, status) for status in kinds},
+        help=what_helps(conn, opened),
     )
 
 
@@ -72,16 +70,14 @@ def _add(
         group.examples.append(key_of(opened, row["id"], row["row_key"]))
 
 
-def what_helps(opened: Opened, status: str) -> tuple[str, str | None]:
-    """A sentence, and the command that mends this kind of failure."""
-    sentence, options = OUTCOMES[status].help, OUTCOMES[status].retry
-    if status == "truncated" and (room := more_room(opened.job)):
-        sentence = "Ask again with room for more tokens."
-        options = f"--set {room[0]}={room[1]}"
-    if options is None:
-        return sentence, None
-    where = f"{shlex.quote(opened.file)} {opened.job.id}"
-    return sentence, f"{COMMAND} retry {where} --status {status} {options}".rstrip()
+def what_helps(conn: sqlite3.Connection, opened: Opened) -> dict[str, tuple[str, str | None]]:
+    """For each kind of failure a sentence, and the command that mends it."""
+    helps: dict[str, tuple[str, str | None]] = {}
+    for one in advise(conn, opened.job, opened.outcomes, opened.file):
+        command = f"{one.command} --status {one.status}" if one.plain else one.command
+        before, first = helps.get(one.status, ("", command))
+        helps[one.status] = (f"{before} {one.sentence}".lstrip(), first)
+    return helps
 
 
 def link(opened: Opened, status: str) -> str:

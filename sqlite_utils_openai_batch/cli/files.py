@@ -459,6 +459,7 @@ def tell_job(conn: sqlite3.Connection, job: Job, done: BroughtIn, db: str) -> No
 
     from .. import store
     from ..base.text import counted
+    from ..results.advice import advise
     from ..results.words import COMMAND, failures, status_words
     from .screens.end import ended_screen
     from .screens.job import mend
@@ -470,7 +471,8 @@ def tell_job(conn: sqlite3.Connection, job: Job, done: BroughtIn, db: str) -> No
         talk(f"Job {job.id}: {done.unwritten[job.id]}")
         talk(f"  The answers are kept. Write them elsewhere with    {COMMAND} apply {name}")
     elif job.id in {ended.id for ended in done.ended}:
-        talk(ended_screen(job, counts, asdict(done.written[job.id]), db))
+        advice = advise(conn, job, failures(counts), db)
+        talk(ended_screen(job, counts, asdict(done.written[job.id]), db, advice=advice))
         if failures(counts) and job.status == "completed":
             talk(f"  Or by hand  {COMMAND} export-requests {name} DIR --failed")
     else:

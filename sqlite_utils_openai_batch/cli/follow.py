@@ -173,7 +173,8 @@ def tell_result(
     """Say what became of each job."""
     from .. import store
     from ..jobs.queue import waits_until
-    from ..results.words import COMMAND, DEMO_MODEL, status_words
+    from ..results.advice import advise
+    from ..results.words import COMMAND, DEMO_MODEL, failures, status_words
     from .screens.end import ended_screen
     from .screens.job import mend
     from .screens.text import progress
@@ -194,7 +195,8 @@ def tell_result(
         elif job.id in ended:
             written = report.written.get(job.id)
             again = store.asked_again_at(conn, job.id)
-            talk(ended_screen(job, counts, vars(written) if written else {}, db, again))
+            advice = advise(conn, job, failures(counts), db)
+            talk(ended_screen(job, counts, vars(written) if written else {}, db, again, advice))
             if job.provider == "local" and not job.base_url and counts.get("ok"):
                 talk(DEMO_MODEL)
         elif once or job.status == "prepared":

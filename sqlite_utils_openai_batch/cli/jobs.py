@@ -138,6 +138,8 @@ def show_command(db: str, job: str | None, log: bool) -> None:
 
     from .. import store
     from ..jobs.queue import queue_words, waits_until
+    from ..results.advice import advise
+    from ..results.words import failures
     from ..store.connection import connect
     from ..tables.output import Output
     from .screens.job import file_lines, show_screen
@@ -165,6 +167,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
                 queue_words(conn, found),
                 waits_until(conn, found),
                 file_lines(parts, store.log_lines(conn, found.id)),
+                advise(conn, found, failures(store.outcome_counts(parts)), db),
             )
         )
 

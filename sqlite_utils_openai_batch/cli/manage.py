@@ -69,6 +69,7 @@ def retry_command(
     from ..base.text import counted
     from ..jobs.manage import plan_retry, retry, retry_most
     from ..provider.places import Places
+    from ..results.advice import in_vain
     from ..store.connection import connect
     from .follow import follow
 
@@ -87,6 +88,8 @@ def retry_command(
         ceiling = job_ceiling(conn, found, max_cost) if max_cost else None
         cost = retry_words(found, retry_most(conn, found, plan, body))
         question = f"Ask {counted(plan.requests, 'row')} of job {found.id} again?{cost}"
+        for why in in_vain(conn, found, plan.kinds, body):
+            talk(f"Warning: {why}")
         if not yes and not max_cost and not asked(question):
             return
         if ceiling is not None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .. import store
@@ -35,6 +36,8 @@ class Retry:
     """Which requests of a job would be asked again, by the part that they are in now."""
 
     by_part: dict[int, list[int]]
+    kinds: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    """How many have each outcome and error code."""
 
     @property
     def requests(self) -> int:
@@ -57,7 +60,8 @@ def failed_requests(conn: sqlite3.Connection, job: store.Job, statuses: Sequence
     marks = ", ".join("?" for _ in wanted)
     found = store.rows(
         conn,
-        "SELECT requests.id, requests.part_id FROM openai_batch_requests AS requests "
+        "SELECT requests.id, requests.part_id, requests.status, requests.error_code "
+        "FROM openai_batch_requests AS requests "
         "JOIN openai_batch_parts AS parts ON parts.id = requests.part_id "
         f"WHERE requests.job_id = ? AND requests.status IN ({marks}) "
         "AND requests.status NOT IN ('pending', 'ok') AND parts.collected_at IS NOT NULL "
@@ -65,9 +69,11 @@ def failed_requests(conn: sqlite3.Connection, job: store.Job, statuses: Sequence
         [job.id, *wanted],
     )
     by_part: dict[int, list[int]] = {}
+    kinds: Counter[tuple[str, str | None]] = Counter()
     for row in found:
         by_part.setdefault(row["part_id"], []).append(row["id"])
-    return Retry(by_part)
+        kinds[row["status"], row["error_code"]] += 1
+    return Retry(by_part, kinds)
 
 
 def retry(

@@ -9,8 +9,8 @@ from typing import Any
 from ..base.json import unreadable
 from ..base.parameters import CHAT
 from ..base.text_files import Text
-from ..pricing.tokens import CAPS, answers_asked, output_cap
 from ..provider.client import OPENAI_URL
+from ..requests.body import CHAT
 from ..store import Job
 from ..store.records import is_address, is_endpoint, is_folder
 from .words import COMMAND
@@ -171,12 +171,3 @@ def options(typed: Mapping[str, Any]) -> Iterator[list[str]]:
                 yield [option, *map(str, words)]
         else:
             yield [option, str(value)]
-
-
-def more_room(job: Job) -> tuple[str, int] | None:
-    """The parameter that caps a job's answers, and twice its value; None where it has no cap."""
-    body = job.body
-    cap = output_cap(body)
-    if cap is None:
-        return None
-    return next(name for name in CAPS if name in body), 2 * cap // answers_asked(body)

@@ -70,6 +70,12 @@ def read_part(row: sqlite3.Row) -> Part:
     return read(Part, row)
 
 
+def overrides(conn: sqlite3.Connection, job_id: int, outcome: str) -> list[str | None]:
+    """What retries changed of the body, of parts that have requests with this outcome."""
+    found = [part for part in list_parts(conn, job_id) if part.counts.get(outcome)]
+    return list(dict.fromkeys(part.overrides for part in found))
+
+
 def next_number(conn: sqlite3.Connection, job_id: int) -> int:
     """The number of a job's next part."""
     (last,) = conn.execute(

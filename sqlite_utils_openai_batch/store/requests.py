@@ -222,6 +222,18 @@ def examples(
     return shown
 
 
+def codes(
+    conn: sqlite3.Connection, job_id: int, status: str, most: int = 10_000
+) -> list[tuple[str | None, int]]:
+    """Error codes of failed requests with this outcome, each with its count among `most`."""
+    return conn.execute(
+        "SELECT error_code, count(*) FROM (SELECT error_code FROM openai_batch_requests "
+        "WHERE job_id = ? AND status = ? AND status NOT IN ('pending', 'ok') LIMIT ?) "
+        "GROUP BY error_code",
+        [job_id, status, most],
+    ).fetchall()
+
+
 def answered_models(conn: sqlite3.Connection, job_id: int) -> list[str]:
     """The models that answered the first thousand requests of a job, as the provider names them."""
     found = conn.execute(

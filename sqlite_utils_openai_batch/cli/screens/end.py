@@ -12,6 +12,7 @@ from ...base.text import counted, duration
 from ...results.words import COMMAND, cost_words, failures, host_words
 
 if TYPE_CHECKING:
+    from ...results.advice import Advice
     from ...store import Job, Part
 
 
@@ -50,8 +51,13 @@ def ended_screen(
     written: dict[str, Any],
     path: str,
     again_at: str | None = None,
+    advice: Sequence[Advice] = (),
 ) -> str:
-    """What is said when a job has ended; `again_at` is when it was last asked again, if it was."""
+    """What is said when a job has ended; `again_at` is when it was last asked again, if it was.
+
+    `advice` is what helps its failures.
+    """
+    from ...results.advice import lines as advice_lines
     from ...tables.output import Output
 
     db = shlex.quote(path)
@@ -78,7 +84,8 @@ def ended_screen(
     lines += refused_lines(refused)
     lines.append(f"  See them    datasette {db}     → {page_of(job, path)}")
     if failed and job.status == "completed":
-        lines.append(f"  Ask again   {COMMAND} retry {db} {job.id}")
+        told = advice_lines(advice, job, path)
+        lines += [f"  {label:<10}  {helps}" for label, helps in told]
     lines.append(f"  As a file   {COMMAND} results {db} {job.id} --csv > answers.csv")
     return "\n".join(lines)
 

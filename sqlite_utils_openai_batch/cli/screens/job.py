@@ -11,10 +11,11 @@ from ...base import clock, waits
 from ...base.json import kept_counts, kept_words
 from ...base.text import counted, cut, duration, oneline, percent
 from ...results.words import COMMAND, cost_words, failures, own_server, status_words
-from .spent import cut_answers, job_cost_line
+from .spent import job_cost_line
 from .text import key_words, progress, row, table, when, when_later
 
 if TYPE_CHECKING:
+    from ...results.advice import Advice
     from ...store import Job, Part
     from ...tables.output import Output
 
@@ -64,10 +65,11 @@ def show_screen(
     queue: str | None = None,
     full: str | None = None,
     files: Sequence[str] = (),
+    advice: Sequence[Advice] = (),
 ) -> str:
     """Everything about one job; `queue` is what it waits for at the provider, `full` until when.
 
-    `files` tells what happened to its result files.
+    `files` tells what happened to its result files, `advice` what helps its failures.
     """
     words = status_words(job, counts, full=full)
     stopped = job.needs_you or job.status == "failed"
@@ -87,7 +89,7 @@ def show_screen(
         lines.append(row("Queue", queue))
     lines += part_lines(parts)
     lines += [row("" if n else "Files", told) for n, told in enumerate(files)]
-    lines += next_lines(job, parts, counts, path)
+    lines += next_lines(job, counts, path, advice)
     return "\n".join(lines)
 
 
@@ -217,16 +219,20 @@ def overdue(part: Part) -> str:
     return f"  should have ended by {when(part.expires_at)}"
 
 
-def next_lines(job: Job, parts: Sequence[Part], counts: dict[str, int], path: str) -> list[str]:
+def next_lines(
+    job: Job, counts: dict[str, int], path: str, advice: Sequence[Advice] = ()
+) -> list[str]:
     """The commands that one would want now."""
+    from ...results.advice import lines as advice_lines
+
     db = shlex.quote(path)
     if job.status == "prepared":
         return [row("Next", f"{COMMAND} submit {db} {job.id}")]
     if job.status in ("running", "cancelling"):
         return [row("Next", f"{COMMAND} watch {db} {job.id}")]
     lines = []
-    if again := cut_answers(job, parts, counts.get("truncated", 0)):
-        lines.append(f"{COMMAND} retry {db} {job.id} {again[0]}{again[1]}")
+    if job.status == "completed":
+        lines += [helps for _, helps in advice_lines(advice, job, path)]
     if counts.get("ok"):
         lines.append(f"{COMMAND} results {db} {job.id} --csv > answers.csv")
     if lines:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...results.months import Month
-    from ...store import Job, Part
+    from ...store import Job
+    from ...store.costs import Month
 
 
 def job_cost_line(job: Job) -> str:
@@ -60,24 +61,6 @@ def retry_words(job: Job, most: int | None) -> str:
     ceiling = job.max_cost_nanousd
     held = f" (ceiling of the whole job {usd(ceiling)})" if ceiling is not None else ""
     return f" At most {usd(most, up=True)}{held}."
-
-
-def cut_answers(job: Job, parts: Sequence[Part], cut: int) -> tuple[str, str] | None:
-    """How answers that were cut at their cap would be asked again, and what that costs at most.
-
-    None where the request has no cap of its own.
-    """
-    from ...pricing.ceiling import again_most
-    from ...pricing.prices import usd
-    from ...results.recipe import more_room
-
-    room = more_room(job)
-    if not cut or room is None or not parts:
-        return None
-    name, twice = room
-    most = again_most(job, parts[0], cut, {name: twice})
-    cost = "" if most is None else f"     at most {usd(most, up=True)}"
-    return f"--status truncated --set {name}={twice}", cost
 
 
 def months_of(conn: sqlite3.Connection) -> list[Month]:

@@ -132,6 +132,5 @@ def test_a_job_that_is_cancelled_takes_what_came(
         send(run, server, notes, "--no-wait")
         run("sync", notes)
         monkeypatch.setattr(waits, "LATE_FILES_SECONDS", 0.0)
-        run("cancel", notes, "1", "--key", "none")
-        run("sync", notes)
+        run("cancel", notes, "1", code=3)
     assert rows(notes, "SELECT count(answer) FROM notes") == [(7,)]

@@ -440,6 +440,7 @@ class Download:
             if attempt == TRIES and (self.sure or self.without):
                 self.log("lines missing", lines=lines, of=counted)
                 return files
+            self.log("file cut", lines=lines, of=counted)
         raise CutShort(
             f"{self.provider.host} counts {counted:,} lines and sent {lines:,} of them, "
             f"{TRIES} times. Nothing is bought again: sync again later.",

@@ -26,6 +26,11 @@ def from_unix(seconds: float | None) -> str | None:
     return timestamp(datetime.fromtimestamp(seconds, timezone.utc))
 
 
+def later(text: str, seconds: float) -> str:
+    """The moment that many seconds after a time that `timestamp` wrote."""
+    return timestamp(parse(text) + timedelta(seconds=seconds))
+
+
 def hour(text: str) -> str:
     """A time that `timestamp` wrote as a clock on the wall shows it: `10:24`."""
     return f"{parse(text).astimezone():%H:%M}"

@@ -174,6 +174,7 @@ def tell_result(
     from .. import store
     from ..jobs.queue import waits_until
     from ..results.advice import advise
+    from ..results.advice import lines as advice_lines
     from ..results.words import COMMAND, DEMO_MODEL, failures, status_words
     from .screens.end import ended_screen
     from .screens.job import mend
@@ -186,7 +187,10 @@ def tell_result(
         job = store.get_job(conn, job_id)
         counts = store.outcome_counts(store.list_parts(conn, job_id))
         if job.needs_you:
-            talk(f"Job {job.id} is {job.status}: {job.message}\n  Go on with    {mend(job, db)}")
+            talk(f"Job {job.id} is {job.status}: {job.message}")
+            for label, helps in advice_lines(advise(conn, job, failures(counts), db), job, db):
+                talk(f"  {label:<12}  {helps}")
+            talk(f"  Go on with    {mend(job, db)}")
         elif silent:
             continue
         elif job.id in ended and job.status == "failed":

@@ -150,7 +150,8 @@ def place_of(job: Job, kept: dict[str, Any]) -> dict[str, Any]:
 
 def was_typed(name: str) -> bool:
     """Whether an option of the command that runs was given by the person."""
-    source = click.get_current_context().get_parameter_source(name)
+    context = click.get_current_context(silent=True)
+    source = context and context.get_parameter_source(name)
     return source not in (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
 
 
@@ -441,6 +442,10 @@ limit_options = together(
            help="At most that many bytes in a part"),
     option("--part-tokens", type=click.IntRange(min=1), metavar="N", section=LIMITS,
            help="At most about that many input tokens in a part"),
+    option("--first-part", type=click.IntRange(min=0), metavar="N", section=LIMITS,
+           help="Requests that go ahead of a job of several parts; 0 for none  [default: 100]"),
+    option("--first-wait", type=click.FloatRange(min=0), metavar="MINUTES", section=LIMITS,
+           help="How long the rest waits for good answers to those; 0 for not  [default: 15]"),
     option("--enqueued-tokens", type=click.IntRange(min=1), metavar="N", section=LIMITS,
            help="Your limit of queued tokens for this model, from the provider's limits page"),
     option("--workers", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
@@ -491,8 +496,8 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     names = ("sql", "pk", "where", "order", "limit", "sample", "seed", "missing", "changed",
              "blanks", "model", "system", "prompt", "schema", "endpoint", "name", "output",
              "output_table", "prefix", "replace", "responses", "part_requests", "part_bytes",
-             "part_tokens", "enqueued_tokens", "attempts", "new", "workers", "reuse", "images",
-             "image_detail", "image_size")  # fmt: skip
+             "part_tokens", "enqueued_tokens", "attempts", "first_part", "first_wait", "new",
+             "workers", "reuse", "images", "image_detail", "image_size")  # fmt: skip
     given = {name: options.pop(name) for name in names}
     return Ask(
         table=table,
@@ -503,6 +508,7 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
         write=not options.pop("no_write"),
         money=read_money(options, place, str(model), given["endpoint"]),
         provider=place.provider,
+        first_typed=was_typed("first_part"),
         **given,
     )
 

@@ -94,7 +94,8 @@ def preview(
         if shown and not raw:
             talk()
         free = shutil.disk_usage(tempfile.gettempdir()).free
-        talk(summary_screen(plan, tally, place, free, whole_source(plan), **queue(conn, plan)))
+        figures = {**queue(conn, plan), "first": first_words(conn, plan, tally, place)}
+        talk(summary_screen(plan, tally, place, free, whole_source(plan), **figures))
         nobody = unreachable(place)
         warnings = [*all_warnings(plan, tally), *preview_warnings(plan, tally, place, free)]
         for warning in [*warnings, *nobody]:
@@ -159,6 +160,19 @@ def queue(conn: sqlite3.Connection, plan: Plan) -> dict[str, Any]:
     from .options import queue_figures
 
     return queue_figures(conn, plan.ask.money, plan.model)
+
+
+def first_words(conn: sqlite3.Connection, plan: Plan, tally: Tally, place: Place) -> str | None:
+    """What there is to say of the part that goes ahead; None where none does."""
+    from ..jobs.first_part import wanted, words
+    from ..jobs.plan.prepare import is_shown
+
+    asked = wanted({"first_part": plan.ask.first_part, "first_wait": plan.ask.first_wait})
+    limit, found = queue(conn, plan)["limit"], tally.estimate
+    cut = bool(limit and found and (found.input.tokens or 0) * 2 > limit)
+    parts = 2 if cut else tally.parts
+    shown = is_shown(conn, plan, place.provider, place.base_url) if parts > 1 else None
+    return words(asked, parts, tally.first_requests, shown)
 
 
 def all_warnings(plan: Plan, tally: Tally) -> list[str]:
@@ -268,7 +282,8 @@ def prepare_command(db: str, table: str | None, **options: Any) -> None:
         if made is None:
             return
         job, plan, tally, place = made
-        talk(summary_screen(plan, tally, place, None, whole_source(plan), **queue(conn, plan)))
+        figures = {**queue(conn, plan), "first": first_words(conn, plan, tally, place)}
+        talk(summary_screen(plan, tally, place, None, whole_source(plan), **figures))
         plan.close()
         for warning in all_warnings(plan, tally):
             talk(f"Warning: {warning}")

@@ -109,6 +109,7 @@ def try_rows(
         began = time.monotonic()
         tried, stopped = ask_and_show(open_place(place, places, uid), plan, rows)
         tell(tried, len(rows), plan, found, prices, time.monotonic() - began)
+        remember(plan, place, tried)
         if save is not None and tried:
             keep(conn, plan, tried, place, uid, prices)
         else:
@@ -121,6 +122,16 @@ def try_rows(
         raise click.exceptions.Exit(INTERRUPTED)
     if any(one.outcome.status != "ok" for one in tried):
         raise click.exceptions.Exit(FAILED_REQUESTS)
+
+
+def remember(plan: Plan, place: Place, tried: Sequence[Tried]) -> None:
+    """Keep, beside the database, whether the answers were good: then `run` needs no first part."""
+    from ..jobs.first_part import remember_try
+    from ..jobs.plan.prepare import question
+
+    ok = sum(one.outcome.status == "ok" for one in tried)
+    key = question(plan, place.provider, place.base_url)
+    remember_try(key, plan.template.hash, ok, len(tried))
 
 
 def prices_now(plan: Plan, place: Place) -> Prices | None:

@@ -22,6 +22,7 @@ from ..requests.body import adapt, check_change, elsewhere
 from ..requests.limits import limits_for
 from ..store.connection import transaction
 from ..store.leases import job_leased, renew_job
+from . import first_part
 from .revert import busy
 from .sync.engine import approve, open_batches
 from .sync.lookup import look, since
@@ -102,11 +103,29 @@ def retry_held(
     changes = dict(changes)
     model = str(changes.get("model", job.model or ""))
     body = changed_body(job, model, changes)
+    stopped = first_part.is_bad(conn, job)
+    before = {part.id for part in store.list_parts(conn, job.id)}
     job = approve(conn, job)
     if model != job.model:
         keep_prices(conn, job, model)
+    if stopped and body:
+        change_unsent(conn, job, body)
     into_new_parts(conn, job, plan, body)
-    return job
+    made = [part for part in store.list_parts(conn, job.id) if part.id not in before]
+    if made:
+        first_part.plan_first(conn, job, among=made)
+    return store.get_job(conn, job.id)
+
+
+def change_unsent(conn: sqlite3.Connection, job: store.Job, body: Mapping[str, Any]) -> None:
+    """What repairs the first answers of a job holds for those that weren't asked yet."""
+    with transaction(conn):
+        for part in first_part.unsent(conn, job):
+            overrides = {**part.changes, **body}
+            upper = again_most(job, part, part.requests, overrides)
+            store.update_part(
+                conn, part.id, overrides=json.dumps(overrides), upper_cost_nanousd=upper
+            )
 
 
 def changed_body(job: store.Job, model: str, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,8 @@ OPTIONS = {
     "part_tokens": "--part-tokens",
     "enqueued_tokens": "--enqueued-tokens",
     "attempts": "--attempts",
+    "first_part": "--first-part",
+    "first_wait": "--first-wait",
     "provider": "--provider",
     "base_url": "--base-url",
     "local": "--local",

@@ -76,6 +76,20 @@ def overrides(conn: sqlite3.Connection, job_id: int, outcome: str) -> list[str |
     return list(dict.fromkeys(part.overrides for part in found))
 
 
+def make_room(conn: sqlite3.Connection, job_id: int, number: int) -> None:
+    """Free a number for a part: those of that number and above move up by one.
+
+    By way of negative numbers, since each is there once.
+    """
+    conn.execute(
+        "UPDATE openai_batch_parts SET number = -number - 1 WHERE job_id = ? AND number >= ?",
+        [job_id, number],
+    )
+    conn.execute(
+        "UPDATE openai_batch_parts SET number = -number WHERE job_id = ? AND number < 0", [job_id]
+    )
+
+
 def next_number(conn: sqlite3.Connection, job_id: int) -> int:
     """The number of a job's next part."""
     (last,) = conn.execute(

@@ -234,6 +234,29 @@ def codes(
     ).fetchall()
 
 
+def outcomes_since(
+    conn: sqlite3.Connection, job_id: int, at: str
+) -> list[tuple[str, str | None, int]]:
+    """Requests of parts that were collected since then: (outcome, error code, how many)."""
+    return conn.execute(
+        "SELECT requests.status, error_code, count(*) FROM openai_batch_requests AS requests "
+        "JOIN openai_batch_parts AS parts ON parts.id = requests.part_id "
+        "WHERE parts.job_id = ? AND parts.collected_at >= ? GROUP BY 1, 2",
+        [job_id, at],
+    ).fetchall()
+
+
+def failed_sample(conn: sqlite3.Connection, job_id: int, status: str) -> str | None:
+    """What came to one of the requests with this outcome: its answer, else the error's message."""
+    found = conn.execute(
+        "SELECT coalesce(nullif(answer, ''), error_message) FROM openai_batch_requests "
+        "WHERE job_id = ? AND status = ? AND status NOT IN ('pending', 'ok') "
+        "ORDER BY id LIMIT 1",
+        [job_id, status],
+    ).fetchone()
+    return str(found[0]) if found and found[0] is not None else None
+
+
 def answered_models(conn: sqlite3.Connection, job_id: int) -> list[str]:
     """The models that answered the first thousand requests of a job, as the provider names them."""
     found = conn.execute(

@@ -231,7 +231,7 @@ def next_lines(
     if job.status in ("running", "cancelling"):
         return [row("Next", f"{COMMAND} watch {db} {job.id}")]
     lines = []
-    if job.status == "completed":
+    if job.status in ("completed", "paused"):
         lines += [helps for _, helps in advice_lines(advice, job, path)]
     if counts.get("ok"):
         lines.append(f"{COMMAND} results {db} {job.id} --csv > answers.csv")

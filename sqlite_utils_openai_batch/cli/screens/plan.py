@@ -75,11 +75,13 @@ def summary_screen(
     *,
     limit: int | None = None,
     pace: float | None = None,
+    first: str | None = None,
 ) -> str:
     """What a job would ask, where, and what it would write.
 
     `total` is the number of all rows of the source where only some of them were chosen; `limit`
-    (tokens) and `pace` (seconds a part) are those of the provider's queue.
+    (tokens) and `pace` (seconds a part) are those of the provider's queue. `first` is what there is
+    to say of the part that goes ahead.
     """
     rows = f"{counted(tally.rows if total is None else total, 'row')} in {source_name(plan)}"
     if total is not None:
@@ -102,6 +104,7 @@ def summary_screen(
         *([row("Same", shared_words(tally))] if tally.shared or tally.reused else []),
         row("Model", f"{oneline(plan.model)} at {place.host}{key}"),
         row("Parts", parts_words(tally, free)),
+        *([row("First", first)] if first else []),
     ]
     if found is not None:
         lines += [row(*one) for one in estimate_rows(found, plan, place, limit=limit, pace=pace)]

@@ -58,6 +58,10 @@ class Ask:
     part_tokens: int | None = None
     enqueued_tokens: int | None = None
     attempts: int | None = None
+    first_part: int | None = None
+    first_wait: float | None = None
+    first_typed: bool = False
+    """Whether a part that goes ahead was asked for by this very command."""
     template: Mapping[str, Any] | None = None
     images: Sequence[str] = ()
     image_dir: str | None = None

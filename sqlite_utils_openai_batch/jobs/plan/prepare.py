@@ -20,6 +20,7 @@ from ...store import history
 from ...store.connection import COMMIT_ROWS, COMMIT_SECONDS, transaction
 from ...store.leases import renew_job
 from .. import queue
+from ..first_part import Key, plan_first, shown_good
 from .plan import Plan
 from .render import Rendered, Run, Tally, blank_sentence, rendered
 
@@ -52,6 +53,8 @@ def job_values(
         "part_bytes": ask.part_bytes,
         "part_tokens": ask.part_tokens,
         "attempts": ask.attempts,
+        "first_part": ask.first_part,
+        "first_wait": ask.first_wait,
         **ask.image_settings,
         "reuse": ask.reuse or None,
         "reads": [plan.renderer.columns[index] for index in plan.hashed],
@@ -297,7 +300,27 @@ def prepare(
         raise
     job = store.get_job(conn, job_id)
     fit_queue(conn, job, plan.ask.enqueued_tokens)
-    return job, tally
+    if not is_shown(conn, plan, provider, base_url):
+        plan_first(conn, job)
+    return store.get_job(conn, job_id), tally
+
+
+def is_shown(
+    conn: sqlite3.Connection, plan: Plan, provider: str, base_url: str | None
+) -> str | None:
+    """Who has just shown good answers to what a plan asks, so that no part need go ahead.
+
+    None where nobody has, and where somebody asked for such a part.
+    """
+    if plan.ask.first_typed:
+        return None
+    return shown_good(conn, question(plan, provider, base_url), plan.template.hash)
+
+
+def question(plan: Plan, provider: str, base_url: str | None) -> Key:
+    """What beside the template decides how a plan is answered, as `key_of` says of a job."""
+    schema = plan.schema.to_json() if plan.schema else None
+    return provider, base_url, plan.template.endpoint, schema
 
 
 def fit_queue(conn: sqlite3.Connection, job: store.Job, asked: int | None) -> None:

@@ -34,6 +34,8 @@ class Tally:
     reused: int = 0
     """Requests that an earlier job has answered (--reuse)."""
     parts: int = 0
+    first_requests: int = 0
+    """Requests of the first part."""
     largest: int = 0
     """Bytes of the longest line."""
     largest_part: int = 0
@@ -231,6 +233,8 @@ class _Counting:
         tally.asked += len(sizes)
         tally.bytes += size
         tally.parts += starts
+        if tally.parts == 1:
+            tally.first_requests += len(sizes)
         tally.largest = max(tally.largest, *sizes)
         self.part_bytes = size if starts else self.part_bytes + size
         tally.largest_part = max(tally.largest_part, self.part_bytes)

@@ -30,6 +30,7 @@ from ...base.statuses import AT_PROVIDER, ENDED
 from ...provider.accounts import check_account
 from ...provider.client import Provider
 from ...store.connection import explain, left_at_once, transaction
+from .. import first_part
 from . import incoming, outgoing
 from .context import Pass, Report
 from .settle import settle_job
@@ -40,6 +41,7 @@ OpenProvider = Callable[[store.Job], Provider]
 def approve(conn: sqlite3.Connection, job: store.Job) -> store.Job:
     """Record that a person wants this job sent (and paid for). Nothing else approves."""
     with transaction(conn):
+        first_part.release(conn, job)
         store.update_job(
             conn,
             job.id,
@@ -147,6 +149,7 @@ def run(pass_: Pass) -> None:
         if job.status in ("running", "cancelling"):
             pass_.step("reconcile", outgoing.reconcile)
         if job.status == "running":
+            first_part.judge(conn, job)
             pass_.step("send", outgoing.send)
         outgoing.find_surplus(pass_)
         if job.status == "cancelling":
@@ -154,6 +157,7 @@ def run(pass_: Pass) -> None:
         pass_.each("poll", incoming.poll)
         pass_.each("collect", incoming.collect)
         pass_.raise_failed()
+        first_part.judge(conn, job)
 
 
 def wind_up(pass_: Pass) -> None:

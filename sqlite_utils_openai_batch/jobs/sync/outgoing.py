@@ -32,7 +32,7 @@ from ...base.scratch import scratch
 from ...base.statuses import ENDED
 from ...base.text import counted, listed
 from ...store.connection import transaction
-from .. import queue
+from .. import first_part, queue
 from .lookup import look
 
 if TYPE_CHECKING:
@@ -262,7 +262,10 @@ def send(pass_: Pass, part: store.Part) -> None:
         if part.errors:
             pass_.say(part, words_of(part))
         return
-    reason = queue.reason_to_wait(pass_.conn, pass_.job, part)
+    job = store.get_job(pass_.conn, part.job_id)
+    reason = first_part.reason_to_wait(pass_.conn, job, part) or queue.reason_to_wait(
+        pass_.conn, job, part
+    )
     if reason is not None:
         pass_.say(part, reason)
         return

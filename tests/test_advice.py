@@ -33,7 +33,7 @@ class Every(Script):
         return answer(request, '{"mood": ', "length" if self.how == "cut" else "stop")
 
 
-#: How requests end, options, what the end screen advises, what `retry` warns of, a change that helps
+#: How requests end, options, what the end screen advises, what `retry` warns of, what helps.
 CASES: dict[str, tuple[str, tuple[str, ...], str, str, str]] = {
     "cut": ("cut", ("-o", "max_tokens", "50"),
             "Ask again   sqlite-utils openai-batch retry data.db 1 --status truncated "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -126,8 +125,11 @@ def test_a_few_requests_go_ahead(run: Any, table: Path, rows: Any) -> None:
         assert server.created == [3]
         assert "waits for the first 3 answers (part 1), or until " in said.err
         assert parts(rows, table) == [(1, 3), (2, 9), (3, 12), (4, 6)]
-        first = rows(table, "SELECT row_key FROM openai_batch_requests JOIN openai_batch_parts AS p "
-                            "ON p.id = part_id WHERE number = 1 ORDER BY 1")  # fmt: skip
+        first = rows(
+            table,
+            "SELECT row_key FROM openai_batch_requests JOIN openai_batch_parts AS parts "
+            "ON parts.id = part_id WHERE number = 1 ORDER BY 1",
+        )
         assert first == [(1,), (2,), (3,)]
         run("watch", table, "--poll", "0.05")
         assert server.created[0] == 3
@@ -180,8 +182,10 @@ def test_the_rest_follows_after_a_while_in_any_case(run: Any, table: Path) -> No
 
 def test_preview_says_how_many_go_ahead(run: Any, table: Path) -> None:
     there = ("preview", table, "t", *ASK, "--base-url", "http://127.0.0.1:9/v1", "--part-requests")
-    assert re.search(r"\nFirst     10 requests go ahead; the rest follows when the answers are good, "
-                     r"or after 15 min\n", run(*there, "10").err)  # fmt: skip
+    assert (
+        "\nFirst     10 requests go ahead; the rest follows when the answers are good, "
+        "or after 15 min\n"
+    ) in run(*there, "10").err
     said = run(*there, "10", "--first-part", "4", "--first-wait", "2.5").err
     assert "First     4 requests go ahead" in said
     assert "or after 2.5 min" in said

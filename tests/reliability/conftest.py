@@ -83,7 +83,7 @@ def asking(db: Path, server: LocalServer, *more: str, key: str = KEY) -> list[st
     return [
         "run", str(db), "notes", "--prompt", "Echo {{ body }}", "-m", "gpt-4o-mini",
         "--base-url", server.base_url, "--key", key, "--part-requests", "4", "-y",
-        "--poll", "0.05", *more,
+        "--poll", "0.05", "--first-part", "0", *more,
     ]  # fmt: skip
 
 

@@ -57,7 +57,9 @@ def test_advice_by_the_outcome(name: str, run: Any, notes: Path) -> None:
         there = ("--base-url", server.base_url, "-y", "--poll", "0.05")
         said = run("run", notes, "notes", *ASK, *options, *there, code=3).err
         assert advised in said, said
-        assert advised.partition("   ")[2].strip() in run("show", notes).out
+        shown = run("show", notes).out
+        certain = name not in ("a parameter", "cut without a cap")
+        assert (advised.partition("   ")[2].strip() in shown) == certain, shown
         said = run("retry", notes, "1", "-y", "--poll", "0.05", code=3).err
         assert said.startswith("Warning: 6 "), said
         assert warned in said.splitlines()[0]

@@ -39,6 +39,8 @@ class Help(NamedTuple):
     """What becomes of it when it is asked again as it was; None where that may help."""
 
 
+#: Labels of what surely helps.
+CERTAIN = ("Repair", "Top up")
 RETRY = "retry {where}"
 ONLY = f"{RETRY} --status {{status}}"
 
@@ -89,6 +91,8 @@ class Advice:
     """The whole command; None where no command helps."""
     plain: bool
     """Whether it is a `retry` without a change."""
+    certain: bool
+    """Whether it surely helps, as it stands."""
     cost: str = ""
     """What the command may cost, after some space."""
 
@@ -132,7 +136,10 @@ def advise(
         cost = cost_again(conn, job, count, room) if kind == "truncated" and room else ""
         command = None if helps.command is None else f"{COMMAND} {helps.command.format(**words)}"
         plain = helps.command == RETRY
-        made.append(Advice(status, count, helps.label, helps.sentence, command, plain, cost))
+        certain = helps.label in CERTAIN or bool(kind == "truncated" and room)
+        made.append(
+            Advice(status, count, helps.label, helps.sentence, command, plain, certain, cost)
+        )
     return made
 
 

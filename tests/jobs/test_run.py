@@ -303,7 +303,7 @@ def test_what_was_not_written_is_told_for_all_parts(
 ) -> None:
     server, answerer = held
     run("run", notes, "notes", *ASK, "-y", "--base-url", server.base_url, "--no-wait",
-        "--part-requests", "4")  # fmt: skip
+        "--part-requests", "4", "--first-part", "0")  # fmt: skip
     run("sync", notes)  # until one part is accepted, the others wait
     assert rows(notes, "SELECT count(batch_id) FROM openai_batch_parts") == [(3,)]
     with closing(sqlite3.connect(notes)) as conn:

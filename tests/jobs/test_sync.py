@@ -51,7 +51,7 @@ def test_prepare_submit_and_sync_from_separate_processes(
     run: Any, notes: Path, rows: Any, held: Any
 ) -> None:
     server, answerer = held
-    there = ("--base-url", server.base_url, "--part-requests", "5")
+    there = ("--base-url", server.base_url, "--part-requests", "5", "--first-part", "0")
 
     said = run.process("prepare", notes, "notes", *ASK, *there)
     assert said.out == "1\n"
@@ -167,7 +167,8 @@ def test_ctrl_c_leaves_the_batches_and_sync_goes_on(
     command: str, run: Any, notes: Path, rows: Any, held: Any, terminal: Any
 ) -> None:
     server, answerer = held
-    there = ("notes", *ASK, "--base-url", server.base_url, "--part-requests", "6")
+    there = ("notes", *ASK, "--base-url", server.base_url, "--part-requests", "6",
+             "--first-part", "0")  # fmt: skip
     if command == "run":
         screen = terminal("run", notes, *there, "--poll", "0.05", "-y")
     else:

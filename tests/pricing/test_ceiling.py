@@ -254,7 +254,7 @@ def test_rows_that_have_grown_pause_the_job(
     run: Any, notes: Any, tmp_path: Path, rows: Any
 ) -> None:
     run("prepare", notes, "notes", *ASK, *CAPPED, "--base-url", run.base_url, *PRICED,
-        "--max-cost", "0.005", "--part-requests", "6")  # fmt: skip
+        "--max-cost", "0.005", "--part-requests", "6", "--first-part", "0")  # fmt: skip
     grown(tmp_path / notes, 100)
     run("submit", notes, "-y")
     said = run("watch", notes, "--poll", "0.05", code=4)
@@ -317,7 +317,7 @@ def test_rows_that_fit_no_more_take_their_share_of_the_queue(
 
 def test_a_ceiling_below_what_is_spent_is_refused(run: Any, notes: Any, tmp_path: Path) -> None:
     run("prepare", notes, "notes", *ASK, *CAPPED, "--base-url", run.base_url, *PRICED,
-        "--max-cost", LEAST, "--part-requests", "6")  # fmt: skip
+        "--max-cost", LEAST, "--part-requests", "6", "--first-part", "0")  # fmt: skip
     grown(tmp_path / notes, GROWTH)
     run("submit", notes, "-y")
     run("watch", notes, "--poll", "0.05", code=4)

@@ -232,7 +232,9 @@ def next_lines(
         return [row("Next", f"{COMMAND} watch {db} {job.id}")]
     lines = []
     if job.status in ("completed", "paused"):
-        lines += [helps for _, helps in advice_lines(advice, job, path)]
+        # Of an ended job only what is sure to help: what failed stands above, with its message.
+        helping = [one for one in advice if one.certain or job.status == "paused"]
+        lines += [helps for _, helps in advice_lines(helping, job, path)]
     if counts.get("ok"):
         lines.append(f"{COMMAND} results {db} {job.id} --csv > answers.csv")
     if lines:

@@ -102,7 +102,13 @@ class Machine(RuleBasedStateMachine):
         self.backup: Path | None = None
         self.retries = 0
         with closing(connect(self.db)) as conn:
-            ask = Ask(table="notes", prompt="Echo {{ body }}", model="gpt-4o-mini", part_requests=3)
+            ask = Ask(
+                table="notes",
+                prompt="Echo {{ body }}",
+                model="gpt-4o-mini",
+                part_requests=3,
+                first_part=0,
+            )
             plan = settle(conn, ask)
             prepare(
                 conn,

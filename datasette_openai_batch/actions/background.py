@@ -19,6 +19,7 @@ from typing import TypeVar
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import JobError, NeedsAttention, OpenAIBatchError
 from sqlite_utils_openai_batch.base.scratch import sweep
+from sqlite_utils_openai_batch.jobs.queue import waits_until
 from sqlite_utils_openai_batch.jobs.sync.engine import one_pass
 from sqlite_utils_openai_batch.jobs.trust import check_job
 from sqlite_utils_openai_batch.provider.accounts import check_account
@@ -159,4 +160,7 @@ def standing(conn: sqlite3.Connection, job_id: int) -> str:
     if job.status in ("paused", "failed"):
         return job.status
     parts = store.list_parts(conn, job_id)
-    return words.status_words(job, store.outcome_counts(parts), {part.status for part in parts})
+    full = waits_until(conn, job)
+    return words.status_words(
+        job, store.outcome_counts(parts), {part.status for part in parts}, full
+    )

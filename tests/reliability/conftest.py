@@ -82,8 +82,9 @@ def asking(db: Path, server: LocalServer, *more: str, key: str = KEY) -> list[st
     """The arguments of a run over `notes` in parts of four."""
     return [
         "run", str(db), "notes", "--prompt", "Echo {{ body }}", "-m", "gpt-4o-mini",
-        "--base-url", server.base_url, "--key", key, "--part-requests", "4", "-y",
-        "--poll", "0.05", "--first-part", "0", *more,
+        "--base-url", server.base_url, "--key", key, "--part-requests", "4",
+        "--first-part", "0", "-y",
+        "--poll", "0.05", *more,
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scripted import Line, Script, answer, failed, serving
 
-from sqlite_utils_openai_batch.answers.outcome import STATUSES
+from sqlite_utils_openai_batch.base.statuses import OUTCOMES
 from sqlite_utils_openai_batch.results.advice import HELP, may_help
 
 ASK = ("-m", "gpt-4o-mini", "--prompt", "{{ text }}")
@@ -80,7 +80,7 @@ def test_a_cap_that_was_raised_already_is_raised_further(run: Any, notes: Path) 
 
 def test_every_failure_has_its_advice() -> None:
     errors = {"http_error", "api_error"}
-    assert set(STATUSES) - {"ok", "pending"} - errors <= set(HELP)
+    assert set(OUTCOMES) - {"ok", "pending"} - errors <= set(HELP)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import msgspec
 
 from ..base.json import loads
 from ..base.outcome import Outcome
+from ..base.statuses import OUTCOMES
 from .extract import Found, answers_in, kind_of, listed, tokens_in
 from .schema import AnswerSchema, read_json
 from .wire import Body, Error, Line, read_line
@@ -98,7 +99,7 @@ def is_providers_fault(status: str, error_code: str | None, message: str | None 
     says so in words, and what is left of a request that was lost: the status 0, or a line that
     says nothing at all. An account out of credit answers 429 as well, but only a person mends it.
     """
-    if status in ("expired", "missing"):
+    if status in OUTCOMES and OUTCOMES[status].by_itself:
         return True
     number = (error_code or "").partition(" ")[0]
     if status not in ("http_error", "api_error") or out_of_credit(error_code):

@@ -51,6 +51,18 @@ def may_become(now: str, then: str) -> bool:
     return now == then or then in STATES[now].becomes
 
 
+class Help(NamedTuple):
+    """What helps one kind of failure."""
+
+    label: str
+    """Two words for it, at the begin of a line."""
+    sentence: str
+    command: str | None = None
+    """What follows the program's name; `{where}` is the database and the job."""
+    again: str | None = None
+    """What becomes of it when it is asked again as it was; None where that may help."""
+
+
 class OutcomeKind(NamedTuple):
     """What an outcome means, how far its request came, and what helps where that is a failure."""
 
@@ -58,13 +70,15 @@ class OutcomeKind(NamedTuple):
     """To a reader, in a few words."""
     stage: Literal["waiting", "unsent", "unrun", "lost", "refused", "answered"]
     """How far the request came; the families below are read from it."""
-    help: str = ""
-    """What somebody can do about it, as sentences."""
-    retry: str | None = None
-    """The options with which `retry` can help; None where asking again alone is no help."""
+    help: Help | None = None
+    """None where it depends on more than the outcome: `results/advice` knows."""
     by_itself: bool = False
     """Whether `sync` asks again without being told."""
 
+
+#: Commands that help, for a job or for one of its outcomes.
+RETRY = "retry {where}"
+ONLY = "retry {where} --status {status}"
 
 #: Every outcome that a request can have, in the order in which they are listed.
 OUTCOMES: dict[str, OutcomeKind] = {
@@ -73,55 +87,95 @@ OUTCOMES: dict[str, OutcomeKind] = {
     "refused": OutcomeKind(
         "the model declined to answer",
         "answered",
-        "Reword the prompt, or ask another model about these rows.",
+        Help(
+            "Ask again",
+            "Reword the prompt, or ask another model about these rows.",
+            RETRY,
+            again="refused once more, most of them",
+        ),
     ),
     "content_filter": OutcomeKind(
         "stopped by the provider's filter",
         "answered",
-        "Reword the prompt, or leave these rows out with --where.",
+        Help(
+            "Reword",
+            "Reword the prompt, or leave these rows out with --where.",
+            again="held back by the filter once more",
+        ),
     ),
     "truncated": OutcomeKind(
         "stopped at the token limit",
         "answered",
-        "The model's own limit was reached: ask for shorter answers.",
+        Help(
+            "Ask again",
+            "Ask again with room for more tokens.",
+            f"{ONLY} --set {{cap}}={{twice}}",
+            again="cut at {most:,} tokens once more",
+        ),
     ),
-    "empty": OutcomeKind("the answer is empty", "answered", "Ask again.", ""),
+    "empty": OutcomeKind("the answer is empty", "answered", Help("Ask again", "Ask again.", RETRY)),
     "invalid_json": OutcomeKind(
         "the answer is not JSON",
         "answered",
-        "Ask again, with more tokens if answers were cut.",
-        "",
+        Help(
+            "Repair",
+            "Ask another model, or by another schema in a new job: this one doesn't keep to JSON.",
+            f"{ONLY} --set model=MODEL",
+            again="no JSON once more, most of them",
+        ),
     ),
     "schema_violation": OutcomeKind(
-        "the answer doesn't fit the schema", "answered", "Ask again, or loosen the schema.", ""
+        "the answer doesn't fit the schema",
+        "answered",
+        Help(
+            "Repair",
+            "Check the answers that came by a wider schema, at no cost; or ask another model.",
+            "apply {where} --schema SCHEMA",
+            again="against the schema once more, most of them",
+        ),
     ),
-    "http_error": OutcomeKind(
-        "the provider answered with an error",
-        "refused",
-        "Read the message: it is the provider's. Then ask again.",
-        "",
-    ),
-    "api_error": OutcomeKind("the provider could not run the request", "refused", "Ask again.", ""),
+    "http_error": OutcomeKind("the provider answered with an error", "refused"),
+    "api_error": OutcomeKind("the provider could not run the request", "refused"),
     "rejected": OutcomeKind(
         "the provider rejected the line",
         "unsent",
-        "The line itself was refused: mend the row or the template, then ask again.",
-        "",
+        Help(
+            "Change",
+            "The line itself was refused: mend the row, or change what the message names, then "
+            "ask again.",
+            f"{ONLY} --set NAME=VALUE",
+            again="refused once more, unless the row was mended",
+        ),
     ),
-    "expired": OutcomeKind("not run within the window", "unrun", "Ask again.", "", by_itself=True),
-    "cancelled": OutcomeKind("cancelled before it ran", "unrun", "Ask again.", ""),
+    "expired": OutcomeKind(
+        "not run within the window", "unrun", Help("Ask again", "Ask again.", RETRY), by_itself=True
+    ),
+    "cancelled": OutcomeKind(
+        "cancelled before it ran", "unrun", Help("Ask again", "Ask again.", RETRY)
+    ),
     "missing": OutcomeKind(
-        "the batch ended without its line", "lost", "Ask again.", "", by_itself=True
+        "the batch ended without its line",
+        "lost",
+        Help("Ask again", "Ask again.", RETRY),
+        by_itself=True,
     ),
     "unrenderable": OutcomeKind(
         "the row could not be made into a request",
         "unsent",
-        "Mend the rows, then ask about them in a new job with --missing.",
+        Help(
+            "Mend rows",
+            "Mend the rows, then ask about them in a new job with --missing.",
+            again="no request once more, unless the row was mended",
+        ),
     ),
     "too_large": OutcomeKind(
         "the request is larger than the provider takes",
         "unsent",
-        "Shorten what the template takes from these rows.",
+        Help(
+            "Shorten",
+            "Shorten what the template takes from these rows.",
+            again="too large once more, unless the row was shortened",
+        ),
     ),
 }
 

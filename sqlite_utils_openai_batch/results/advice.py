@@ -7,11 +7,12 @@ import shlex
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import store
 from ..answers.outcome import is_providers_fault, out_of_credit
 from ..base.errors import DatabaseError
+from ..base.statuses import ONLY, OUTCOMES, RETRY, Help
 from ..pricing.ceiling import again_most
 from ..pricing.prices import usd
 from ..pricing.tokens import answers_asked, output_cap
@@ -27,56 +28,31 @@ LENGTH = {"model", "messages", "input", "instructions", "reasoning", "reasoning_
 SHOWN = 3
 
 
-class Help(NamedTuple):
-    """What helps one kind of failure."""
-
-    label: str
-    """Two words for it, at the begin of a line."""
-    sentence: str
-    command: str | None = None
-    """What follows the program's name; `{where}` is the database and the job."""
-    again: str | None = None
-    """What becomes of it when it is asked again as it was; None where that may help."""
-
-
 #: Labels of what surely helps.
 CERTAIN = ("Repair", "Top up")
-RETRY = "retry {where}"
-ONLY = f"{RETRY} --status {{status}}"
 
 #: By outcome; of errors by whose fault they are: `provider`, `credit`, or the request's own.
 HELP: Mapping[str, Help] = {
-    "truncated": Help("Ask again", "Ask again with room for more tokens.",
-                      f"{ONLY} --set {{cap}}={{twice}}", "cut at {most:,} tokens once more"),
-    "too long": Help("Shorten", "The model's own limit was reached: ask for shorter answers.",
-                     None, "cut at the model's own limit once more"),
-    "refused": Help("Ask again", "Reword the prompt, or ask another model about these rows.",
-                    RETRY, "refused once more, most of them"),
-    "content_filter": Help("Reword", "Reword the prompt, or leave these rows out with --where.",
-                           None, "held back by the filter once more"),
-    "empty": Help("Ask again", "Ask again.", RETRY),
-    "invalid_json": Help("Repair", "Ask another model, or by another schema in a new job: this "
-                         "one doesn't keep to JSON.", f"{ONLY} --set model=MODEL",
-                         "no JSON once more, most of them"),
-    "schema_violation": Help("Repair", "Check the answers that came by a wider schema, at no "
-                             "cost; or ask another model.", "apply {where} --schema SCHEMA",
-                             "against the schema once more, most of them"),
-    "request": Help("Change", "Read the message, it is the provider's: change what it names, "
-                    "then ask again.", f"{ONLY} --set NAME=VALUE", "refused once more"),
+    **{name: kind.help for name, kind in OUTCOMES.items() if kind.help is not None},
+    "too long": Help(
+        "Shorten",
+        "The model's own limit was reached: ask for shorter answers.",
+        again="cut at the model's own limit once more",
+    ),
+    "request": Help(
+        "Change",
+        "Read the message, it is the provider's: change what it names, then ask again.",
+        f"{ONLY} --set NAME=VALUE",
+        "refused once more",
+    ),
     "provider": Help("Ask again", "Ask again.", RETRY),
-    "credit": Help("Top up", "The account is out of credit: top it up, then ask again.", ONLY,
-                   "refused once more, unless the account was topped up"),
-    "rejected": Help("Change", "The line itself was refused: mend the row, or change what the "
-                     "message names, then ask again.", f"{ONLY} --set NAME=VALUE",
-                     "refused once more, unless the row was mended"),
-    "expired": Help("Ask again", "Ask again.", RETRY),
-    "cancelled": Help("Ask again", "Ask again.", RETRY),
-    "missing": Help("Ask again", "Ask again.", RETRY),
-    "unrenderable": Help("Mend rows", "Mend the rows, then ask about them in a new job with "
-                         "--missing.", None, "no request once more, unless the row was mended"),
-    "too_large": Help("Shorten", "Shorten what the template takes from these rows.", None,
-                      "too large once more, unless the row was shortened"),
-}  # fmt: skip
+    "credit": Help(
+        "Top up",
+        "The account is out of credit: top it up, then ask again.",
+        ONLY,
+        "refused once more, unless the account was topped up",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)

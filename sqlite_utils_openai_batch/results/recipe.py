@@ -10,7 +10,6 @@ from ..base.json import unreadable
 from ..base.parameters import CHAT
 from ..base.text_files import Text
 from ..provider.client import OPENAI_URL
-from ..requests.body import CHAT
 from ..store import Job
 from ..store.records import is_address, is_endpoint, is_folder
 from .words import COMMAND

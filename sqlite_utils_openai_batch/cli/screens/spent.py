@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from ...results.months import Month
     from ...store import Job
-    from ...store.costs import Month
 
 
 def job_cost_line(job: Job) -> str:

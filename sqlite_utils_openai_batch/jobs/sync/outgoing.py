@@ -260,7 +260,8 @@ def send(pass_: Pass, part: store.Part) -> None:
         return
     if not due(part):
         if part.errors:
-            pass_.say(part, words_of(part))
+            again = clock.hour(str(part.next_try_at))
+            pass_.say(part, f"{words_of(part)} Next try {again}.")
         return
     job = store.get_job(pass_.conn, part.job_id)
     reason = first_part.reason_to_wait(pass_.conn, job, part) or queue.reason_to_wait(

@@ -15,7 +15,9 @@ from openai import OpenAI
 from sqlite_utils_openai_batch.base.parameters import INNER, PARAMETERS, refusals, unknown
 
 CHAT, RESPONSES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
-PUBLISHED = json.loads((Path(__file__).parent / "data" / "openai_parameters.json").read_text())
+PUBLISHED = json.loads(
+    (Path(__file__).parents[1] / "requests" / "data" / "openai_parameters.json").read_text()
+)
 ASK = [{"role": "user", "content": "Hi"}]
 CLOSED = {
     "type": "object",

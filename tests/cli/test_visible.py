@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlite_utils_openai_batch.base.text import cut, oneline, visible
 from sqlite_utils_openai_batch.store.connection import connect
 
-CLI = Path(__file__).parents[1] / "sqlite_utils_openai_batch" / "cli"
+CLI = Path(__file__).parents[2] / "sqlite_utils_openai_batch" / "cli"
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 TITLE, CLEAR, OVERRIDE = "\x1b]0;mine\x07", "\x9b2J", "\u202e0\u2066"
 EVIL = TITLE + CLEAR + OVERRIDE + "\x7f\r\b"

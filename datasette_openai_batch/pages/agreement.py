@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
-from sqlite_utils_openai_batch.base.text import counted, percent
+from sqlite_utils_openai_batch.base.text import counted, hundredths, kappa_words, percent
 
 from ..access.job import Opened
 from ..text import times
@@ -133,7 +133,9 @@ def column_of(column: Mapping[str, Any], names: tuple[str, str]) -> Column:
     """One column as it is shown."""
     compared, same = number(column, "compared"), number(column, "same")
     pieces = [f"{percent(same, compared)} the same ({same:,} of {compared:,})"]
-    pieces += kappa_words(column.get("kappa"))
+    kappa = column.get("kappa")
+    if isinstance(kappa, list) and len(kappa) == 3:
+        pieces.append(kappa_words(*map(float, kappa)))
     if column.get("kind") == "number":
         for name, words in NUMBERS:
             if isinstance(column.get(name), int | float):
@@ -144,13 +146,6 @@ def column_of(column: Mapping[str, Any], names: tuple[str, str]) -> Column:
     name, other = str(column.get("name")), str(column.get("other"))
     title = name if name == other else f"{name} / {other}"
     return Column(title, " · ".join(pieces), left_out(column, names), table_of(column, names))
-
-
-def kappa_words(kappa: Any) -> Iterator[str]:
-    """κ and its interval."""
-    if isinstance(kappa, list) and len(kappa) == 3:
-        value, low, high = map(hundredths, kappa)
-        yield f"κ {value}" if low == high else f"κ {value} (95 %: {low} to {high})"
 
 
 def left_out(column: Mapping[str, Any], names: tuple[str, str]) -> str:
@@ -196,8 +191,3 @@ def number(column: Mapping[str, Any], key: str) -> int:
     """A count that an event tells."""
     value = column.get(key)
     return value if isinstance(value, int) else 0
-
-
-def hundredths(value: Any) -> str:
-    """A coefficient: `0.87`, never `-0.00`."""
-    return f"{round(float(value), 2) + 0.0:.2f}"

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from sqlite_utils_openai_batch.base.statuses import FAILED
 from sqlite_utils_openai_batch.base.text import cut, size
-from sqlite_utils_openai_batch.results.words import DEMO_MODEL
+from sqlite_utils_openai_batch.results.words import DEMO_MODEL, NOT_WRITTEN
 from sqlite_utils_openai_batch.tables.undo import refusal_in
 
 from ..access.job import Opened
@@ -204,13 +204,6 @@ class Page:
         return titles.get(self.status, f"Rows: {self.status}")
 
 
-NOTES = {
-    "stale": "not written: the row changed after it was asked about",
-    "kept_existing": "not written: the cell held a value",
-    "row_gone": "not written: the row is gone",
-}
-
-
 def caution(models: Collection[str]) -> str | None:
     """What to know of answers that no real model gave; the local server marks them so."""
     if any(model.endswith("(demo model)") for model in models):
@@ -296,7 +289,8 @@ def what_happened(row: sqlite3.Row, *, named: bool) -> str:
 def notes(row: sqlite3.Row) -> list[str]:
     """What is to be known beside an outcome: what was mended in an answer, why it isn't written."""
     mended = [str(row["error_message"])] if row["status"] == "ok" and row["error_message"] else []
-    unwritten = NOTES.get(row["write_status"] or "")
+    words = NOT_WRITTEN.get(row["write_status"] or "")
+    unwritten = f"not written: {words.why}" if words else None
     if row["write_status"] == "kept_existing" and row["previous"]:
         unwritten = f"not written: refused by the database ({refusal_in(row['previous'])})"
     return mended + ([unwritten] if unwritten else [])

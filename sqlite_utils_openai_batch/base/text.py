@@ -42,6 +42,18 @@ def duration(seconds: float) -> str:
     return f"{round(minutes / 1440)} days"
 
 
+def hundredths(value: float) -> str:
+    """A coefficient: `0.87`, never `-0.00`."""
+    return f"{round(float(value), 2) + 0.0:.2f}"
+
+
+def kappa_words(value: float, low: float, high: float) -> str:
+    """κ and its interval, without one where it has no width: `κ 0.71 (95 %: 0.63 to 0.79)`."""
+    ends = hundredths(low), hundredths(high)
+    interval = f" (95 %: {ends[0]} to {ends[1]})" if ends[0] != ends[1] else ""
+    return f"κ {hundredths(value)}{interval}"
+
+
 def percent(part: int, whole: int) -> str:
     """A share: `99.7 %`; nothing of nothing is 0."""
     return f"{100 * part / whole if whole else 0:.1f} %"

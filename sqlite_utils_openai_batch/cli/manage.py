@@ -305,7 +305,7 @@ def revert_command(db: str, job: str) -> None:
 def applied_lines(job: Job, applied: Applied, accept_stale: bool, path: str) -> Sequence[str]:
     """What `apply` says."""
     from ..base.text import counted
-    from .screens.end import refused_lines
+    from .screens.end import not_written_lines, refused_lines
 
     db = shlex.quote(path)
     table = applied.output.table or job.source
@@ -320,19 +320,11 @@ def applied_lines(job: Job, applied: Applied, accept_stale: bool, path: str) -> 
     if not written.total:
         return [*lines, f"There is no answer left to write to {names}."]
     lines.append(f"Wrote {counted(written.written, 'answer')} to {names}.")
-    if written.kept_existing:
-        lines.append(
-            f"{counted(written.kept_existing, 'row')} held a value, which was left as it is "
-            "(--replace overwrites)."
-        )
+    hints = {"kept_existing": "--replace overwrites"}
+    if not accept_stale:
+        hints["stale"] = "--accept-stale writes them all the same"
+    lines += not_written_lines(vars(written), hints)
     lines += refused_lines(written.refused)
-    if written.stale:
-        wider = "" if accept_stale else " (--accept-stale writes them all the same)"
-        lines.append(f"{counted(written.stale, 'row')} changed after being asked about{wider}.")
-    if written.row_gone:
-        lines.append(
-            f"{counted(written.row_gone, 'row')} {'is' if written.row_gone == 1 else 'are'} gone."
-        )
     if written.written:
         lines.append(f"Undo with: sqlite-utils openai-batch revert {db} {job.id}")
     return lines

@@ -17,6 +17,7 @@ from ..provider.errors import host_of
 from ..store import history
 from ..store import outcomes as settling
 from ..tables.output import Output
+from .words import NOT_WRITTEN, REFUSED
 
 # Words of a body that are told elsewhere in the report.
 TOLD = {"model", "messages", "input", "instructions", "prompt", "response_format", "text"}
@@ -144,14 +145,10 @@ def data(job: store.Job, facts: Facts) -> Iterator[str]:
     if output.write:
         table = output.table or job.source
         yield f"- Answers: {', '.join(code(f'{table}.{name}') for name in output.names)}"
-    for status, word in (
-        ("stale", "Not written, because the row had changed"),
-        ("kept_existing", "Not written, because the cell held a value"),
-        ("refused", "Not written, because a rule of the table (CHECK, trigger) kept it out"),
-        ("row_gone", "Not written, because the row was gone"),
-    ):
+    why = {**{status: words.why for status, words in NOT_WRITTEN.items()}, "refused": REFUSED}
+    for status, word in why.items():
         if facts.writes.get(status):
-            yield f"- {word}: {facts.writes[status]:,}"
+            yield f"- Not written, because {word}: {facts.writes[status]:,}"
     yield ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..base import clock
 from ..base.statuses import AT_PROVIDER, CUT, ENDED, FAILED
@@ -18,6 +18,37 @@ DEMO_MODEL = (
 )
 #: Statuses of a part whose file is, or may be, with the provider.
 UNDER_WAY = frozenset((*CUT, *AT_PROVIDER)) - frozenset(ENDED)
+
+
+class NotWritten(NamedTuple):
+    """Why an answer isn't beside its row."""
+
+    why: str
+    one: str
+    """What is said of one row."""
+    many: str
+
+
+#: By `write_status`.
+NOT_WRITTEN = {
+    "stale": NotWritten(
+        "the row changed after it was asked about",
+        "changed after it was asked about: its answer is kept in the job, not written",
+        "changed after they were asked about: their answers are kept in the job, not written",
+    ),
+    "kept_existing": NotWritten(
+        "the cell held a value",
+        "held a value by then, which was left as it is",
+        "held values by then, which were left as they are",
+    ),
+    "row_gone": NotWritten(
+        "the row is gone",
+        "is gone: its answer is kept in the job",
+        "are gone: their answers are kept in the job",
+    ),
+}
+#: What `previous` tells of an answer that a rule of the table refused or emptied.
+REFUSED = "a rule of the table (CHECK, trigger) kept it out"
 
 
 def failures(counts: Mapping[str, int]) -> dict[str, int]:

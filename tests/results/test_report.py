@@ -67,7 +67,7 @@ batch API of OpenAI on 20 November 2026. Answered: 2.
 - Rows asked: 3
 - Rows left out because their text was blank: 1
 - Answers: `films.mood`
-- Not written, because the row had changed: 1
+- Not written, because the row changed after it was asked about: 1
 
 ## Request
 

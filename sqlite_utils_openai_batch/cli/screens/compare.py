@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from ...base.text import counted, cut, oneline, percent
+from ...base.text import counted, cut, hundredths, kappa_words, oneline, percent
 
 if TYPE_CHECKING:
     from ...results.agreement import Agreement
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 SHOWN = 10
 #: Of more labels than this a table is shown only where each came twice on the mean.
 FEW = 20
-#: An interval that is narrower has no width but that of rounding.
-TINY = 1e-4
 
 
 def sides(comparison: Comparison) -> tuple[str, str]:
@@ -97,7 +95,7 @@ def column_lines(column: Compared, names: tuple[str, str], *, gold: bool) -> lis
     labels = found.labels if found.has_labels else []
     shows = len(labels) > 1
     if shows:
-        pieces += kappa_words(found, gold=gold)
+        pieces += agreement_words(found, gold=gold)
     lines = [f"{name}: {' · '.join(pieces)}"]
     if found.alike:
         lines.append(f"  {counted(found.alike, 'row')} differ only in capitals or white space (-i)")
@@ -108,25 +106,18 @@ def column_lines(column: Compared, names: tuple[str, str], *, gold: bool) -> lis
     return lines
 
 
-def kappa_words(found: Agreement, *, gold: bool) -> list[str]:
+def agreement_words(found: Agreement, *, gold: bool) -> list[str]:
     """κ with its interval; against gold also how well each label is found."""
     from ...results.agreement import macro_f1
 
     kappa = found.kappa
     if kappa is None:
         return []
-    said = [f"κ {hundredths(kappa.value)}"]
     # Where one side never changes κ is 0 whatever the other says, and an interval says nothing.
-    if kappa.high - kappa.low > TINY:
-        said[0] += f" (95 %: {hundredths(kappa.low)} to {hundredths(kappa.high)})"
+    said = [kappa_words(kappa.value, kappa.low, kappa.high)]
     if gold and found.kind == "label" and found.pairs:
         said.append(f"macro F1 {macro_f1(found.pairs) or 0:.2f}")
     return said
-
-
-def hundredths(value: float) -> str:
-    """A coefficient: `0.87`, never `-0.00`."""
-    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def scale_words(found: Agreement) -> list[str]:

@@ -9,28 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from ...base import clock
 from ...base.text import counted, duration
-from ...results.words import COMMAND, cost_words, failures, host_words
+from ...results.words import COMMAND, NOT_WRITTEN, cost_words, failures, host_words
 
 if TYPE_CHECKING:
     from ...results.advice import Advice
     from ...store import Job, Part
 
 
-# Why an answer wasn't written: for one row, and for several.
-LEFT_ALONE = {
-    "stale": (
-        "changed after it was asked about: its answer is kept in the job, not written",
-        "changed after they were asked about: their answers are kept in the job, not written",
-    ),
-    "kept_existing": (
-        "held a value by then, which was left as it is",
-        "held values by then, which were left as they are",
-    ),
-    "row_gone": (
-        "is gone: its answer is kept in the job",
-        "are gone: their answers are kept in the job",
-    ),
-}
+def not_written_lines(
+    written: Mapping[str, Any], hints: Mapping[str, str] | None = None
+) -> list[str]:
+    """What is said of answers that weren't written; `hints` are what could be done, by why."""
+    lines = []
+    for status, words in NOT_WRITTEN.items():
+        if rows := written.get(status, 0):
+            said = words.one if rows == 1 else words.many
+            hint = (hints or {}).get(status, "")
+            lines.append(f"{counted(rows, 'row')} {said}{hint and f' ({hint})'}.")
+    return lines
 
 
 def refused_lines(refused: Mapping[str, int]) -> list[str]:
@@ -72,15 +68,13 @@ def ended_screen(
     lines = [f"{begin}{spent}. {words}."]
     output = Output.of(job)
     refused: dict[str, int] = written.get("refused", {})
-    left = sum(written.get(status, 0) for status in LEFT_ALONE) + sum(refused.values())
+    left = sum(written.get(status, 0) for status in NOT_WRITTEN) + sum(refused.values())
     if output.write and counts.get("ok", 0) > left:
         table = output.table or job.source
         names = ", ".join(f"{table}.{name}" for name in output.names)
         cost = "" if cost_words(job) in ("-", "none") else f" Cost {cost_words(job)}."
         lines.append(f"Written to {names}.{cost}")
-    for status, (one, many) in LEFT_ALONE.items():
-        if count := written.get(status, 0):
-            lines.append(f"{counted(count, 'row')} {one if count == 1 else many}.")
+    lines += not_written_lines(written)
     lines += refused_lines(refused)
     lines.append(f"  See them    datasette {db}     → {page_of(job, path)}")
     if failed and job.status == "completed":

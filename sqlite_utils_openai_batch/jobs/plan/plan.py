@@ -69,19 +69,14 @@ class Plan:
 
 
 def settle(conn: sqlite3.Connection, ask: Ask, *, default_model: str = DEFAULT_MODEL) -> Plan:
-    """Check all that can be checked without reading rows. Raises OpenAIBatchError."""
+    """Check all that can be checked without reading rows. Raises OpenAIBatchError.
+
+    In the order of the floors, each step handed the ones before it: source, answer schema, body,
+    output, limits.
+    """
     if ask.name is not None and (not ask.name.strip() or ask.name.isdigit()):
         raise UsageError(f"--name '{ask.name}': a name can't be only digits, they mean a job's id.")
-    source = open_source(
-        conn,
-        ask.table,
-        sql=ask.sql,
-        params=ask.params,
-        pk=ask.pk,
-        where=ask.where,
-        order=ask.order,
-        limit=None if chooses(ask) else ask.limit,
-    )
+    source = asked_source(conn, ask)
     try:
         plan = settle_source(conn, ask, source, default_model)
     except BaseException:
@@ -98,35 +93,17 @@ def settle(conn: sqlite3.Connection, ask: Ask, *, default_model: str = DEFAULT_M
 def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_model: str) -> Plan:
     """The rest of `settle`, once there is a source."""
     schema = AnswerSchema.load(ask.schema) if ask.schema else None
-    default_model = default_for(ask.endpoint, default_model)
-    body = whole_body(ask, source, schema, default_model)
+    body = whole_body(ask, source, schema, default_for(ask.endpoint, default_model))
     # Where no price is known there is no bound to bring down, and nobody would be told of the cap.
     priced = ask.money.prices is not None
     capped = capped_by_schema(body, ask.endpoint, schema) if priced else None
     template = Template(capped or body, ask.endpoint)
-    output = plan_output(
-        source,
-        schema,
-        output=ask.output,
-        output_table=ask.output_table,
-        prefix=ask.prefix,
-        replace=ask.replace,
-        write=ask.write,
-        responses=ask.responses,
-        answer_type="BLOB" if ask.endpoint.endswith("/embeddings") else "TEXT",
-    )
-    check_choice(ask, output)
+    output = asked_output(ask, source, schema)
     renderer = bind(template, source, output, ask.image_settings)
     doubts = check_body(ask.endpoint, body, elsewhere=elsewhere(ask.provider, ask.money.base_url))
     hashed = hashed_columns(renderer, output)
     check_told_apart(source, renderer, output)
-    limits = limits_for(
-        ask.provider,
-        ask.endpoint,
-        requests=ask.part_requests,
-        bytes=ask.part_bytes,
-        tokens=ask.part_tokens,
-    )
+    limits = asked_limits(ask)
     source.check_keys()
     by = Choosing(tuple(renderer.columns[index] for index in hashed), output)
     return Plan(
@@ -148,6 +125,48 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         chosen=choose(conn, ask, source, by),
         earlier=earlier_jobs(conn, ask, template, renderer, hashed, schema),
         capped_by_schema=capped is not None,
+    )
+
+
+def asked_source(conn: sqlite3.Connection, ask: Ask) -> Source:
+    """The rows that are asked about. Raises SourceError."""
+    return open_source(
+        conn,
+        ask.table,
+        sql=ask.sql,
+        params=ask.params,
+        pk=ask.pk,
+        where=ask.where,
+        order=ask.order,
+        limit=None if chooses(ask) else ask.limit,
+    )
+
+
+def asked_output(ask: Ask, source: Source, schema: AnswerSchema | None) -> Output:
+    """Where the answers go. Raises OutputError, and UsageError for rows chosen in two ways."""
+    output = plan_output(
+        source,
+        schema,
+        output=ask.output,
+        output_table=ask.output_table,
+        prefix=ask.prefix,
+        replace=ask.replace,
+        write=ask.write,
+        responses=ask.responses,
+        answer_type="BLOB" if ask.endpoint.endswith("/embeddings") else "TEXT",
+    )
+    check_choice(ask, output)
+    return output
+
+
+def asked_limits(ask: Ask) -> Limits:
+    """What a part may hold. Raises UsageError for more than the provider takes."""
+    return limits_for(
+        ask.provider,
+        ask.endpoint,
+        requests=ask.part_requests,
+        bytes=ask.part_bytes,
+        tokens=ask.part_tokens,
     )
 
 

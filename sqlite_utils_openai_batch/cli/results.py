@@ -78,12 +78,15 @@ def results_command(
 
 
 def write_csv(reader: Reader, escape: bool, *, header: bool) -> None:
-    """Print CSV, the bytes that the job's page gives."""
+    """Print CSV, the bytes that the job's page gives; escaped where a terminal would act on it."""
     from ..results.csv import pieces
 
     out = sys.stdout.buffer
     for piece in pieces(reader, escape, header=header):
-        out.write(piece)
+        if out.isatty():
+            give(piece.decode("utf-8", "replace"), nl=False)
+        else:
+            out.write(piece)
     out.flush()
 
 

@@ -132,9 +132,10 @@ def main() -> None:
     # Children are forked with all of this imported already.
     package = "sqlite_utils_openai_batch"
     clients = ("httpx2", "openai.types", "openai.resources.batches", "openai.resources.files")
-    for name in (*clients, "sqlite_utils.cli", f"{package}.places", f"{package}.sync"):
+    ours = (f"{package}.provider.places", f"{package}.jobs.sync.engine")
+    for name in (*clients, "sqlite_utils.cli", *ours):
         importlib.import_module(name)
-    importlib.import_module(f"{package}.client").authorities()
+    importlib.import_module(f"{package}.provider.client").authorities()
     folder = Path(tempfile.mkdtemp())
     for number, line in enumerate(sys.stdin):
         order = json.loads(line)

@@ -144,12 +144,7 @@ def collect(pass_: Pass, part: store.Part) -> None:
             pass_.say(part, "its batch ended, but its result file isn't there yet.")
             return
         if state.completed and pass_.job.status != "cancelling":
-            # These were paid for: they aren't bought again unless somebody says so.
-            raise Unreadable(
-                f"{pass_.provider.host} counts {counted(state.completed, 'answer')} in batch "
-                f"{state.id} of part {part.number}, and names no file that holds them. Ask the "
-                "provider for it; cancel gives these answers up."
-            )
+            raise hidden(pass_, part, state)
     gone = may_be_gone(pass_, late)
     try:
         collect_batch(pass_.conn, pass_.provider, pass_.job, part, state, pass_.writer, gone)
@@ -158,8 +153,11 @@ def collect(pass_: Pass, part: store.Part) -> None:
         return
     except NotFound as error:
         if late:
-            pass_.say(part, "its batch ended, but its result file can't be read yet.")
+            what = "isn't there" if state.hides_answers else "can't be read"
+            pass_.say(part, f"its batch ended, but its result file {what} yet.")
             return
+        if state.hides_answers:
+            raise hidden(pass_, part, state) from error
         raise Unreadable(
             f"{pass_.provider.host} has no file {state.output_file_id} any more, with the answers "
             f"of part {part.number}. Look for it there; cancel gives these answers up."
@@ -168,6 +166,18 @@ def collect(pass_: Pass, part: store.Part) -> None:
         pass_.conn, state.id, status=state.said, ended_at=state.ended_at or clock.now()
     )
     pass_.report.collected += 1
+
+
+def hidden(pass_: Pass, part: store.Part, state: BatchState) -> Unreadable:
+    """The error of answers that are counted, and that no file holds.
+
+    They were paid for: they aren't bought again unless somebody says so.
+    """
+    return Unreadable(
+        f"{pass_.provider.host} counts {counted(state.completed or 0, 'answer')} in batch "
+        f"{state.id} of part {part.number}, and names no file that holds them. Ask the "
+        "provider for it; cancel gives these answers up."
+    )
 
 
 def came_short(pass_: Pass, part: store.Part, error: CutShort) -> None:
@@ -300,6 +310,5 @@ def may_be_gone(pass_: Pass, late: bool) -> tuple[str, ...]:
 
 def lacks_files(state: BatchState) -> bool:
     """Whether there are lines, or may be some, and their file isn't named."""
-    return state.hides_answers or bool(
-        state.failed and not state.error_file_id and not state.output_file_id
-    )
+    counted = state.completed or state.failed
+    return bool(counted and not state.error_file_id and not state.output_file_id)

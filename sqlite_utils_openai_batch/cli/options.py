@@ -27,13 +27,31 @@ if TYPE_CHECKING:
 # `--like JOB`: what was typed for a job, kept with it, and taken up by another.
 
 # Options of the moment, which no job keeps.
-NEVER_KEPT = ("key", "new", "like", "workers")
+NEVER_KEPT = ("key", "new", "like", "workers", "requests")
 # An option that is typed puts out what it would contradict.
 PUTS_OUT = {
     "table": ("sql", "pk", "params"),
-    "sql": ("table", "pk"),
-    "template": ("template_body", "prompt", "system", "images"),
-    "prompt": ("template_body",),
+    "sql": ("table", "pk", "lines"),
+    "template": ("template_body", "prompt", "system", "images", "lines"),
+    "prompt": ("template_body", "lines"),
+    "requests": (
+        "table",
+        "sql",
+        "pk",
+        "params",
+        "where",
+        "order",
+        "limit",
+        "sample",
+        "seed",
+        "model",
+        "system",
+        "prompt",
+        "template_body",
+        "images",
+        "options",
+        "endpoint",
+    ),
     "sample": ("limit",),
     "limit": ("sample", "seed"),
     "missing": ("changed", "replace"),
@@ -486,6 +504,7 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
     from ..jobs.plan.ask import DEFAULT_MODEL, Ask, default_for
     from ..requests.body import parse_option
 
+    lines = options.pop("lines", None)
     template = options.pop("template_body", None) or read_template(options.get("template"))
     options.pop("template")
     options.pop("like", None)
@@ -503,6 +522,7 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
         table=table,
         params=dict(options.pop("params")),
         template=template,
+        lines=lines,
         image_dir=image_folder(options.pop("image_dir")),
         options=body,
         write=not options.pop("no_write"),

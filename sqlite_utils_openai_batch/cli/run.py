@@ -24,6 +24,7 @@ from .options import (
     table_argument,
     yes_option,
 )
+from .own import Own, opened, requests_option, take_lines
 
 if TYPE_CHECKING:
     import sqlite3
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 @db_argument
 @table_argument
 @ask_options
+@requests_option
 @option("-n", "--count", type=click.IntRange(min=0), default=3, show_default=True, metavar="N",
         help="Requests to show")  # fmt: skip
 @option("--raw", is_flag=True, help="Show them as the lines that are sent")
@@ -53,11 +55,7 @@ def preview_command(db: str, table: str | None, count: int, raw: bool, **options
     Example:
       sqlite-utils openai-batch preview movies.db movies --prompt '{{ title }}'
     """
-    from contextlib import closing
-
-    from ..store.connection import connect
-
-    with closing(connect(db)) as conn:
+    with opened(db, options.get("requests"), writes=False) as conn:
         preview(conn, db, table, count, raw, options)
 
 
@@ -70,14 +68,29 @@ def preview(
     options: dict[str, Any],
 ) -> None:
     """Print the first requests on stdout and the summary on stderr."""
-    from ..jobs.plan.conflicts import check_writable
+    import sqlite3
+    from contextlib import closing
+
     from ..jobs.plan.plan import settle
+
+    table = inherit(conn, db, table, options)
+    with closing(sqlite3.connect("", isolation_level=None)) as private:
+        own = Own()
+        table = own.take(private, table, options, there=conn)
+        rows = own.loaded.conn if own.loaded else None
+        options["lines"] = take_lines(options)
+        place = place_without_key(options)
+        ask = read_ask(table, options, place)
+        plan = settle(conn, ask, **model_default(place), rows=rows)
+        show(conn, plan, place, count, raw)
+
+
+def show(conn: sqlite3.Connection, plan: Plan, place: Place, count: int, raw: bool) -> None:
+    """Print a plan's first requests and its summary."""
+    from ..jobs.plan.conflicts import check_writable
     from ..jobs.plan.prepare import survey
     from .screens.plan import request_lines, summary_screen
 
-    table = inherit(conn, db, table, options)
-    place = place_without_key(options)
-    plan = settle(conn, read_ask(table, options, place), **model_default(place))
     try:
         tally, shown = survey(conn, plan, count)
         for number, rendered in enumerate(shown, 1):
@@ -100,7 +113,8 @@ def preview(
         warnings = [*all_warnings(plan, tally), *preview_warnings(plan, tally, place, free)]
         for warning in [*warnings, *nobody]:
             talk(f"Warning: {warning}")
-        check_writable(conn, plan)
+        # A table that the lines of a file would go to may not be there yet.
+        check_writable(conn if plan.output.table else plan.source.conn, plan)
         talk(f"\nNothing was sent. {next_words(tally, plan)}")
     finally:
         plan.close()
@@ -113,7 +127,7 @@ def next_words(tally: Tally, plan: Plan) -> str:
 
     try:
         if tally.estimate is not None:
-            check_ceiling(tally.estimate, plan.model)
+            check_ceiling(tally.estimate, plan.model, own_lines=plan.ask.lines is not None)
     except CeilingError as error:
         if error.cap is None:
             return "It can't be run below this ceiling."
@@ -137,7 +151,7 @@ def place_without_key(options: dict[str, Any]) -> Place:
         return Place(provider, asked.get("base_url"), "", host, "no key yet", "", {}, lacks)
 
 
-def model_default(place: Place) -> dict[str, str]:
+def model_default(place: Place) -> dict[str, Any]:
     """The model where none is named: the local server's, else the package's default."""
     return {"default_model": place.default_model} if place.default_model else {}
 
@@ -262,6 +276,7 @@ def all_blank(plan: Plan, tally: Tally) -> str:
 @db_argument
 @table_argument
 @ask_options
+@requests_option
 def prepare_command(db: str, table: str | None, **options: Any) -> None:
     """Plan a job and store it, and send nothing. Prints the job's id.
 
@@ -270,14 +285,12 @@ def prepare_command(db: str, table: str | None, **options: Any) -> None:
       sqlite-utils openai-batch prepare movies.db movies --prompt '{{ title }}'
       sqlite-utils openai-batch submit movies.db
     """
-    from contextlib import closing
-
     from ..provider.places import Places
     from ..results.words import COMMAND
-    from ..store.connection import connect
     from .screens.plan import summary_screen
 
-    with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
+    requests = options.get("requests")
+    with opened(db, requests) as conn, Places(key=options.get("key")) as places:
         made = make_job(conn, db, table, options, places, sends=False)
         if made is None:
             return
@@ -297,20 +310,42 @@ def make_job(
     table: str | None,
     options: dict[str, Any],
     places: Places,
+    own: Own | None = None,
     *,
     sends: bool = True,
 ) -> tuple[Job, Plan, Tally, Place] | None:
     """Check everything, then store the job. None where there is nothing to ask.
 
-    Where nothing `sends` it now, a server that can't be reached is only warned of.
+    Where nothing `sends` it now, a server that can't be reached is only warned of. `own` has the lines of a file, in case the job is dropped again.
     """
+    table = inherit(conn, db, table, options)
+    own = own or Own()
+    table = own.take(conn, table, options)
+    made = None
+    try:
+        made = store_job(conn, db, table, options, places, sends)
+    finally:
+        if made is None:
+            own.undo()
+    return made
+
+
+def store_job(
+    conn: sqlite3.Connection,
+    db: str,
+    table: str | None,
+    options: dict[str, Any],
+    places: Places,
+    sends: bool,
+) -> tuple[Job, Plan, Tally, Place] | None:
+    """The rest of `make_job`, once there is a table."""
     from .. import store
     from ..jobs.plan.conflicts import check_free
     from ..jobs.plan.plan import settle
     from ..jobs.plan.prepare import prepare
 
-    table = inherit(conn, db, table, options)
     typed = recipe(table, options)
+    options["lines"] = take_lines(options)
     place = read_place(options)
     options.pop("key")
     ask = read_ask(table, options, place)
@@ -361,6 +396,7 @@ def counting(rows: int) -> None:
 @db_argument
 @table_argument
 @ask_options
+@requests_option
 @poll_option
 @option("--no-wait", is_flag=True, section="Where it runs", help="Leave after the first sends")
 @option("--dry-run", is_flag=True, section="Where it runs", help="The same as preview")
@@ -383,12 +419,13 @@ def run_command(
       sqlite-utils openai-batch run movies.db movies \\
         --prompt '{{ title }}: {{ overview }}' --schema 'categories list, summary'
     """
-    from contextlib import closing
-
     from ..provider.places import Places
-    from ..store.connection import connect
 
-    with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
+    requests = options.get("requests")
+    with (
+        opened(db, requests, writes=not dry_run) as conn,
+        Places(key=options.get("key")) as places,
+    ):
         if dry_run:
             preview(conn, db, table, 3, False, options)
             return
@@ -415,9 +452,9 @@ def run(
     can_ask = sys.stdin.isatty() and sys.stderr.isatty()
     table = inherit(conn, db, table, options)
     check_may_send(yes, options.get("max_cost"), can_ask)
-    typed = dict(options)
+    typed, own = dict(options), Own()
     try:
-        made = make_job(conn, db, table, options, places)
+        made = make_job(conn, db, table, options, places, own)
     except CeilingError as error:
         if error.cap is None or yes or not can_ask or not capped(typed, error):
             raise
@@ -434,10 +471,12 @@ def run(
             agreed = confirm("Send?")
         except KeyboardInterrupt:
             forget(conn, job)
+            own.undo()
             talk("Nothing was sent.")
             raise click.exceptions.Exit(INTERRUPTED) from None
         if not agreed:
             forget(conn, job)
+            own.undo()
             talk("Nothing was sent.")
             return
     follow(conn, db, [approve(conn, job)], places, poll=poll, once=no_wait)

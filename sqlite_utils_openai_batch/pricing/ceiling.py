@@ -38,8 +38,11 @@ def parse_ceiling(text: str) -> int:
     return nanousd
 
 
-def check_ceiling(estimate: Estimate, model: str) -> None:
-    """Raise CeilingError where a job might cost more than its ceiling, with what would mend it."""
+def check_ceiling(estimate: Estimate, model: str, *, own_lines: bool = False) -> None:
+    """Raise CeilingError where a job might cost more than its ceiling, with what would mend it.
+
+    With `own_lines` requests are sent as somebody wrote them: no option can cap their answers.
+    """
     ceiling = estimate.money.max_cost
     if ceiling is None or estimate.money.own or estimate.requests == 0:
         return
@@ -52,11 +55,12 @@ def check_ceiling(estimate: Estimate, model: str) -> None:
         )
     cap = cap_that_holds(estimate, ceiling)
     raise CeilingError(
-        f"The ceiling of {usd(ceiling)} can't hold: {why(estimate, model, cap)}", cap
+        f"The ceiling of {usd(ceiling)} can't hold: {why(estimate, model, cap, own_lines)}",
+        None if own_lines else cap,
     )
 
 
-def why(estimate: Estimate, model: str, cap: int | None) -> str:
+def why(estimate: Estimate, model: str, cap: int | None, own_lines: bool) -> str:
     """What a job may cost, and the cap, the ceiling or the number of rows that would do."""
     asked = f"{estimate.requests:,} {'request' if estimate.requests == 1 else 'requests'}"
     may = (
@@ -73,7 +77,8 @@ def why(estimate: Estimate, model: str, cap: int | None) -> str:
             "ask fewer rows with --limit, or raise --max-cost."
         )
     bound = estimate.most_with(cap * estimate.answers) or 0
-    return f"{may} Add -o max_tokens {cap}: then at most {usd(bound, up=True)}."
+    how = f'Write "max_tokens": {cap} into each line' if own_lines else f"Add -o max_tokens {cap}"
+    return f"{may} {how}: then at most {usd(bound, up=True)}."
 
 
 def cap_that_holds(estimate: Estimate, ceiling: int) -> int | None:

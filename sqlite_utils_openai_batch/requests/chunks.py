@@ -12,6 +12,7 @@ from ..tables.hashing import source_hashes, stored_hashes
 from ..tables.sql import SQLiteValue
 from .lines import Columns, Lines, Ready, decoded
 from .template import Renderer
+from .verbatim import GivenLines
 
 #: Rows that are rendered together: enough to spare most of the work around each row, few enough
 #: that what is made of them stays in the processor's cache.
@@ -42,7 +43,7 @@ class Chunk:
 class Made:
     """What rows were made into."""
 
-    lines: Lines | Ready
+    lines: Lines | Ready | GivenLines
     hashes: list[bytes]
     problems: dict[int, str]
     """Why there is no line, by index."""
@@ -121,7 +122,9 @@ class Chunks:
         """Return the columns that the hashes of rows cover."""
         return [columns[index] for index in self.hashed]
 
-    def lines(self, ids: Sequence[int], columns: Columns) -> tuple[Lines | Ready, dict[int, str]]:
+    def lines(
+        self, ids: Sequence[int], columns: Columns
+    ) -> tuple[Lines | Ready | GivenLines, dict[int, str]]:
         """Return the lines of rows, b"" for one that can't be rendered, and why it can't."""
         try:
             return self.renderer.lines(self.prefix, ids, columns), {}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..base.errors import TemplateError
+from ..base.errors import TemplateError, UnrenderableRow
 from ..base.json import kept_json, without_surrogates
 from ..base.parameters import EMBEDDINGS
 from ..base.text import listed
@@ -26,6 +26,7 @@ from .images import SIZE, Images
 from .lines import Columns, Lines, StoredSlot, all_filled, decoded, is_number, stored_slot
 from .placeholders import Slot, Text, Texts, one_by_one, read_slot
 from .values import json_bytes, json_string, json_strings, json_value, one_line
+from .verbatim import GivenLines, as_line, given_lines, span_of
 
 if TYPE_CHECKING:
     from ..store import Job
@@ -203,7 +204,7 @@ class Renderer:
         parts.append(self._end)
         return b"".join(parts)
 
-    def lines(self, prefix: str, numbers: Sequence[int], columns: Columns) -> Lines:
+    def lines(self, prefix: str, numbers: Sequence[int], columns: Columns) -> Lines | GivenLines:
         """Return the lines of many rows, the same bytes as `line` gives, several times as fast.
 
         The rows are given column by column. A custom_id is `prefix` and one of `numbers`, which
@@ -219,7 +220,9 @@ class Renderer:
             quote = b""
         return Lines(_start(prefix), numbers, found, quote + self._end)
 
-    def stored_lines(self, prefix: str, numbers: Sequence[int], columns: Columns) -> Lines | None:
+    def stored_lines(
+        self, prefix: str, numbers: Sequence[int], columns: Columns
+    ) -> Lines | GivenLines | None:
         """Return the same lines as `lines` from rows whose TEXT is bytes, as it is stored.
 
         None where that can't be done, as for filters and text that isn't UTF-8. There must be no
@@ -258,6 +261,45 @@ class Renderer:
             return []
         rows = zip(*(decoded(columns) if stored else columns), strict=True)
         return [position for position, row in enumerate(rows) if self.is_blank(row)]
+
+
+class Verbatim(Renderer):
+    """Lines that stand in a table as somebody made them; only their custom_id is replaced."""
+
+    def __init__(self, column: str, endpoint: str, changes: Mapping[str, Any]) -> None:
+        """`column` holds the lines; `changes` are a retry's changes to the body of each."""
+        self.columns = self.prompt_columns = (column,)
+        self.takes_stored, self.has_images = True, False
+        self.fixed_inputs = None if endpoint == EMBEDDINGS else 1
+        self._changes = changes
+
+    def line(self, custom_id: str, row: Sequence[SQLiteValue]) -> bytes:
+        """Return one line with its newline. Raises UnrenderableRow."""
+        line = as_line(row[0], self._changes)
+        start, end = span_of(line)
+        return line[:start] + json_string(custom_id) + line[end:] + b"\n"
+
+    def lines(self, prefix: str, numbers: Sequence[int], columns: Columns) -> GivenLines:
+        """Return the lines of many rows, given column by column. Raises UnrenderableRow."""
+        return given_lines(prefix, numbers, columns[0], self._changes)
+
+    def stored_lines(
+        self, prefix: str, numbers: Sequence[int], columns: Columns
+    ) -> GivenLines | None:
+        """Return the same lines from TEXT as it is stored; None where one of them is none."""
+        try:
+            return self.lines(prefix, numbers, columns)
+        except UnrenderableRow:
+            # which of them it is shows when each is rendered by itself
+            return None
+
+    def is_blank(self, row: Sequence[SQLiteValue]) -> bool:
+        """Whether a row asks nothing: a line always asks something."""
+        return False
+
+    def blanks(self, columns: Columns, *, stored: bool = False) -> list[int]:
+        """Return which of many rows are blank: none."""
+        return []
 
 
 def _begins_with_text(column: Sequence[SQLiteValue]) -> bool:
@@ -343,6 +385,9 @@ def _segments(template: Template, slots: dict[JSONPath, Slot]) -> list[bytes]:
     return one_line(b"," + line[1:] + b"\n").split(b"\x00")
 
 
+#: Where the lines of somebody's own file of requests stand, in a table of their own.
+LINE_COLUMN = "request"
+
 # A template over a source, for one job: what it may read, and how it reads images.
 
 
@@ -364,12 +409,22 @@ def bind(
 def bind_job(job: Job, source: Source, overrides: str | None = None) -> Renderer:
     """Bind a stored job's template; `overrides` are a retry's changes to the body, as JSON."""
     template = Template.from_json(job.template, job.endpoint)
-    if overrides:
-        template = Template(
-            {**template.body, **kept_json(overrides, dict, "openai_batch_parts.overrides")},
-            job.endpoint,
-        )
+    changes = kept_json(overrides or "{}", dict, "openai_batch_parts.overrides")
+    if job.settings.get("lines"):
+        return bind_lines(source, job.endpoint, changes)
+    if changes:
+        template = Template({**template.body, **changes}, job.endpoint)
     return bind(template, source, Output.of(job), job.settings)
+
+
+def bind_lines(source: Source, endpoint: str, changes: Mapping[str, Any] | None = None) -> Verbatim:
+    """The renderer of a source whose rows are request lines. Raises TemplateError."""
+    if LINE_COLUMN not in source.columns:
+        raise TemplateError(
+            f"{source.name} has no column '{LINE_COLUMN}', which the requests of a file go to. "
+            f"Columns: {listed(source.columns)}."
+        )
+    return Verbatim(LINE_COLUMN, endpoint, changes or {})
 
 
 def hashed_columns(renderer: Renderer, output: Output) -> tuple[int, ...]:

@@ -63,6 +63,8 @@ class Ask:
     first_typed: bool = False
     """Whether a part that goes ahead was asked for by this very command."""
     template: Mapping[str, Any] | None = None
+    lines: Mapping[str, Any] | None = None
+    """Where rows are request lines of somebody's own: what their bodies have in common."""
     images: Sequence[str] = ()
     image_dir: str | None = None
     image_detail: str | None = None
@@ -117,6 +119,8 @@ def whole_body(
     ask: Ask, source: Source, schema: AnswerSchema | None, default_model: str
 ) -> dict[str, Any]:
     """The body with its placeholders: a template's, or built of prompt, system and images."""
+    if ask.lines is not None:
+        return dict(ask.lines)
     if ask.template is not None:
         given = (("--prompt", ask.prompt), ("--system", ask.system), ("--image", ask.images))
         for option, value in given:

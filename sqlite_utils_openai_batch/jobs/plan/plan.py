@@ -17,7 +17,8 @@ from ...base.text import listed
 from ...pricing.estimate import capped_by_schema
 from ...requests.body import check_body, elsewhere
 from ...requests.limits import Limits, limits_for
-from ...requests.template import Renderer, Template, bind, hashed_columns
+from ...requests.template import Renderer, Template, bind, bind_lines, hashed_columns
+from ...tables.lines import open_lines
 from ...tables.output import Output, plan_output
 from ...tables.source import Source, open_source
 from ...tables.sql import Row, SQLiteValue
@@ -68,15 +69,21 @@ class Plan:
         return (self.chosen or self.source).pages(columns, page_bytes=PAGE_BYTES)
 
 
-def settle(conn: sqlite3.Connection, ask: Ask, *, default_model: str = DEFAULT_MODEL) -> Plan:
+def settle(
+    conn: sqlite3.Connection,
+    ask: Ask,
+    *,
+    default_model: str = DEFAULT_MODEL,
+    rows: sqlite3.Connection | None = None,
+) -> Plan:
     """Check all that can be checked without reading rows. Raises OpenAIBatchError.
 
     In the order of the floors, each step handed the ones before it: source, answer schema, body,
-    output, limits.
+    output, limits. `rows` is where request lines are that were read for a preview only.
     """
     if ask.name is not None and (not ask.name.strip() or ask.name.isdigit()):
         raise UsageError(f"--name '{ask.name}': a name can't be only digits, they mean a job's id.")
-    source = asked_source(conn, ask)
+    source = asked_source(conn, ask, rows)
     try:
         plan = settle_source(conn, ask, source, default_model)
     except BaseException:
@@ -95,12 +102,17 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     schema = AnswerSchema.load(ask.schema) if ask.schema else None
     body = whole_body(ask, source, schema, default_for(ask.endpoint, default_model))
     # Where no price is known there is no bound to bring down, and nobody would be told of the cap.
-    priced = ask.money.prices is not None
+    priced = ask.money.prices is not None and ask.lines is None
     capped = capped_by_schema(body, ask.endpoint, schema) if priced else None
     template = Template(capped or body, ask.endpoint)
     output = asked_output(ask, source, schema)
-    renderer = bind(template, source, output, ask.image_settings)
-    doubts = check_body(ask.endpoint, body, elsewhere=elsewhere(ask.provider, ask.money.base_url))
+    doubts: list[str] = []
+    if ask.lines is not None:
+        renderer: Renderer = bind_lines(source, ask.endpoint)
+    else:
+        renderer = bind(template, source, output, ask.image_settings)
+        imitated = elsewhere(ask.provider, ask.money.base_url)
+        doubts = check_body(ask.endpoint, body, elsewhere=imitated)
     hashed = hashed_columns(renderer, output)
     check_told_apart(source, renderer, output)
     limits = asked_limits(ask)
@@ -128,8 +140,19 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     )
 
 
-def asked_source(conn: sqlite3.Connection, ask: Ask) -> Source:
-    """The rows that are asked about. Raises SourceError."""
+def asked_source(
+    conn: sqlite3.Connection, ask: Ask, rows: sqlite3.Connection | None = None
+) -> Source:
+    """The rows that are asked about; request lines in `rows`, if given. Raises SourceError."""
+    if ask.lines is not None:
+        return open_lines(
+            rows or conn,
+            str(ask.table),
+            params=ask.params,
+            where=ask.where,
+            order=ask.order,
+            limit=None if chooses(ask) else ask.limit,
+        )
     return open_source(
         conn,
         ask.table,
@@ -206,6 +229,8 @@ def earlier_jobs(
     """
     if not ask.reuse:
         return ()
+    if ask.lines is not None:
+        raise UsageError("--reuse: each line of a file is sent as it is. Leave it out.")
     reads = [renderer.columns[index] for index in hashed]
     if len(reads) < len(renderer.columns):
         raise UsageError("--reuse: the prompt reads a column that the answers go to. Leave it out.")

@@ -57,6 +57,7 @@ def job_values(
         "first_wait": ask.first_wait,
         **ask.image_settings,
         "reuse": ask.reuse or None,
+        "lines": ask.lines is not None or None,
         "reads": [plan.renderer.columns[index] for index in plan.hashed],
         "prices": ask.money.prices.to_data() if ask.money.prices else None,
         "context_window": ask.money.window,
@@ -356,7 +357,7 @@ def fill(
             progress(told)
     writer.commit()
     found = estimated(conn, plan, tally)
-    check_ceiling(found, plan.model)
+    check_ceiling(found, plan.model, own_lines=plan.ask.lines is not None)
     with transaction(conn):
         writer.renew()
         store.drop_placeholder(conn, job_id)

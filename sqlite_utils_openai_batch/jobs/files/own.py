@@ -1,0 +1,375 @@
+"""A file of requests of somebody's own becomes a table: a row for each line, as it came.
+
+The file is read twice: once to find whatever a provider would refuse, before anything is written,
+and once to copy its lines. So parts can be rendered later from the database alone.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import orjson
+
+from ...answers.jsonl import iter_lines
+from ...base.endpoints import REQUIRED
+from ...base.errors import FileError
+from ...base.text import counted
+from ...pricing.tokens import output_cap
+from ...requests.template import LINE_COLUMN
+from ...requests.verbatim import id_span
+from ...store.connection import Commits, cached, transaction
+from ...store.owner import is_dead, me
+from ...tables.columns import fold, table_columns
+from ...tables.lines import KEY
+from ...tables.relation import inspect_table
+from ...tables.sql import quote
+from .validate import Names, Problem, RequestFile, check_readable
+
+#: Parts of a body that say what is asked; what else is the same in all lines is the job's body.
+ASKS = frozenset({"model", "messages", "input", "prompt", "instructions"})
+CAPS = ("max_completion_tokens", "max_output_tokens", "max_tokens", "n")
+SHOWN = 5
+#: Bytes of lines that are written together.
+AT_ONCE = 4_000_000
+#: What the name of a table begins with while lines are copied into it; its owner follows.
+LOADING = "openai_batch_loading_"
+GZIP = b"\x1f\x8b"
+
+
+@dataclass
+class Common:
+    """What the bodies of many requests have in common, and the longest answer that one may get."""
+
+    shared: dict[str, Any] | None = None
+    caps: dict[str, Any] = field(default_factory=dict)
+    most: int | None = 0
+    """Tokens of that answer; None where one of them has no bound."""
+    last: dict[str, Any] | None = None
+
+    def add(self, body: Mapping[str, Any]) -> None:
+        """Take in one body."""
+        rest = {name: value for name, value in body.items() if name not in ASKS}
+        if rest == self.last:
+            return
+        self.last = rest
+        if self.shared is None:
+            self.shared = dict(rest)
+        elif rest != self.shared:
+            same = self.shared
+            self.shared = {name: same[name] for name in same if rest.get(name, ...) == same[name]}
+        cap = output_cap(body)
+        if self.most is None or (cap is not None and cap <= self.most):
+            return
+        self.most = cap
+        self.caps = {name: body[name] for name in CAPS if cap is not None and name in body}
+
+    def body(self, model: str | None) -> dict[str, Any]:
+        """The body that stands for all of them, in a job's record and in its estimate."""
+        shared = {name: one for name, one in (self.shared or {}).items() if name not in CAPS}
+        return {**({"model": model} if model else {}), **shared, **self.caps}
+
+
+class OwnFile(RequestFile):
+    """A file that is going to be sent, of whatever size: it is cut into parts."""
+
+    def __init__(self, path: Path, provider: str, name: str) -> None:
+        """`name` is what the person calls it."""
+        super().__init__(path, provider)
+        self.name = name
+        self.common = Common()
+
+    def problems(self) -> Iterator[Problem]:
+        """What a provider would refuse, line by line; last the lines whose custom_id is taken."""
+        seen = Names()
+        try:
+            with opened(self.path, self.name) as file:
+                for numbers, lines in iter_lines(file):
+                    for number, line in zip(numbers, lines, strict=True):
+                        self.requests += 1
+                        yield from self.checked(number, line, seen)
+            if not self.requests:
+                yield Problem(None, "empty_file", "there is no request in it")
+            yield from seen.twice()
+        finally:
+            seen.close()
+
+    def checked(self, number: int, line: bytes, seen: Names) -> Iterator[Problem]:
+        """What is wrong with one line; most need only a look."""
+        body, custom_id = self.usual(line)
+        if body is None:
+            found = list(self.line(number, line, seen))
+            yield from found
+            if found:
+                return
+            body = orjson.loads(line)["body"]
+        else:
+            seen.add(custom_id, number)
+        try:
+            id_span(line)
+        except ValueError as error:
+            yield Problem(number, "invalid_value", str(error))
+        self.common.add(body)
+
+    def usual(self, line: bytes) -> tuple[dict[str, Any] | None, str]:
+        """The body and the custom_id of a line that is like those before it; else None."""
+        try:
+            request = orjson.loads(line)
+            custom_id, body = request["custom_id"], request["body"]
+            alike = (
+                request["method"] == "POST"
+                and request["url"] == self.endpoint
+                and type(custom_id) is str
+                and custom_id != ""
+                and body.get("model") == self.model
+                and self.model is not None
+                and self.endpoint is not None
+                and not body.get("stream")
+                and any(body.get(name) is not None for name in REQUIRED[self.endpoint])
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # What is wrong with it, if anything is, another look finds.
+            return None, ""
+        return (body, custom_id) if alike else (None, "")
+
+    def check(self) -> None:
+        """Read it all. Raises FileError with the first problems and the number of all."""
+        first: list[Problem] = []
+        count = 0
+        for problem in self.problems():
+            count += 1
+            if len(first) < SHOWN:
+                first.append(problem)
+        if count:
+            raise FileError(refusal(self.name, first, count))
+
+
+def refusal(name: str, first: list[Problem], count: int) -> str:
+    """Why a file isn't sent: its first problems, and how to see all of them."""
+    lines = [f"'{name}' can't be sent: {counted(count, 'problem')}. Nothing was sent."]
+    for one in sorted(first, key=lambda one: one.line or 0):
+        where = "whole file" if one.line is None else f"line {one.line:,}"
+        lines.append(f"  {where:<10}  {one.message}")
+    if count > len(first):
+        lines.append(f"  … and {count - len(first):,} more")
+    return "\n".join(lines)
+
+
+@contextmanager
+def opened(path: Path, name: str) -> Iterator[BinaryIO]:
+    """A file, what gzip packed unpacked. Raises FileError where it is cut or damaged."""
+    with path.open("rb") as raw:
+        packed = raw.read(len(GZIP)) == GZIP
+        raw.seek(0)
+        if not packed:
+            yield raw
+            return
+        try:
+            with gzip.GzipFile(fileobj=raw) as file:
+                yield cast("BinaryIO", file)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise FileError(
+                f"'{name}' is cut or damaged: it can't be unpacked to its end ({error}). "
+                "Nothing was sent. Bring it here once more."
+            ) from error
+
+
+# Its lines in a table.
+
+
+@dataclass
+class Loaded:
+    """A file's lines in a table, and what they have in common."""
+
+    conn: sqlite3.Connection
+    table: str
+    endpoint: str
+    body: dict[str, Any]
+    made: bool
+    """Whether the table wasn't there before."""
+    after: int = 0
+    """The place of the last row that was there before."""
+
+    def undo(self) -> None:
+        """Take the lines out again: nothing is going to be asked."""
+        with transaction(self.conn):
+            if self.made:
+                self.conn.execute(f"DROP TABLE {quote(self.table)}")
+            else:
+                self.conn.execute(f"DELETE FROM {quote(self.table)} WHERE rowid > ?", [self.after])
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which file goes where. `table` is None where it is named after the file."""
+
+    path: Path
+    name: str
+    provider: str
+    table: str | None = None
+    again: bool = False
+    """Whether only rows are asked that weren't before: a table of other lines won't do."""
+
+
+def load(
+    conn: sqlite3.Connection, wanted: Wanted, there: sqlite3.Connection | None = None
+) -> Loaded:
+    """Check a file, then put its lines into a table of `conn`.
+
+    A table that holds them already is used as it is, and lines that were added to the file since
+    are added to it. With `there`, `conn` is a private database for a preview of what would be
+    done in that one. Raises FileError; then nothing is changed.
+    """
+    check_readable(wanted.path)
+    file = OwnFile(wanted.path, wanted.provider, wanted.name)
+    file.check()
+    endpoint, body = str(file.endpoint), file.common.body(file.model)
+    name, old = place_for(there or conn, file, wanted)
+    if old and there is not None and rows_in(there, name) == file.requests:
+        return Loaded(there, name, endpoint, body, False)
+    if old and there is None:
+        (last,) = conn.execute(f"SELECT coalesce(max(rowid), 0) FROM {quote(name)}").fetchone()
+        loaded = Loaded(conn, name, endpoint, body, False, int(last))
+        with undone(loaded.undo), cached(conn):
+            # Those that are there already are the same: that was looked at.
+            copy(conn, file, f"INSERT OR IGNORE INTO {quote(name)} ({KEY}, {LINE_COLUMN})")
+        return loaded
+    make(conn, file, name)
+    return Loaded(conn, name, endpoint, body, True)
+
+
+def make(conn: sqlite3.Connection, file: OwnFile, table: str) -> None:
+    """Make a table of the lines of a file; nobody sees it before it is whole."""
+    loading = quote(LOADING + me().replace("-", "_"))
+    sweep(conn)
+    columns = f"{KEY} TEXT NOT NULL PRIMARY KEY, {LINE_COLUMN} TEXT NOT NULL"
+    conn.execute(f"CREATE TABLE {loading} ({columns})")
+    with undone(lambda: conn.execute(f"DROP TABLE {loading}")), cached(conn):
+        copy(conn, file, f"INSERT INTO {loading}")
+        conn.execute(f"ALTER TABLE {loading} RENAME TO {quote(table)}")
+
+
+@contextmanager
+def undone(undo: Callable[[], object]) -> Iterator[None]:
+    """Call `undo` where the block raises."""
+    try:
+        yield
+    except BaseException:
+        undo()
+        raise
+
+
+def copy(conn: sqlite3.Connection, file: OwnFile, insert: str) -> None:
+    """Write the lines of a file that was checked, in short transactions. Raises FileError."""
+    count = 0
+    with opened(file.path, file.name) as source, Commits(conn) as commits:
+        for rows in batches(source):
+            commits.begin()
+            try:
+                conn.executemany(f"{insert} VALUES (?, ?)", rows)
+            except sqlite3.IntegrityError as error:
+                raise changed(file) from error
+            # Between these others write: a file is read while nothing is locked.
+            commits.end()
+            count += len(rows)
+    if count != file.requests:
+        raise changed(file)
+
+
+def changed(file: OwnFile) -> FileError:
+    """The error of a file that isn't what it was a moment ago."""
+    return FileError(f"'{file.name}' has changed while it was read. Nothing was sent: try again.")
+
+
+def batches(source: BinaryIO) -> Iterator[list[tuple[str, str]]]:
+    """Rows of about AT_ONCE bytes: the custom_id of each line, and the line."""
+    rows: list[tuple[str, str]] = []
+    size = 0
+    for _, lines in iter_lines(source):
+        for line in lines:
+            start, end = id_span(line)
+            rows.append((orjson.loads(line[start:end]), line.decode()))
+            size += len(line)
+        if size > AT_ONCE:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
+
+
+def sweep(conn: sqlite3.Connection) -> None:
+    """Drop what processes that are gone left of their loading."""
+    found = conn.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE ? ESCAPE '!'",
+        [LOADING.replace("_", "!_") + "%"],
+    ).fetchall()
+    for (name,) in found:
+        owner = name.removeprefix(LOADING).replace("_", "-")
+        if owner == me() or is_dead(owner):
+            conn.execute(f"DROP TABLE IF EXISTS {quote(name)}")
+
+
+def named_after(name: str) -> str:
+    """The name of a table for a file."""
+    stem = Path(name).name
+    for ending in (".gz", ".jsonl", ".ndjson", ".json", ".txt"):
+        stem = stem.removesuffix(ending)
+    stem = re.sub(r"[^\w-]+", "_", stem).strip("_-")
+    return "requests" if name == "-" or not stem or stem[0].isdigit() else stem
+
+
+def place_for(target: sqlite3.Connection, file: OwnFile, wanted: Wanted) -> tuple[str, bool]:
+    """The table for a file's lines, and whether it is there and holds some of them already.
+
+    Raises FileError where a table that has to be it holds something else.
+    """
+    name = wanted.table or named_after(wanted.name)
+    if fold(name).startswith(("openai_batch_", "sqlite_")):
+        raise FileError(f"'{name}' can't be the table of a file: that prefix is taken.")
+    candidate, number = name, 1
+    while table_columns(target, candidate):
+        why = unfit(target, candidate) or differs(target, candidate, file)
+        if why is None:
+            return candidate, True
+        if wanted.table is not None or wanted.again:
+            raise FileError(
+                f"Table '{candidate}' {why}: the lines of '{wanted.name}' can't go there. "
+                "Name another table after the database. Nothing was sent."
+            )
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate, False
+
+
+def unfit(conn: sqlite3.Connection, name: str) -> str | None:
+    """Why a table can't hold request lines; None where it can."""
+    relation = inspect_table(conn, name)
+    fits = relation.kind == "table" and relation.rowid and LINE_COLUMN in relation.columns
+    return None if fits and relation.own_key == (KEY,) else "is one of something else"
+
+
+def differs(conn: sqlite3.Connection, table: str, file: OwnFile) -> str | None:
+    """Why the rows of a table aren't lines of a file; None where all of them are."""
+    rows = rows_in(conn, table)
+    find = f"SELECT {LINE_COLUMN} FROM {quote(table)} WHERE {KEY} = ?"
+    with opened(file.path, file.name) as source:
+        for batch in batches(source):
+            for custom_id, line in batch:
+                found = conn.execute(find, [custom_id]).fetchone()
+                if found is not None and found[0] != line:
+                    return f"has another request for the custom_id '{custom_id}'"
+                rows -= found is not None
+    return f"holds {counted(rows, 'request')} that the file hasn't" if rows else None
+
+
+def rows_in(conn: sqlite3.Connection, table: str) -> int:
+    """How many rows a table has."""
+    (rows,) = conn.execute(f"SELECT count(*) FROM {quote(table)}").fetchone()
+    return int(rows)

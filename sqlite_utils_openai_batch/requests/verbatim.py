@@ -1,0 +1,130 @@
+"""Request lines that somebody else made: sent as they came, but for their custom_id (pure)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from json.decoder import JSONDecoder, scanstring  # type: ignore[attr-defined]
+from typing import Any
+
+import msgspec
+import orjson
+
+from ..base.errors import UnrenderableRow
+from ..tables.sql import SQLiteValue
+from .values import json_bytes, json_string
+
+#: A line as nearly every program writes it: its custom_id comes first, with nothing escaped.
+_FIRST = re.compile(rb'[ \t\r]*\{[ \t\r]*"custom_id"[ \t\r]*:[ \t\r]*("[^"\\]*")')
+_NAME = b'"custom_id"'
+#: A letter written as an escape: a name may hide behind it. Few programs write letters so.
+_HIDDEN = re.compile(rb"\\u00[4-7]")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_decoder = JSONDecoder()
+_whole = msgspec.json.Decoder(msgspec.Raw)
+
+
+def id_span(line: bytes) -> tuple[int, int]:
+    """Where the value of a line's custom_id stands, in bytes, its quotes included.
+
+    The line is a JSON object. Raises ValueError where it has no custom_id, or more than one.
+    """
+    found = _FIRST.match(line)
+    if (
+        found
+        and line.find(_NAME, found.end()) < 0
+        and not (b"\\u00" in line and _HIDDEN.search(line))
+    ):
+        return found.span(1)
+    text = line.decode()
+    spans = [(start, end) for name, start, end in members(text) if name == "custom_id"]
+    if len(spans) != 1 or text[spans[0][0]] != '"':
+        raise ValueError("custom_id stands twice in it" if spans else "it has no custom_id")
+    (start, end) = spans[0]
+    first = len(text[:start].encode())
+    return first, first + len(text[start:end].encode())
+
+
+def members(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield each name of a JSON object, and where its value begins and ends, in characters."""
+    at = _after_space(text, 0)
+    while at < len(text) and text[at] in "{,":
+        at = _after_space(text, at + 1)
+        if text[at : at + 1] != '"':
+            return
+        name, at = scanstring(text, at + 1, True)
+        start = _after_space(text, _after_space(text, at) + 1)
+        _, end = _decoder.raw_decode(text, start)
+        yield name, start, end
+        at = _after_space(text, end)
+
+
+def _after_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    assert found is not None
+    return found.end()
+
+
+@dataclass(frozen=True, slots=True)
+class GivenLines:
+    """Lines of many rows with an id of ours in each, put together when they are wanted."""
+
+    prefix: bytes
+    """What stands before the number in an id, as JSON, with the quote that opens it."""
+    numbers: Sequence[int]
+    lines: Sequence[bytes]
+    spans: Sequence[tuple[int, int]]
+
+    def sizes(self) -> list[int]:
+        """Return the bytes of each line with its newline."""
+        more = len(self.prefix) + len(b'"\n')
+        return [
+            len(line) + more + len(str(number)) - end + start
+            for number, line, (start, end) in zip(self.numbers, self.lines, self.spans, strict=True)
+        ]
+
+    def line(self, index: int) -> bytes:
+        """Return one line."""
+        line, (start, end) = self.lines[index], self.spans[index]
+        return b'%b%b%d"%b\n' % (line[:start], self.prefix, self.numbers[index], line[end:])
+
+    def all(self) -> list[bytes]:
+        """Return all lines."""
+        return [self.line(index) for index in range(len(self.lines))]
+
+
+def given_lines(
+    prefix: str, numbers: Sequence[int], values: Sequence[SQLiteValue], changes: Mapping[str, Any]
+) -> GivenLines:
+    """Take lines as they stand in a table; `changes` are a retry's, to the body of each.
+
+    Raises UnrenderableRow where one of them is no request any more.
+    """
+    lines = [as_line(value, changes) for value in values]
+    return GivenLines(json_string(prefix)[:-1], numbers, lines, list(map(span_of, lines)))
+
+
+def span_of(line: bytes) -> tuple[int, int]:
+    """Where a line's custom_id stands, as `id_span`. Raises UnrenderableRow."""
+    try:
+        return id_span(line)
+    except ValueError as error:
+        raise UnrenderableRow(f"the request can't be sent: {error}") from error
+
+
+def as_line(value: SQLiteValue, changes: Mapping[str, Any]) -> bytes:
+    """One line as it stands in a table, checked to be JSON. Raises UnrenderableRow."""
+    line = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+    try:
+        if not isinstance(line, bytes) or b"\n" in line:
+            raise ValueError("not one line of text")
+        _whole.decode(line)
+        if b'"body"' not in line:
+            raise ValueError("it has no body")
+        if not changes:
+            return line
+        request = orjson.loads(line)
+        return json_bytes({**request, "body": {**request["body"], **changes}})
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnrenderableRow(f"the request is no JSON of a request: {error}") from error

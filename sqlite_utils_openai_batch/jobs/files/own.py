@@ -10,8 +10,9 @@ import gzip
 import re
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -24,7 +25,7 @@ from ...base.errors import FileError
 from ...base.text import counted
 from ...pricing.tokens import output_cap
 from ...requests.template import LINE_COLUMN
-from ...requests.verbatim import id_span
+from ...requests.verbatim import have_one_id, id_span, id_spans
 from ...store.connection import Commits, cached, transaction
 from ...store.owner import is_dead, me
 from ...tables.columns import fold, table_columns
@@ -54,9 +55,11 @@ class Common:
     """Tokens of that answer; None where one of them has no bound."""
     last: dict[str, Any] | None = None
 
-    def add(self, body: Mapping[str, Any]) -> None:
+    def add(self, body: dict[str, Any]) -> None:
         """Take in one body."""
-        rest = {name: value for name, value in body.items() if name not in ASKS}
+        rest = body.copy()
+        for name in ASKS:
+            rest.pop(name, None)
         if rest == self.last:
             return
         self.last = rest
@@ -77,6 +80,26 @@ class Common:
         return {**({"model": model} if model else {}), **shared, **self.caps}
 
 
+class Ids:
+    """Tells whether a text may have come before: four bytes of memory for each."""
+
+    def __init__(self) -> None:
+        self.buckets = tuple(array("I") for _ in range(4096))
+
+    def add_all(self, ids: Iterable[str]) -> None:
+        """Take in custom_ids; an empty one is none."""
+        for number in map(hash, filter(None, ids)):
+            self.buckets[number & 4095].append(number >> 12 & 0xFFFFFFFF)
+
+    def add(self, custom_id: str, line: int) -> None:
+        """Take in the custom_id of one line."""
+        self.add_all([custom_id])
+
+    def may_repeat(self) -> bool:
+        """Whether two are the same, or seem to be: a million different ones rarely do."""
+        return any(len(bucket) != len(set(bucket)) for bucket in self.buckets)
+
+
 class OwnFile(RequestFile):
     """A file that is going to be sent, of whatever size: it is cut into parts."""
 
@@ -88,56 +111,72 @@ class OwnFile(RequestFile):
 
     def problems(self) -> Iterator[Problem]:
         """What a provider would refuse, line by line; last the lines whose custom_id is taken."""
-        seen = Names()
+        ids = Ids()
+        for numbers, lines in self.blocks():
+            self.requests += len(lines)
+            once = have_one_id(lines)
+            found = list(map(self.usual, lines))
+            ids.add_all([custom_id for custom_id, _ in found])
+            for number, line, (_, body) in zip(numbers, lines, found, strict=True):
+                if body is None or not once:
+                    yield from self.unusual(number, line, ids)
+                else:
+                    self.common.add(body)
+        if not self.requests:
+            yield Problem(None, "empty_file", "there is no request in it")
+        if ids.may_repeat():
+            yield from self.twice()
+
+    def blocks(self) -> Iterator[tuple[Sequence[int], list[bytes]]]:
+        """The lines of the file, some at a time, and their numbers."""
+        with opened(self.path, self.name) as file:
+            yield from iter_lines(file)
+
+    def twice(self) -> Iterator[Problem]:
+        """Lines whose custom_id an earlier line has: looked for where there may be some."""
+        names = Names()
         try:
-            with opened(self.path, self.name) as file:
-                for numbers, lines in iter_lines(file):
-                    for number, line in zip(numbers, lines, strict=True):
-                        self.requests += 1
-                        yield from self.checked(number, line, seen)
-            if not self.requests:
-                yield Problem(None, "empty_file", "there is no request in it")
-            yield from seen.twice()
+            for numbers, lines in self.blocks():
+                for number, line in zip(numbers, lines, strict=True):
+                    with suppress(ValueError, TypeError, KeyError):
+                        # What is no request was told before.
+                        names.add(orjson.loads(line)["custom_id"], number)
+            yield from names.twice()
         finally:
-            seen.close()
+            names.close()
 
-    def checked(self, number: int, line: bytes, seen: Names) -> Iterator[Problem]:
-        """What is wrong with one line; most need only a look."""
-        body, custom_id = self.usual(line)
-        if body is None:
-            found = list(self.line(number, line, seen))
-            yield from found
-            if found:
-                return
-            body = orjson.loads(line)["body"]
-        else:
-            seen.add(custom_id, number)
-        try:
-            id_span(line)
-        except ValueError as error:
-            yield Problem(number, "invalid_value", str(error))
-        self.common.add(body)
+    def unusual(self, number: int, line: bytes, ids: Ids) -> Iterator[Problem]:
+        """What is wrong with a line that needs a look of its own; maybe nothing."""
+        problems = list(self.line(number, line, ids))
+        if not problems:
+            try:
+                id_span(line)
+            except ValueError as error:
+                problems = [Problem(number, "invalid_value", str(error))]
+            else:
+                self.common.add(orjson.loads(line)["body"])
+        yield from problems
 
-    def usual(self, line: bytes) -> tuple[dict[str, Any] | None, str]:
-        """The body and the custom_id of a line that is like those before it; else None."""
+    def usual(self, line: bytes) -> tuple[str, dict[str, Any] | None]:
+        """The custom_id and the body of a line like those before it; else None for a body."""
         try:
             request = orjson.loads(line)
             custom_id, body = request["custom_id"], request["body"]
-            alike = (
-                request["method"] == "POST"
-                and request["url"] == self.endpoint
+            if (
+                request["url"] == self.endpoint
+                and request["method"] == "POST"
+                and custom_id
                 and type(custom_id) is str
-                and custom_id != ""
-                and body.get("model") == self.model
-                and self.model is not None
-                and self.endpoint is not None
+                and body["model"] == self.model
+                and self.endpoint in REQUIRED
+                and body[REQUIRED[self.endpoint][0]] is not None
                 and not body.get("stream")
-                and any(body.get(name) is not None for name in REQUIRED[self.endpoint])
-            )
+            ):
+                return custom_id, body
         except (ValueError, TypeError, KeyError, AttributeError):
             # What is wrong with it, if anything is, another look finds.
-            return None, ""
-        return (body, custom_id) if alike else (None, "")
+            pass
+        return "", None
 
     def check(self) -> None:
         """Read it all. Raises FileError with the first problems and the number of all."""
@@ -293,15 +332,20 @@ def batches(source: BinaryIO) -> Iterator[list[tuple[str, str]]]:
     rows: list[tuple[str, str]] = []
     size = 0
     for _, lines in iter_lines(source):
-        for line in lines:
-            start, end = id_span(line)
-            rows.append((orjson.loads(line[start:end]), line.decode()))
-            size += len(line)
+        spans = id_spans(lines)
+        rows += zip(map(id_of, lines, spans), map(bytes.decode, lines), strict=True)
+        size += sum(map(len, lines))
         if size > AT_ONCE:
             yield rows
             rows, size = [], 0
     if rows:
         yield rows
+
+
+def id_of(line: bytes, span: tuple[int, int]) -> str:
+    """The custom_id of a line."""
+    text = line[span[0] : span[1]]
+    return orjson.loads(text) if b"\\" in text else text[1:-1].decode()
 
 
 def sweep(conn: sqlite3.Connection) -> None:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import orjson
 
@@ -49,6 +49,13 @@ class Unknown:
     line: int
     said: str
     lines: int = 0
+
+
+class Seen(Protocol):
+    """What takes in the custom_ids of lines."""
+
+    def add(self, custom_id: str, line: int) -> None:
+        """Remember the custom_id of a line."""
 
 
 class RequestFile:
@@ -97,7 +104,7 @@ class RequestFile:
         finally:
             seen.close()
 
-    def line(self, number: int, line: bytes, seen: Names) -> Iterator[Problem]:
+    def line(self, number: int, line: bytes, seen: Seen) -> Iterator[Problem]:
         """What is wrong with one line."""
         request = parsed(line)
         if isinstance(request, tuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from sqlite_utils.cli import cli
 
+from .account import batches_command, fetch_command
 from .click_ext import Group
 from .files import (
     export_requests_command,
@@ -37,6 +38,7 @@ class OpenAIBatchGroup(Group):
         ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
         ("Take away", ("results", "report", "compare")),
         ("Mend", ("retry", "apply", "revert", "delete")),
+        ("Account", ("batches", "fetch")),
         ("Files", ("export-requests", "import-responses", "split", "extract", "validate")),
         ("Local", ("serve", "demo")),
     )
@@ -76,6 +78,8 @@ for command in (
     apply_command,
     revert_command,
     delete_command,
+    batches_command,
+    fetch_command,
     export_requests_command,
     import_responses_command,
     split_command,

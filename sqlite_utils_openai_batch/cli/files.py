@@ -360,19 +360,24 @@ def import_responses_command(db: str, files: Sequence[str], free: bool) -> None:
     """
     from contextlib import closing
 
+    from ..store.connection import connect
+
+    with closing(connect(db)) as conn:
+        take_in(conn, db, files, free)
+
+
+def take_in(conn: sqlite3.Connection, db: str, files: Sequence[str], free: bool) -> None:
+    """Take in files of answers, and say what became of their lines. Exits as the command does."""
+
     from .. import store
     from ..base.scratch import scratch
     from ..jobs.files.import_ import bring_in
     from ..jobs.files.survey import Surveyor
     from ..jobs.sync.settle import has_failures
     from ..provider.places import forget_local
-    from ..store.connection import connect
 
     reading = Reading()
-    with (
-        closing(connect(db)) as conn,
-        scratch() as folder,
-    ):
+    with scratch() as folder:
         store.check_version(conn)
         try:
             surveyed = Surveyor(conn, db, folder, reading.told).survey(files)

@@ -523,6 +523,7 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
         params=dict(options.pop("params")),
         template=template,
         lines=lines,
+        fresh=bool(options.pop("fresh", False)),
         image_dir=image_folder(options.pop("image_dir")),
         options=body,
         write=not options.pop("no_write"),

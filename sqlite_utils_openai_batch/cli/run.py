@@ -78,6 +78,7 @@ def preview(
         own = Own()
         table = own.take(private, table, options, there=conn)
         rows = own.loaded.conn if own.loaded else None
+        options["fresh"] = own.loaded is not None
         options["lines"] = take_lines(options)
         place = place_without_key(options)
         ask = read_ask(table, options, place)
@@ -323,7 +324,9 @@ def make_job(
     table = own.take(conn, table, options)
     made = None
     try:
-        made = store_job(conn, db, table, options, places, sends)
+        made = store_job(
+            conn, db, table, options, places, sends=sends, fresh=own.loaded is not None
+        )
     finally:
         if made is None:
             own.undo()
@@ -336,16 +339,18 @@ def store_job(
     table: str | None,
     options: dict[str, Any],
     places: Places,
+    *,
     sends: bool,
+    fresh: bool,
 ) -> tuple[Job, Plan, Tally, Place] | None:
-    """The rest of `make_job`, once there is a table."""
+    """The rest of `make_job`, once there is a table; `fresh` lines of a file were just checked."""
     from .. import store
     from ..jobs.plan.conflicts import check_free
     from ..jobs.plan.plan import settle
     from ..jobs.plan.prepare import prepare
 
     typed = recipe(table, options)
-    options["lines"] = take_lines(options)
+    options["lines"], options["fresh"] = take_lines(options), fresh
     place = read_place(options)
     options.pop("key")
     ask = read_ask(table, options, place)

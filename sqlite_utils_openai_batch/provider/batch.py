@@ -46,6 +46,19 @@ class BatchState:
     expires_at: str | None
     errors: list[dict[str, Any]] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
+    endpoint: str | None = None
+    model: str | None = None
+    total: int | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The ids of its files, by what they are: input, output, error."""
+        named = {
+            "input": self.input_file_id,
+            "output": self.output_file_id,
+            "error": self.error_file_id,
+        }
+        return {name: file_id for name, file_id in named.items() if file_id}
 
     @property
     def ended(self) -> bool:
@@ -60,6 +73,32 @@ class BatchState:
         if self.completed is None:
             return self.status == "completed" and not self.error_file_id
         return self.completed > 0
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that lies at the provider: what it is for, its bytes, and how long it is kept."""
+
+    id: str
+    name: str
+    purpose: str
+    size: int | None
+    created_at: str | None
+    expires_at: str | None
+
+
+def read_file(file: Any) -> StoredFile:
+    """A client's object as StoredFile. Raises ValueError where there is no id."""
+    if not getattr(file, "id", None):
+        raise ValueError("a file without an id")
+    return StoredFile(
+        id=str(file.id),
+        name=str(getattr(file, "filename", None) or ""),
+        purpose=str(getattr(file, "purpose", None) or ""),
+        size=_number(getattr(file, "bytes", None)),
+        created_at=clock.from_unix(clock.unix_of(getattr(file, "created_at", None))),
+        expires_at=clock.from_unix(clock.unix_of(getattr(file, "expires_at", None))),
+    )
 
 
 class UploadedFile(NamedTuple):
@@ -108,6 +147,9 @@ def read_batch(batch: Batch) -> BatchState:
         expires_at=moment("expires_at"),
         errors=_errors(getattr(batch, "errors", None)),
         metadata=_texts(metadata),
+        endpoint=_text(batch, "endpoint"),
+        model=_text(batch, "model"),
+        total=_count(counts, "total"),
     )
 
 

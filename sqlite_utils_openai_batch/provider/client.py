@@ -33,7 +33,15 @@ from ..base.errors import (
 )
 from ..store.records import is_id
 from .azure import Azure
-from .batch import BatchState, UploadedFile, normalised, read_batch, whole_number
+from .batch import (
+    BatchState,
+    StoredFile,
+    UploadedFile,
+    normalised,
+    read_batch,
+    read_file,
+    whole_number,
+)
 from .errors import SENT_ON, explained, has_no_such_call, host_of, no_batch_api, unreachable
 
 if TYPE_CHECKING:
@@ -439,6 +447,23 @@ class Provider:
             if not has_no_such_call(error):
                 raise
         return found
+
+    def files(self) -> Iterator[StoredFile]:
+        """The files that batches were made of, and those that they made, as the server lists them.
+
+        Raises NoList where it has no list of files.
+        """
+        try:
+            for purpose in ("batch", "batch_output"):
+                for page in pages(self.base_url, self._client.files.list, purpose=purpose):
+                    with explained(self.base_url):
+                        found = [read_file(file) for file in page]
+                    # Not every server minds the purpose that it was asked for.
+                    yield from (file for file in found if file.purpose in ("", purpose))
+        except ProviderError as error:
+            if has_no_such_call(error):
+                raise NoList(f"{self.host} has no list of files") from error
+            raise
 
     def cancel(self, batch_id: str) -> BatchState | None:
         """Ask the provider to stop a batch. None where it had ended already."""

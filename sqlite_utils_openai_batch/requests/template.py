@@ -266,8 +266,14 @@ class Renderer:
 class Verbatim(Renderer):
     """Lines that stand in a table as somebody made them; only their custom_id is replaced."""
 
-    def __init__(self, column: str, endpoint: str, changes: Mapping[str, Any]) -> None:
-        """`column` holds the lines; `changes` are a retry's changes to the body of each."""
+    def __init__(
+        self, column: str, endpoint: str, changes: Mapping[str, Any], fresh: bool = False
+    ) -> None:
+        """`column` holds the lines; `changes` are a retry's changes to the body of each.
+
+        Lines that are `fresh` were checked a moment ago.
+        """
+        self._fresh = fresh
         self.columns = self.prompt_columns = (column,)
         self.takes_stored, self.has_images = True, False
         self.fixed_inputs = None if endpoint == EMBEDDINGS else 1
@@ -281,7 +287,7 @@ class Verbatim(Renderer):
 
     def lines(self, prefix: str, numbers: Sequence[int], columns: Columns) -> GivenLines:
         """Return the lines of many rows, given column by column. Raises UnrenderableRow."""
-        return given_lines(prefix, numbers, columns[0], self._changes)
+        return given_lines(prefix, numbers, columns[0], self._changes, fresh=self._fresh)
 
     def stored_lines(
         self, prefix: str, numbers: Sequence[int], columns: Columns
@@ -417,14 +423,20 @@ def bind_job(job: Job, source: Source, overrides: str | None = None) -> Renderer
     return bind(template, source, Output.of(job), job.settings)
 
 
-def bind_lines(source: Source, endpoint: str, changes: Mapping[str, Any] | None = None) -> Verbatim:
+def bind_lines(
+    source: Source,
+    endpoint: str,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    fresh: bool = False,
+) -> Verbatim:
     """The renderer of a source whose rows are request lines. Raises TemplateError."""
     if LINE_COLUMN not in source.columns:
         raise TemplateError(
             f"{source.name} has no column '{LINE_COLUMN}', which the requests of a file go to. "
             f"Columns: {listed(source.columns)}."
         )
-    return Verbatim(LINE_COLUMN, endpoint, changes or {})
+    return Verbatim(LINE_COLUMN, endpoint, changes or {}, fresh)
 
 
 def hashed_columns(renderer: Renderer, output: Output) -> tuple[int, ...]:

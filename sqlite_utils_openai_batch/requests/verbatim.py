@@ -122,13 +122,20 @@ class GivenLines:
 
 
 def given_lines(
-    prefix: str, numbers: Sequence[int], values: Sequence[SQLiteValue], changes: Mapping[str, Any]
+    prefix: str,
+    numbers: Sequence[int],
+    values: Sequence[SQLiteValue],
+    changes: Mapping[str, Any],
+    *,
+    fresh: bool = False,
 ) -> GivenLines:
     """Take lines as they stand in a table; `changes` are a retry's, to the body of each.
 
+    Those that are `fresh` from a file that was checked need no look of their own.
+
     Raises UnrenderableRow where one of them is no request any more.
     """
-    lines = as_lines(values) if not changes else None
+    lines = as_lines(values, fresh) if not changes else None
     if lines is None:
         lines = [as_line(value, changes) for value in values]
     try:
@@ -146,7 +153,7 @@ def span_of(line: bytes) -> tuple[int, int]:
         raise UnrenderableRow(f"the request can't be sent: {error}") from error
 
 
-def as_lines(values: Sequence[SQLiteValue]) -> list[bytes] | None:
+def as_lines(values: Sequence[SQLiteValue], fresh: bool) -> list[bytes] | None:
     """Many lines as they stand in a table; None where each needs a look of its own."""
     kinds = set(map(type, values))
     if kinds == {str}:
@@ -155,6 +162,8 @@ def as_lines(values: Sequence[SQLiteValue]) -> list[bytes] | None:
         lines = list(values)  # type: ignore[arg-type]
     else:
         return None
+    if fresh:
+        return lines
     try:
         for _ in map(_whole.decode, lines):
             pass

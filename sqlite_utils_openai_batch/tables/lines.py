@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from .relation import Choice, check_clauses, choose_key, inspect_table, names
 from .source import PAGE_BYTES, Source
-from .sql import Row, SQLiteValue, quote, read, read_stored, sentences, take
+from .sql import Row, SQLiteValue, fetch_all, quote, read, read_stored, sentences, take
 
 KEY = "custom_id"
 
@@ -44,6 +44,27 @@ class FileOrder(Source):
             place = int(rows[-1][len(columns) + 1])  # type: ignore[arg-type]
             yield rows, as_bytes
             left = None if left is None else left - len(rows)
+
+    def fetch_stored(
+        self, columns: Sequence[str], row_keys: Sequence[SQLiteValue]
+    ) -> list[Row | None] | None:
+        """Return the row of each key, TEXT as bytes; None where they aren't one run of the file."""
+        if not self._direct or len(row_keys) < 2:
+            return None
+        relation, key = self._choice.relation, quote(self.key_columns[0])
+        self._check_columns(columns)
+        place = f"(SELECT {relation.rowid} FROM {relation.origin} WHERE {key} = ?)"
+        blobs = " OR ".join(f"{quote(name)} >= x''" for name in columns)
+        sql = (
+            f"SELECT {names([*self.key_columns, *columns])}, {blobs} FROM {relation.origin} "
+            f"WHERE {relation.rowid} BETWEEN {place} AND {place} ORDER BY {relation.rowid} LIMIT ?"
+        )
+        params = [row_keys[0], row_keys[-1], len(row_keys) + 1]
+        with sentences(self._subject):
+            rows = read_stored(self.conn, sql, params, fetch_all)
+        if rows is None or [row[0] for row in rows] != list(row_keys):
+            return None
+        return [row[1:-1] for row in rows]
 
     def _page(
         self,

@@ -65,6 +65,8 @@ class Ask:
     template: Mapping[str, Any] | None = None
     lines: Mapping[str, Any] | None = None
     """Where rows are request lines of somebody's own: what their bodies have in common."""
+    fresh: bool = False
+    """Whether those lines came from a file just now, and were checked."""
     images: Sequence[str] = ()
     image_dir: str | None = None
     image_detail: str | None = None

@@ -108,7 +108,7 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     output = asked_output(ask, source, schema)
     doubts: list[str] = []
     if ask.lines is not None:
-        renderer: Renderer = bind_lines(source, ask.endpoint)
+        renderer: Renderer = bind_lines(source, ask.endpoint, fresh=ask.fresh)
     else:
         renderer = bind(template, source, output, ask.image_settings)
         imitated = elsewhere(ask.provider, ask.money.base_url)

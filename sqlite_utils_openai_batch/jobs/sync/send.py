@@ -27,6 +27,7 @@ from ...store import Part, parts
 from ...store.connection import transaction
 from ...store.leases import Renewal
 from ...store.records import is_token
+from ...tables.lines import open_lines
 from ...tables.output import Output
 from ...tables.source import Source, fetch_groups, source_of_job
 from ...tables.sql import SQLiteValue
@@ -231,7 +232,10 @@ class Sender:
         """The source, and which of the rendered columns a row's hash covers."""
         job = self.job
         if self.source is None:
-            self.source = source_of_job(self.conn, job)
+            lines = bool(job.settings.get("lines"))
+            self.source = (
+                open_lines(self.conn, str(job.source)) if lines else source_of_job(self.conn, job)
+            )
             self.hashed = hashed_columns(self.renderer(None), Output.of(job))
         return self.source, self.hashed
 

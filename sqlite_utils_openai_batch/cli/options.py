@@ -539,16 +539,16 @@ def read_template(name: str | None) -> dict[str, Any] | None:
     from ..base.errors import TemplateError
     from ..base.file_kinds import JSON_LINES, PRETTY, TEXT, kind_of
     from ..base.text_files import meant_file
-    from ..requests.body import parse_body
+    from ..requests.whole_body import parse_body
 
     if name is None:
         return None
     try:
-        return parse_body(Path(name).read_text(encoding="utf-8-sig"))
+        return parse_body(Path(name).read_text(encoding="utf-8-sig"), name)
     except (TemplateError, UnicodeDecodeError) as error:
         kind = kind_of(Path(name))
         if kind in (None, TEXT, PRETTY, JSON_LINES) and isinstance(error, TemplateError):
-            raise TemplateError(f"--template '{name}': {error}") from error
+            raise
         raise TemplateError(
             f"--template '{name}' is {kind or 'no text in UTF-8'}, no request body. A template is "
             'JSON or YAML: {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": '

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from ..base.errors import TemplateError, UsageError
 from ..base.parameters import (
     CHAT,
@@ -174,28 +172,6 @@ def parse_option(name: str, text: str) -> Any:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
-
-
-def parse_body(text: str) -> dict[str, Any]:
-    """Read a whole body (--template) from JSON or YAML text. Raises TemplateError."""
-    try:
-        body = json.loads(text, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise TemplateError("The template is nested too deep.") from error
-    except ValueError:
-        try:
-            body = yaml.safe_load(text)
-        # Its readers of dates and numbers raise what Python's raise, and don't name the place.
-        except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-            raise TemplateError(f"The template is neither JSON nor YAML: {reason}.") from error
-    if not isinstance(body, dict):
-        raise TemplateError("The template must be an object: the body of a request.")
-    try:
-        # YAML knows numbers as keys, dates and .nan; a request body doesn't
-        return json.loads(json.dumps(body, default=str, allow_nan=False))  # type: ignore[no-any-return]
-    except ValueError as error:
-        raise TemplateError(f"The template can't be JSON: {error}.") from error
 
 
 def build_body(

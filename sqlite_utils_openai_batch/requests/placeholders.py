@@ -27,6 +27,8 @@ Columns = Sequence[Sequence[SQLiteValue]]
 Texts = Callable[[Columns], list[str]]
 
 ROW = "row"
+#: Filters whose text is JSON: a string that is nothing but such a placeholder becomes that value.
+NATIVE = ("json", "tojson", "number")
 
 SANDBOX = Sandbox()
 
@@ -318,7 +320,7 @@ def read_slot(
         raise TemplateError(f"{place}: the template is nested too deep.") from error
     shown = list(printed(tree))
     only = shown[0] if len(shown) == 1 else None
-    native = isinstance(only, nodes.Filter) and only.name in ("json", "tojson")
+    native = isinstance(only, nodes.Filter) and only.name in NATIVE
     return Slot(place, tree, names, _shown(tree) & names, native)
 
 

@@ -19,7 +19,7 @@ from jinja2.utils import pass_context
 from markupsafe import escape
 
 from ..base.json import Null
-from .values import Blob, finalize, from_json, json_text
+from .values import Blob, finalize, from_json, json_text, number_text
 
 #: Name of the budget among a rendering's variables; the space keeps templates from naming it.
 BUDGET = "the budget"
@@ -192,6 +192,7 @@ _LEFT_OUT = ("attr", "forceescape", "pprint", "random", "safe", "urlize", "xmlat
 _OWN: dict[str, Callable[..., Any]] = {
     "json": json_text,
     "tojson": json_text,
+    "number": number_text,
     "fromjson": from_json,
     "default": _default,
     "d": _default,

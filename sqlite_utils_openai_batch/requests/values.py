@@ -100,6 +100,24 @@ def json_text(value: Any) -> str:
         raise UnrenderableRow(f"This can't be JSON: {error}.") from error
 
 
+def number_text(value: Any) -> str:
+    """Return the JSON of a number, also of one that is text, for `| number`. NULL is null.
+
+    Raises ValueError for what is no number.
+    """
+    if isinstance(value, Null):
+        return "null"
+    if isinstance(value, str):
+        try:
+            number = orjson.loads(value.strip())
+        except orjson.JSONDecodeError:
+            number = value
+        value = number
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{str(value)!r} is no number")
+    return json_text(value)
+
+
 def _structure(text: str) -> Any:
     if text.lstrip()[:1] in ("{", "["):
         try:

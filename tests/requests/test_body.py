@@ -9,7 +9,8 @@ import pytest
 
 from sqlite_utils_openai_batch.answers.schema import AnswerSchema
 from sqlite_utils_openai_batch.base.errors import TemplateError, UsageError
-from sqlite_utils_openai_batch.requests.body import build_body, parse_body, parse_option
+from sqlite_utils_openai_batch.requests.body import build_body, parse_option
+from sqlite_utils_openai_batch.requests.whole_body import parse_body
 
 CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"
@@ -353,10 +354,10 @@ def test_a_whole_body_is_json_or_yaml() -> None:
     [
         ("", "The template must be an object: the body of a request."),
         ("[1]", "The template must be an object: the body of a request."),
-        ("{{ title }}", "The template is neither JSON nor YAML: "),
-        ("a: [", "The template is neither JSON nor YAML: "),
+        ("{{ title }}", "The template, line 1: "),
+        ("a: [", "The template, line 1: "),
         ("a: .nan", "The template can't be JSON: "),
-        ("a: !!python/object/apply:os.system ['x']", "The template is neither JSON nor YAML: "),
+        ("a: !!python/object/apply:os.system ['x']", "The template, line 1: "),
     ],
 )
 def test_a_whole_body_that_is_none(text: str, message: str) -> None:

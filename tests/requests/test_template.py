@@ -10,9 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.base.errors import TemplateError, UnrenderableRow
-from sqlite_utils_openai_batch.requests.body import build_body, parse_body
+from sqlite_utils_openai_batch.requests.body import build_body
 from sqlite_utils_openai_batch.requests.placeholders import read_slot
 from sqlite_utils_openai_batch.requests.template import Renderer, Template
+from sqlite_utils_openai_batch.requests.whole_body import parse_body
 from sqlite_utils_openai_batch.tables.hashing import source_hash, source_hashes
 from sqlite_utils_openai_batch.tables.sql import SQLiteValue
 

@@ -88,7 +88,7 @@ def test_any_endpoint(run: Any, notes: Any, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("--template", "no.json"), 1, "--template 'no.json' can't be read: No such file"),
-        (("--template", "list.json"), 1, "The template must be an object: the body of a request."),
+        (("--template", "list.json"), 1, "'list.json' must be an object: the body of a request."),
         (
             ("--template", "b.json", "--prompt", "{{ text }}"),
             2,
@@ -182,3 +182,107 @@ def test_options_of_a_body_that_is_no_chat(conn: Any) -> None:
         settle(conn, ask(table="t", template=body, endpoint="/v1/moderations", schema="a"))
     with pytest.raises(TemplateError, match="no placeholder"):
         settle(conn, ask(table="t", template={"messages": []}))
+
+
+# Templates in which a placeholder stands for a number
+
+PEOPLE = (
+    "CREATE TABLE people (id INTEGER PRIMARY KEY, Name TEXT, Temp REAL, Said TEXT, N INTEGER);"
+    "INSERT INTO people VALUES (1, 'Ann \"A\"', 0.5, ' 0.25 ', 7), (2, '12', 1.0, '1', NULL);"
+)
+KINDS = {
+    "JSON without quotes": """{
+        "model": "gpt-4o", "temperature": {{Temp}}, "seed": {{ N }}, "top_p":{{Said}},
+        "messages": [{"role": "user", "content": {{ Name }}}], "stop": [{{Name}}, "x"]}""",
+    "JSON with tabs": '{\n\t"model":\t"gpt-4o", "temperature":\t{{Temp}}, "seed": {{N}}, '
+    '"top_p": "{{Said}}",\n\t"messages": [{"role": "user", "content": "{{Name}}"}], '
+    '"stop": ["{{ Name | json }}", "x"]}',
+    "YAML without quotes": """
+model: gpt-4o
+temperature: {{Temp}}  # each its own
+seed: {{ N }}
+top_p: {{ Said | trim }}
+messages:
+- role: user
+  content: {{Name}}
+stop:
+- {{ Name }}
+- x
+""",
+    "YAML with quotes": """
+model: gpt-4o
+temperature: "{{ Temp }}"
+seed: '{{N}}'
+top_p: "{{Said|trim}}"
+messages:
+- {role: user, content: "{{Name}}"}
+stop: ["{{ Name }}", x]
+""",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_placeholder_for_a_number_gives_the_number(
+    run: Any, database: Any, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "t.yaml").write_text(KINDS[kind])
+
+    said = run("preview", database(PEOPLE), "people", "--template", "t.yaml", "--raw", "-n", "2")
+
+    one, other = bodies(said.out)
+    assert one == {
+        "model": "gpt-4o", "temperature": 0.5, "seed": 7, "top_p": 0.25,
+        "messages": [{"role": "user", "content": 'Ann "A"'}], "stop": ['Ann "A"', "x"],
+    }  # fmt: skip
+    assert (other["temperature"], other["seed"], other["top_p"]) == (1.0, None, 1)
+    assert (other["messages"][0]["content"], other["stop"]) == ("12", ["12", "x"])
+
+
+def test_what_is_no_number_costs_its_row_only(run: Any, database: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text(
+        '{"temperature": {{Name}}, "messages": [{"role": "user", "content": "{{Said}}"}]}'
+    )
+
+    said = run("preview", database(PEOPLE), "people", "--template", "t.json")
+
+    assert "1 to ask · 1 unrenderable" in said.err
+    assert "is no number" in said.err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model: m\nmessages:\n- role: user\n  content: {{Name}} and more\n", (
+            "--template 't.yaml', line 4: ", "There stands: content: {{Name}} and more",
+            "Put the whole value in quotes",
+        )),
+        ('{\n  "n": {{ row["N"] }},\n  "messages": []\n}', (
+            "--template 't.yaml', line 2: ", 'Put the placeholder in quotes: "{{ row[\'N\'] }}"',
+        )),
+        ('{"a": 1\n "messages": []}', (
+            "--template 't.yaml', line 2: Expecting ',' delimiter", "is a comma, a quote or",
+        )),
+        ("messages: [1\nn: 2\n", ("--template 't.yaml', line 2: ", "or a bracket missing?")),
+    ],
+)  # fmt: skip
+def test_a_template_that_is_wrong_tells_the_line_and_what_to_write(
+    run: Any, database: Any, tmp_path: Path, text: str, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "t.yaml").write_text(text)
+
+    said = run("preview", database(PEOPLE), "people", "--template", "t.yaml", code=1)
+
+    for word in words:
+        assert word in said.err
+
+
+@pytest.mark.parametrize("name", ["config.json", "config.yaml"])
+def test_a_whole_body_for_a_prompt_points_to_template(
+    run: Any, database: Any, tmp_path: Path, name: str
+) -> None:
+    text = KINDS["JSON without quotes" if name.endswith("json") else "YAML without quotes"]
+    (tmp_path / name).write_text(text)
+
+    said = run("preview", database(PEOPLE), "people", "--prompt", name, code=1)
+
+    assert f"give its file by --template {name}" in said.err

@@ -17,6 +17,7 @@ from ...pricing.estimate import Money
 from ...requests.body import build_body, change_body
 from ...requests.images import WEB
 from ...requests.placeholders import read_slot
+from ...requests.whole_body import is_whole_body, with_numbers
 from ...tables.source import Source
 
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -133,15 +134,23 @@ def whole_body(
                 f"The template has no messages, which {CHAT} needs. "
                 "Is it for another endpoint? Name it by --endpoint."
             )
-        return change_body(
-            ask.template,
-            endpoint=ask.endpoint,
-            model=ask.model or (default_model if needs_model(ask) else None),
-            schema=schema,
-            options=ask.options,
+        return with_numbers(
+            change_body(
+                ask.template,
+                endpoint=ask.endpoint,
+                model=ask.model or (default_model if needs_model(ask) else None),
+                schema=schema,
+                options=ask.options,
+            )
         )
     prompt = prompt_text("--prompt", ask.prompt, source)
     check_file(prompt)
+    if prompt and is_whole_body(prompt):
+        file = ask.prompt if prompt != ask.prompt else "FILE"
+        raise TemplateError(
+            f"--prompt holds a whole request body, with messages and a model: give its file by "
+            f"--template {file}"
+        )
     if not prompt:
         columns = [column for column in source.columns if column not in source.key_columns]
         example = columns[0] if columns else "column"
@@ -149,15 +158,17 @@ def whole_body(
             f"What is to be asked? Give a prompt with a column in it: "
             f"--prompt 'Summarise: {{{{ {example} }}}}'. Columns: {listed(source.columns)}"
         )
-    return build_body(
-        endpoint=ask.endpoint,
-        model=ask.model or default_model,
-        prompt=prompt,
-        system=prompt_text("--system", ask.system, source),
-        schema=schema,
-        options=ask.options,
-        images=[image_slot(given, source) for given in ask.images],
-        detail=ask.image_detail,
+    return with_numbers(
+        build_body(
+            endpoint=ask.endpoint,
+            model=ask.model or default_model,
+            prompt=prompt,
+            system=prompt_text("--system", ask.system, source),
+            schema=schema,
+            options=ask.options,
+            images=[image_slot(given, source) for given in ask.images],
+            detail=ask.image_detail,
+        )
     )
 
 

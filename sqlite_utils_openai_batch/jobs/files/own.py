@@ -43,6 +43,8 @@ AT_ONCE = 4_000_000
 #: What the name of a table begins with while lines are copied into it; its owner follows.
 LOADING = "openai_batch_loading_"
 GZIP = b"\x1f\x8b"
+#: No custom_id and no body: what a line says that needs a look of its own.
+NOTHING: tuple[str, None] = ("", None)
 
 
 @dataclass
@@ -56,13 +58,14 @@ class Common:
     last: dict[str, Any] | None = None
 
     def add(self, body: dict[str, Any]) -> None:
-        """Take in one body."""
-        rest = body.copy()
-        for name in ASKS:
-            rest.pop(name, None)
-        if rest == self.last:
+        """Take in one body, and take out of it what it asks."""
+        body.pop("messages", None)
+        body.pop("input", None)
+        # Most are as the one before: all else is for those that aren't.
+        if body == self.last:
             return
-        self.last = rest
+        self.last = body
+        rest = {name: value for name, value in body.items() if name not in ASKS}
         if self.shared is None:
             self.shared = dict(rest)
         elif rest != self.shared:
@@ -112,16 +115,16 @@ class OwnFile(RequestFile):
     def problems(self) -> Iterator[Problem]:
         """What a provider would refuse, line by line; last the lines whose custom_id is taken."""
         ids = Ids()
+        add = self.common.add
         for numbers, lines in self.blocks():
             self.requests += len(lines)
-            once = have_one_id(lines)
-            found = list(map(self.usual, lines))
+            found = list(map(self.usual, lines)) if have_one_id(lines) else [NOTHING] * len(lines)
             ids.add_all([custom_id for custom_id, _ in found])
-            for number, line, (_, body) in zip(numbers, lines, found, strict=True):
-                if body is None or not once:
-                    yield from self.unusual(number, line, ids)
+            for place, (_, body) in enumerate(found):
+                if body is None:
+                    yield from self.unusual(numbers[place], lines[place], ids)
                 else:
-                    self.common.add(body)
+                    add(body)
         if not self.requests:
             yield Problem(None, "empty_file", "there is no request in it")
         if ids.may_repeat():
@@ -176,7 +179,7 @@ class OwnFile(RequestFile):
         except (ValueError, TypeError, KeyError, AttributeError):
             # What is wrong with it, if anything is, another look finds.
             pass
-        return "", None
+        return NOTHING
 
     def check(self) -> None:
         """Read it all. Raises FileError with the first problems and the number of all."""

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from sqlite_utils_openai_batch.answers.schema import AnswerSchema
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.requests.template import LINE_COLUMN
 from sqlite_utils_openai_batch.results.recipe import command_line
 from sqlite_utils_openai_batch.store import Job
 
@@ -193,6 +194,8 @@ def choices(job: Job) -> list[tuple[str, str]]:
         (label, str(kept[name])) for name, label in CHOSEN.items() if kept.get(name) is not None
     ]
     found += [(label, said) for name, (label, said) in FLAGS.items() if kept.get(name)]
+    if kept.get("lines"):
+        found.append(("Requests", f"as they stand in column {LINE_COLUMN}, from a batch file"))
     found += [(f"Parameter {name}", str(value)) for name, value in job.params.items()]
     if kept.get("blanks", "skip") != "skip":
         found.append(("Blank rows", {"send": "asked about too"}.get(kept["blanks"], "an error")))

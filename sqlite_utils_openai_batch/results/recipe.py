@@ -144,7 +144,7 @@ def command_line(job: Job, file: str) -> str | None:
     if not typed:
         return None
     begin = [COMMAND, "run", shlex.quote(file)]
-    if "template_body" in typed:
+    if "template_body" in typed or "lines" in typed:
         # Its file may be gone: the job itself is the best record of it.
         return " ".join([*begin, "--like", str(job.id)])
     if typed.get("table"):

@@ -14,6 +14,7 @@ from ..base import clock
 from ..base.text import code, fenced, plain, visible
 from ..pricing.prices import job_is_own, stored_prices, usd
 from ..provider.errors import host_of
+from ..requests.template import LINE_COLUMN
 from ..store import history
 from ..store import outcomes as settling
 from ..tables.output import Output
@@ -157,10 +158,12 @@ def asked(job: store.Job) -> Iterator[str]:
     body = job.body
     yield "## Request"
     yield ""
-    yield (
-        f"Endpoint {code(job.endpoint)}, model {code(job.model or '-')}; "
-        "`{{ }}` stands for the value of a column."
+    stands = (
+        f"each request is the text in column {code(LINE_COLUMN)}, sent as it stands there."
+        if job.settings.get("lines")
+        else "`{{ }}` stands for the value of a column."
     )
+    yield f"Endpoint {code(job.endpoint)}, model {code(job.model or '-')}; {stands}"
     for label, said in texts(body):
         yield ""
         yield f"{label}:"
@@ -169,7 +172,7 @@ def asked(job: store.Job) -> Iterator[str]:
     rest = {name: value for name, value in body.items() if name not in TOLD}
     if rest:
         yield ""
-        yield "Parameters: " + ", ".join(
+        yield f"{'In all of them' if job.settings.get('lines') else 'Parameters'}: " + ", ".join(
             f"{code(name)} {code(json.dumps(value, ensure_ascii=False))}"
             for name, value in rest.items()
         )

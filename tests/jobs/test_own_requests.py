@@ -330,6 +330,44 @@ def test_rows_of_it_are_chosen_as_ever(run: Any, rows: Any) -> None:
     assert rows("new.db", "SELECT custom_id FROM mine WHERE answer NOT NULL") == [("id_10",)]
 
 
+def test_reports_and_command_lines_tell_where_requests_come_from(run: Any) -> None:
+    write("mine.jsonl", [request(one, max_tokens=300) for one in IDS])
+    run("run", "new.db", "--requests", "mine.jsonl", *run.there)
+
+    report = run("report", "new.db").out
+
+    assert "each request is the text in column `request`, sent as it stands there." in report
+    assert "In all of them: `max_tokens` `300`" in report
+
+
+def test_a_schema_and_a_table_of_its_own(run: Any, rows: Any) -> None:
+    write("mine.jsonl", [request(one) for one in IDS])
+
+    said = run("preview", "new.db", "--requests", "mine.jsonl", "--schema", "mood good|bad, score",
+               "--output", "labels")  # fmt: skip
+
+    assert "labels.mood TEXT, labels.score TEXT (table labels)" in said.err
+
+
+def test_an_id_elsewhere_in_a_line_is_left_alone(run: Any, server: Any) -> None:
+    lines = [
+        request("a", 'Say "custom_id": "a"'),
+        request("b", "x", metadata={"custom_id": "b"}),
+        {
+            "body": request("c", "custom_id")["body"],
+            "custom_id": "c",
+            "url": CHAT,
+            "method": "POST",
+        },
+    ]
+    write("mine.jsonl", lines)
+
+    run("run", "new.db", "--requests", "mine.jsonl", *run.there, "--key", "else")
+
+    bodies = [json.loads(one)["body"] for one in sent(server, "else")]
+    assert bodies == [one["body"] for one in lines]
+
+
 # What is wrong with a file
 
 A = json.dumps(request("a"))

@@ -38,8 +38,18 @@ class OpenAIBatchGroup(Group):
         ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
         ("Take away", ("results", "report", "compare")),
         ("Mend", ("retry", "apply", "revert", "delete")),
-        ("Account", ("batches", "fetch")),
-        ("Files", ("export-requests", "import-responses", "split", "extract", "validate")),
+        (
+            "Files",
+            (
+                "batches",
+                "fetch",
+                "export-requests",
+                "import-responses",
+                "split",
+                "extract",
+                "validate",
+            ),
+        ),
         ("Local", ("serve", "demo")),
     )
 

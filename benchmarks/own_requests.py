@@ -28,15 +28,27 @@ import prepare as table
 WAYS = ("prepare", "run")
 
 
+def name_rows(path: Path) -> None:
+    """Give the rows of the table keys of text, as the custom_ids of a file are."""
+    with closing(sqlite3.connect(path)) as conn:
+        conn.executescript(
+            "CREATE TABLE named (id TEXT PRIMARY KEY, title TEXT, body TEXT, price REAL, "
+            "category TEXT);"
+            "INSERT INTO named SELECT 'task-' || id, title, body, price, category FROM reviews;"
+            "DROP TABLE reviews; ALTER TABLE named RENAME TO reviews; VACUUM;"
+        )
+
+
 def write_file(folder: Path) -> None:
     """Write the requests of the table's rows as a script would."""
     with (
         closing(sqlite3.connect(folder / "table.db")) as conn,
         (folder / "own.jsonl").open("w") as file,
     ):
-        for row in conn.execute(f"SELECT {', '.join(table.COLUMNS)} FROM reviews ORDER BY id"):
+        for row in conn.execute(f"SELECT {', '.join(table.COLUMNS)} FROM reviews ORDER BY rowid"):
             number, title, body, price, category = row
-            line = table.line_of(number, f"{title} ({category}, {price} EUR)\n\n{body}")
+            name = str(number).removeprefix("task-")
+            line = table.line_of(name, f"{title} ({category}, {price} EUR)\n\n{body}")
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
@@ -100,14 +112,16 @@ def server() -> Iterator[str]:
         running.wait()
 
 
-def compare(rows: int, again: int, ways: Sequence[str]) -> None:
+def compare(rows: int, again: int, ways: Sequence[str], keys: str) -> None:
     """Measure it all, and print a table."""
     with tempfile.TemporaryDirectory(prefix="own-") as name, server() as base_url:
         folder = Path(name)
         table.make(folder / "table.db", rows)
+        if keys == "text":
+            name_rows(folder / "table.db")
         write_file(folder)
         size = (folder / "own.jsonl").stat().st_size
-        print(f"{rows:,} requests, {size / 1e6:,.0f} MB; best of {again}\n")
+        print(f"{rows:,} requests ({keys} keys), {size / 1e6:,.0f} MB; best of {again}\n")
         print("| command | of a table, CPU s | of a file, CPU s | ratio | peak MB |")
         print("|---|---:|---:|---:|---:|")
         for way in ways:
@@ -144,6 +158,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--again", type=int, default=2, help="runs of each; the best counts")
+    parser.add_argument("--keys", choices=("text", "integer"), default="text",
+                        help="keys of the table's rows: those of the file are text")  # fmt: skip
     parser.add_argument("--only", choices=WAYS, action="append", help="only this, repeatable")
     parser.add_argument("--way", choices=WAYS)
     parser.add_argument("--source", choices=("table", "file"))
@@ -153,7 +169,7 @@ def main() -> None:
     if asked.way:
         print(json.dumps(measured(asked.way, asked.source, asked.folder, asked.base_url)))
     else:
-        compare(asked.rows, asked.again, asked.only or WAYS)
+        compare(asked.rows, asked.again, asked.only or WAYS, asked.keys)
 
 
 if __name__ == "__main__":

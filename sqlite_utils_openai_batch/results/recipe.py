@@ -16,6 +16,7 @@ from .words import COMMAND
 
 #: Options by the names under which a job keeps them, in the order of the help text.
 OPTIONS = {
+    "requests": "--requests",
     "sql": "--sql",
     "pk": "--pk",
     "where": "--where",

@@ -128,7 +128,13 @@ def download(provider: Provider, state: BatchState, folder: Path) -> list[Path]:
         path = folder / f"{state.id}_{kind}.jsonl"
         unfinished = path.with_suffix(".unfinished")
         try:
-            provider.download(file_id, unfinished)
+            try:
+                provider.download(file_id, unfinished)
+            except NotFound as error:
+                raise NotFound(
+                    f"The {kind} file of {state.id} isn't at {provider.host} any more: it was "
+                    "deleted, or kept for its 30 days."
+                ) from error
             if path.exists() and path.read_bytes() != unfinished.read_bytes():
                 raise FileError(f"'{path}' is there already, and is another. Name another folder.")
             shutil.move(unfinished, path)

@@ -191,6 +191,16 @@ def test_fetch_to_a_folder(run: Any, server: Any) -> None:
     assert ids == ["a", "b", "c"]
 
 
+def test_files_that_have_gone_are_named(run: Any, web: Any, reply: Any) -> None:
+    batch = {"id": "b1", "status": "completed", "output_file_id": "f1", "created_at": 1}
+    web.reply("GET /batches/b1", reply(200, batch))
+
+    said = run("fetch", "b1", "--dir", "d", "--base-url", web.base_url, code=1)
+
+    assert "The output file of b1 isn't at 127.0.0.1" in said.err
+    assert list(Path("d").iterdir()) == []
+
+
 def test_fetch_into_the_job_that_asked(run: Any, held: Any, people: str) -> None:
     there = ("--base-url", held[0].base_url, "--key", "job")
     run("run", people, "people", "--prompt", "{{ name }}", *there, "-y", "--no-wait")

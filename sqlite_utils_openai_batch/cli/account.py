@@ -14,7 +14,7 @@ import click
 from sqlite_utils.cli import output_options
 
 from ..base.text import counted, cut, listed, size
-from .click_ext import Command, confirm, option, talk
+from .click_ext import Command, confirm, give, option, show, talk
 from .jobs import any_format, write_rows
 from .options import ANSWERS, WHERE, key_option, together, yes_option
 
@@ -63,7 +63,7 @@ def account(
 def place_of(conn: sqlite3.Connection, provider: str) -> tuple[str | None, str]:
     """Where the newest job of a database went, but for servers inside this program."""
     from .. import store
-    from ..provider.places import LOCAL
+    from ..provider.accounts import LOCAL
 
     jobs = store.list_jobs(conn) if store.exists(conn) else []
     found = next((job for job in jobs if job.provider != LOCAL), None)
@@ -145,7 +145,7 @@ def list_batches(
         talk(f"No batches{f' that are {listed(statuses)}' if statuses else ''} at {remote.host}.")
         return
     shown = states[:most]
-    click.echo(batches_screen([(one, job_of(one, known, by_uid)) for one in shown], conn))
+    show(batches_screen([(one, job_of(one, known, by_uid)) for one in shown], conn))
     more = f", and there are more (--limit {2 * most})" if len(states) > most else ""
     talk(f"{counted(len(shown), 'batch', 'batches')} at {remote.host}{more}.")
     ended = next((one for one in shown if one.output_file_id), None)
@@ -262,7 +262,7 @@ def list_files(conn: sqlite3.Connection | None, remote: Provider, formats: dict[
     if not found:
         talk(f"No batch files at {remote.host}.")
         return
-    click.echo(files_screen(found, conn))
+    show(files_screen(found, conn))
     whole = sum(one.file.size or 0 for one in found)
     talk(f"{counted(len(found), 'file')} at {remote.host}, {size(whole)}.")
     safe = sum(one.is_safe for one in found)
@@ -459,7 +459,7 @@ def fetch(
         paths = [path for state in waiting for path in download(remote, state, to)]
         if folder is not None:
             for path in paths:
-                click.echo(path)
+                give(str(path))
         elif conn is not None and paths:
             take(conn, str(into), paths, table, answers)
     if len(waiting) < len(states):

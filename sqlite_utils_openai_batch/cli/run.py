@@ -83,10 +83,10 @@ def preview(
         place = place_without_key(options)
         ask = read_ask(table, options, place)
         plan = settle(conn, ask, **model_default(place), rows=rows)
-        show(conn, plan, place, count, raw)
+        show_plan(conn, plan, place, count, raw)
 
 
-def show(conn: sqlite3.Connection, plan: Plan, place: Place, count: int, raw: bool) -> None:
+def show_plan(conn: sqlite3.Connection, plan: Plan, place: Place, count: int, raw: bool) -> None:
     """Print a plan's first requests and its summary."""
     from ..jobs.plan.conflicts import check_writable
     from ..jobs.plan.prepare import survey
@@ -317,7 +317,8 @@ def make_job(
 ) -> tuple[Job, Plan, Tally, Place] | None:
     """Check everything, then store the job. None where there is nothing to ask.
 
-    Where nothing `sends` it now, a server that can't be reached is only warned of. `own` has the lines of a file, in case the job is dropped again.
+    Where nothing `sends` it now, a server that can't be reached is only warned of. `own` has the
+    lines of a file, in case the job is dropped again.
     """
     table = inherit(conn, db, table, options)
     own = own or Own()

@@ -95,7 +95,7 @@ def read_file(file: Any) -> StoredFile:
         id=str(file.id),
         name=str(getattr(file, "filename", None) or ""),
         purpose=str(getattr(file, "purpose", None) or ""),
-        size=_number(getattr(file, "bytes", None)),
+        size=whole_number(getattr(file, "bytes", None)),
         created_at=clock.from_unix(clock.unix_of(getattr(file, "created_at", None))),
         expires_at=clock.from_unix(clock.unix_of(getattr(file, "expires_at", None))),
     )

@@ -582,7 +582,7 @@ def test_wrong_columns_and_outcomes(run: Any, library: Path) -> None:
         "Columns: id, text, mark, Überschrift, answer, status, error\n"
     )
     assert run("results", library, "--status", "good", code=2).err == (
-        "Error: No outcome is called 'good'. There are: pending, ok, http_error, api_error, "
-        "expired, cancelled, missing, rejected, unrenderable, too_large, invalid_json, "
-        "schema_violation, truncated, refused, content_filter, empty\n"
+        "Error: No outcome is called 'good'. There are: ok, pending, refused, content_filter, "
+        "truncated, empty, invalid_json, schema_violation, http_error, api_error, rejected, "
+        "expired, cancelled, missing, unrenderable, too_large\n"
     )

@@ -70,16 +70,16 @@ SEAMS: dict[str, tuple[str, tuple[str, ...], list[type[Exception]]]] = {
                 classes(sqlite3)),
     "sqlite3 while rows are read": ("sqlite_utils_openai_batch.jobs.plan.prepare.rendered",
                                     ("preview", "data.db", *ASK), classes(sqlite3)),
-    "sqlite3 of the jobs": ("sqlite_utils_openai_batch.store.list_jobs", ("jobs", "data.db"),
+    "sqlite3 of the jobs": ("sqlite_utils_openai_batch.store.sorted_out", ("jobs", "data.db"),
                             classes(sqlite3)),
-    "msgspec": ("sqlite_utils_openai_batch.store.list_jobs", ("jobs", "data.db"),
+    "msgspec": ("sqlite_utils_openai_batch.store.sorted_out", ("jobs", "data.db"),
                 classes(msgspec)),
     "orjson": ("sqlite_utils_openai_batch.jobs.files.validate.parsed", ("validate", "a.jsonl"),
                [orjson.JSONDecodeError]),
     "jinja2": ("sqlite_utils_openai_batch.requests.template.read_slot",
                ("preview", "data.db", *ASK),
                classes(jinja2)),
-    "yaml": ("sqlite_utils_openai_batch.requests.body.parse_body",
+    "yaml": ("sqlite_utils_openai_batch.requests.whole_body.parse_body",
              ("preview", "data.db", "notes", "--template", "a.jsonl"), classes(yaml)),
     "httpx": ("sqlite_utils_openai_batch.provider.client.Provider.check",
               ("prepare", "data.db", *ASK, "--base-url", "http://127.0.0.1:9/v1"),
@@ -162,6 +162,6 @@ def test_our_own_mistakes_keep_their_traceback(here: Path, monkeypatch: pytest.M
     def fails(*_: Any, **__: Any) -> Any:
         raise KeyError("a mistake")
 
-    monkeypatch.setattr("sqlite_utils_openai_batch.store.list_jobs", fails)
+    monkeypatch.setattr("sqlite_utils_openai_batch.store.sorted_out", fails)
     result = CliRunner().invoke(cli, ["openai-batch", "jobs", "data.db"])
     assert isinstance(result.exception, KeyError)

@@ -49,7 +49,7 @@ def test_how_it_is_written() -> None:
 
 def test_everything_is_printed_by_the_functions_that_escape() -> None:
     for path in CLI.glob("*.py"):
-        if path.name != "framework.py":
+        if path.name != "click_ext.py":
             text = path.read_text()
             assert not re.search(r"click\.(s?echo|confirm|prompt)|sys\.std(out|err)\.write", text)
             assert not re.search(r"(?<!\w)print\(|csv\.writer\(sys", text), path

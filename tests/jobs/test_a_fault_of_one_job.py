@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.jobs.sync import engine
 from sqlite_utils_openai_batch.jobs.sync.engine import one_pass
 from sqlite_utils_openai_batch.store.connection import connect
 
@@ -22,8 +23,8 @@ BROKEN = {
     "a template of another kind": "UPDATE openai_batch_jobs SET template = '5' WHERE id = 2",
     "settings that are none": "UPDATE openai_batch_jobs SET options = '[1]' WHERE id = 2",
 }
-# What a person has to put right first: the job pauses.
-PAUSES = {"a template of another kind", "settings that are none"}
+# What only another program writes, and is told as that.
+CHANGED = {"a part in no state", "a template of another kind", "settings that are none"}
 
 
 def change(path: Path, sql: str) -> None:
@@ -47,8 +48,9 @@ def test_the_other_jobs_are_watched_to_their_end(
 ) -> None:
     change(three, BROKEN[broken])
     held[1].release()
-    said = run("watch", three, "--poll", "0.05", code=4 if broken in PAUSES else 1)
-    told = "Job 2 is paused: " if broken in PAUSES else "Error: Job 2: "
+    said = run("watch", three, "--poll", "0.05", code=1)
+    changed = "Error: This database was changed by another program: job 2 has "
+    told = changed if broken in CHANGED else "Error: Job 2: "
     assert said.err.count(told) == 1
     assert "Traceback" not in said.err
     assert rows(three, "SELECT id FROM openai_batch_jobs WHERE status = 'completed'") == [
@@ -59,8 +61,17 @@ def test_the_other_jobs_are_watched_to_their_end(
 
 
 @pytest.mark.parametrize("silent", [(), ("--silent",)])
-def test_sync_goes_on_with_the_others(run: Any, three: Path, rows: Any, silent: Any) -> None:
-    change(three, BROKEN["a part in no state"])
+def test_sync_goes_on_with_the_others(
+    run: Any, three: Path, rows: Any, silent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = engine.check_account
+
+    def stumble(conn: sqlite3.Connection, provider: Any, job: store.Job) -> None:
+        if job.id == 2:
+            raise KeyError("lost")
+        check(conn, provider, job)
+
+    monkeypatch.setattr(engine, "check_account", stumble)
     change(three, "UPDATE openai_batch_jobs SET checked_at = NULL")
     said = run("sync", three, *silent, code=1)
     assert said.err.startswith("Error: Job 2: this program stopped at it (KeyError: 'lost'). ")
@@ -68,7 +79,7 @@ def test_sync_goes_on_with_the_others(run: Any, three: Path, rows: Any, silent: 
     assert rows(three, checked) == [(1,), (3,)]
     (kept,) = rows(three, "SELECT job_id, detail FROM openai_batch_log WHERE event = 'fault'")
     assert kept[0] == 2
-    assert "sync.py" in kept[1]
+    assert "engine.py" in kept[1]
 
 
 def test_a_job_without_a_key_keeps_no_other_from_its_turn(run: Any, three: Path, rows: Any) -> None:

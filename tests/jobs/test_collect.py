@@ -30,7 +30,7 @@ from sqlite_utils_openai_batch.base.outcome import Outcome
 from sqlite_utils_openai_batch.jobs.sync.collect import ResultFile, finish, take_files
 from sqlite_utils_openai_batch.jobs.sync.staging import Staging
 from sqlite_utils_openai_batch.jobs.writeback import Writer
-from sqlite_utils_openai_batch.results.results import Results
+from sqlite_utils_openai_batch.results.reader import Reader
 from sqlite_utils_openai_batch.store.connection import connect
 
 ROWS = 6
@@ -489,7 +489,7 @@ def test_what_was_forgiven_is_no_second_answer(conn: sqlite3.Connection, tmp_pat
     assert conn.execute(f"{seen} openai_batch_requests").fetchall() == notes
     # A note is no error to those who read the results.
     assert conn.execute(f"{seen} openai_batch_results").fetchall() == [("ok", None)]
-    with closing(Results(conn, job)) as results:
+    with closing(Reader(conn, job)) as results:
         assert {row[-2:] for row in results.rows()} == {("ok", None)}
 
 

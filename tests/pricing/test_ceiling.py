@@ -37,6 +37,7 @@ from sqlite_utils_openai_batch.pricing.ceiling import (
 from sqlite_utils_openai_batch.pricing.estimate import Money
 from sqlite_utils_openai_batch.pricing.prices import Prices, stated_prices
 from sqlite_utils_openai_batch.pricing.tokens import available, count_requests, counter_for
+from sqlite_utils_openai_batch.provider.accounts import destination
 from sqlite_utils_openai_batch.provider.client import Provider
 from sqlite_utils_openai_batch.requests import limits
 from sqlite_utils_openai_batch.store.connection import connect, transaction
@@ -639,6 +640,7 @@ def test_two_processes_cant_take_the_same_money(
     sqlite3.connect(path).close()
     prices = stated_prices(Decimal(1), Decimal(4))
     base_url = bench.server.base_url
+    account = destination(base_url, bench.server.key, "openai").account
     made = make(path, [f"note {n}" for n in range(16)], prices, base_url=base_url, part_requests=2)
     with closing(made.conn) as conn:
         conn.execute(WATCHMAN)
@@ -646,9 +648,11 @@ def test_two_processes_cant_take_the_same_money(
         # Where a limit is known no part waits for the first, so that all race for the money.
         conn.execute(
             "INSERT INTO openai_batch_limits "
-            "VALUES ('', 'gpt-4o-mini', 'enqueued_tokens', 1000000, '', '')"
+            "VALUES (?, 'gpt-4o-mini', 'enqueued_tokens', 1000000, '', '')",
+            [account],
         )
-        store.update_job(conn, made.job_id, max_cost_nanousd=3 * each + each // 2)
+        most = 3 * each + each // 2
+        store.update_job(conn, made.job_id, max_cost_nanousd=most, account=account)
         approve(conn, made.job)
         syncs = [run.start("sync", path, "--key", bench.server.key) for _ in range(2)]
         for sync in syncs:

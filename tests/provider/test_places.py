@@ -231,12 +231,13 @@ def test_an_upstream_that_nobody_runs(
     check = unchanged(notes)
     url = web.base_url
     web.http.server_close()
-    for command in (("run", "-y"), ("prepare",)):
-        said = run(command[0], notes, "notes", *ASK, *command[1:], "--upstream", url, "-m", "x",
-                   code=1)  # fmt: skip
-        assert said.err.startswith(f"Error: The upstream at {url} can't be reached: ")
+    said = run("run", notes, "notes", *ASK, "-y", "--upstream", url, "-m", "x", code=1)
+    assert said.err.startswith(f"Error: The upstream at {url} can't be reached: ")
     check()
     assert local_files(tmp_path) == []
+    # What sends nothing only warns.
+    said = run("prepare", notes, "notes", *ASK, "--upstream", url, "-m", "x")
+    assert f"Warning: The upstream at {url} can't be reached: " in said.err
 
 
 @only_delete

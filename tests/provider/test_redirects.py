@@ -119,7 +119,7 @@ def test_answers_may_lie_elsewhere_and_the_key_stays(
     batch = {"id": "batch_1", "object": "batch", "status": "completed", "created_at": 1700000000,
              "endpoint": "/v1/chat/completions", "input_file_id": "file-1",
              "output_file_id": "file-2", "completed_at": 1700000001,
-             "request_counts": {"total": 12, "completed": 0, "failed": 12}}  # fmt: skip
+             "request_counts": {"total": 12, "completed": 0, "failed": 1}}  # fmt: skip
     here.reply(f"GET {base}/batches", reply(200, NONE_LISTED))
     here.reply(f"POST {base}/files", reply(200, {"id": "file-1", "object": "file"}))
     here.reply(f"POST {base}/batches", reply(200, batch))

@@ -72,4 +72,6 @@ def test_a_listing_is_about_a_dozen_entries(package: str) -> None:
     folders = {room.rsplit(".", 1)[0] for room in MODULES if room.startswith(package)}
     for folder in folders & {package, *ROOMS}:
         inside = [name for name in MODULES if name.rsplit(".", 1)[0] == folder]
-        assert len(inside) <= 14, (folder, sorted(inside))
+        # A command has a module in `cli`, and there are many of them.
+        most = 18 if folder.endswith(".cli") else 14
+        assert len(inside) <= most, (folder, sorted(inside))

@@ -4,9 +4,13 @@ __all__ = [
     "clock",
     "endpoints",
     "errors",
+    "file_kinds",
     "json",
     "outcome",
+    "parameters",
+    "scratch",
     "statuses",
     "text",
+    "text_files",
     "waits",
 ]

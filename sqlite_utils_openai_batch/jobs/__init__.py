@@ -1,12 +1,15 @@
 """A job's life: planned, sent, collected, written back, mended."""
 
 __all__ = [
+    "account",
     "apply",
     "files",
+    "first_part",
     "manage",
     "plan",
     "queue",
     "revert",
     "sync",
     "trial",
+    "trust",
 ]

@@ -10,6 +10,7 @@ with LocalServer() as server:
 
 from __future__ import annotations
 
+from . import settings
 from .answerers.model import MODEL_NAME, ModelAnswerer
 from .answerers.simulate import SimulatedAnswerer
 from .answerers.upstream import UpstreamAnswerer, upstream_models
@@ -38,6 +39,7 @@ __all__ = [
     "UpstreamAnswerer",
     "Webhook",
     "ensure_weights",
+    "settings",
     "upstream_models",
     "weights_path",
 ]

@@ -2,6 +2,7 @@
 
 __all__ = [
     "accounts",
+    "azure",
     "batch",
     "client",
     "errors",

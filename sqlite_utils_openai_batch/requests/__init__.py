@@ -5,5 +5,8 @@ __all__ = [
     "chunks",
     "images",
     "limits",
+    "placeholders",
     "template",
+    "verbatim",
+    "whole_body",
 ]

@@ -1,12 +1,14 @@
 """What people take away: rows with answers, a report, a comparison, months."""
 
 __all__ = [
+    "advice",
     "agreement",
     "compare",
+    "csv",
     "months",
+    "reader",
     "recipe",
     "report",
-    "results",
     "words",
     "xlsx",
 ]

@@ -1,6 +1,6 @@
 """All state, in the user's own database: tables, migrations, and every statement about them."""
 
-from . import connection, costs, history, leases, outcomes, parts, records
+from . import connection, costs, history, leases, outcomes, owner, parts, records
 from .jobs import (
     asked_again_at,
     check_whole,
@@ -129,6 +129,7 @@ __all__ = [
     "outcomes",
     "outcomes_since",
     "overrides",
+    "owner",
     "parts",
     "pending_ids",
     "pending_page",

@@ -3,7 +3,10 @@
 __all__ = [
     "columns",
     "hashing",
+    "lines",
+    "moved_keys",
     "output",
+    "relation",
     "source",
     "sql",
     "stale",

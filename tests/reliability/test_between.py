@@ -16,7 +16,6 @@ import pytest
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base import waits
-from sqlite_utils_openai_batch.jobs import queue
 from sqlite_utils_openai_batch.jobs.sync import engine
 from sqlite_utils_openai_batch.local import LocalServer
 from sqlite_utils_openai_batch.provider.client import Provider
@@ -112,7 +111,6 @@ def test_another_takes_its_turn(
 ) -> None:
     monkeypatch.setattr(waits, "GRACE_SECONDS", 0)
     monkeypatch.setattr(waits, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(queue, "WAIT_SECONDS", 0.0)
     for at in range(len(str(fault)), LAST, STEP):
         key = f"between-{fault}-{len(more)}-{at}".replace(":", "-").replace("*", "-")
         db = make_table(tmp_path / f"{at}.db")

@@ -93,7 +93,6 @@ def child(order: dict[str, Any], points: Points, out: Path) -> None:
     from sqlite_utils.cli import cli
 
     from sqlite_utils_openai_batch.base import waits
-    from sqlite_utils_openai_batch.jobs import queue
     from sqlite_utils_openai_batch.store import connection
 
     # Nothing here is eventually consistent unless a test says so: no need to wait for lists.
@@ -101,7 +100,6 @@ def child(order: dict[str, Any], points: Points, out: Path) -> None:
     waits.RETRY_SECONDS = 0.0
     waits.LATE_FILES_SECONDS = order.get("late", 0.0)
     connection.BUSY_SECONDS = order.get("busy", 10.0)
-    queue.WAIT_SECONDS = 0.1
     os.environ.update(order.get("env", {}))
     stream = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)

@@ -4,6 +4,7 @@ __all__ = [
     "answers",
     "bodies",
     "errors",
+    "events",
     "lines",
     "shapes",
 ]

@@ -143,12 +143,14 @@ def renew(conn: sqlite3.Connection, part: Part) -> bool:
     return cursor.rowcount == 1
 
 
-def insert_send(conn: sqlite3.Connection, part: Part, send: int, token: str, sha256: bytes) -> None:
+def insert_send(
+    conn: sqlite3.Connection, part: Part, send: int, token: str, fingerprint: bytes
+) -> None:
     """Record the intent to send a part: before anything leaves this machine."""
     conn.execute(
-        "INSERT INTO openai_batch_batches (part_id, send, token, sha256, status, created_at) "
+        "INSERT INTO openai_batch_batches (part_id, send, token, fingerprint, status, created_at) "
         "VALUES (?, ?, ?, ?, 'intended', ?)",
-        [part.id, send, token, sha256, clock.now()],
+        [part.id, send, token, fingerprint, clock.now()],
     )
 
 
@@ -161,7 +163,7 @@ def update_send(conn: sqlite3.Connection, part_id: int, send: int, **values: Any
     )
 
 
-def earlier_sends(conn: sqlite3.Connection, part: Part, sha256: bytes) -> list[sqlite3.Row]:
+def earlier_sends(conn: sqlite3.Connection, part: Part, fingerprint: bytes) -> list[sqlite3.Row]:
     """Sends of a part with this content whose file is no batch's, newest first.
 
     Each is (token, input_file_id). A batch that failed ran nothing: its file may serve again.
@@ -169,10 +171,10 @@ def earlier_sends(conn: sqlite3.Connection, part: Part, sha256: bytes) -> list[s
     found = rows(
         conn,
         "SELECT token, input_file_id FROM openai_batch_batches "
-        "WHERE part_id = ? AND sha256 = ? AND send < ? AND (status = 'intended' "
+        "WHERE part_id = ? AND fingerprint = ? AND send < ? AND (status = 'intended' "
         "OR (status = 'failed' AND ifnull(errors, '') NOT LIKE '%annot find file%')) "
         "ORDER BY send DESC",
-        [part.id, sha256, part.sends],
+        [part.id, fingerprint, part.sends],
     )
     for row in found:
         check_id(row["input_file_id"], "openai_batch_batches.input_file_id", part.job_id)
@@ -219,7 +221,7 @@ def record_batch(
     said: str,
     input_file_id: str | None,
     token: str,
-    sha256: bytes,
+    fingerprint: bytes,
 ) -> None:
     """Keep a batch that exists at the provider: in its send's row, or in one of its own."""
     send = max(part.sends, 1)
@@ -233,9 +235,9 @@ def record_batch(
     if cursor.rowcount == 0:
         conn.execute(
             "INSERT INTO openai_batch_batches "
-            "(part_id, send, token, sha256, input_file_id, batch_id, status, created_at) "
+            "(part_id, send, token, fingerprint, input_file_id, batch_id, status, created_at) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [part.id, send, token, sha256, input_file_id, batch_id, said, clock.now()],
+            [part.id, send, token, fingerprint, input_file_id, batch_id, said, clock.now()],
         )
 
 
@@ -300,7 +302,7 @@ def count_outcomes(conn: sqlite3.Connection, part_id: int) -> None:
 
 
 def log_intent(
-    conn: sqlite3.Connection, part: Part, *, token: str, sha256: bytes, lines: int, ids: str
+    conn: sqlite3.Connection, part: Part, *, token: str, fingerprint: bytes, lines: int, ids: str
 ) -> None:
     """Record that a file is about to be sent: its hash, and that of its requests' ids in order."""
     log(
@@ -309,13 +311,13 @@ def log_intent(
         job_id=part.job_id,
         part_id=part.id,
         token=token,
-        sha256=sha256.hex(),
+        fingerprint=fingerprint.hex(),
         lines=lines,
         ids=ids,
     )
 
 
-def hash_of_ids(conn: sqlite3.Connection, part: Part, sha256: str) -> str | None:
+def hash_of_ids(conn: sqlite3.Connection, part: Part, fingerprint: str) -> str | None:
     """The hash of the ids in the file of that hash; None where this database didn't send it."""
     for row in rows(
         conn,
@@ -324,7 +326,7 @@ def hash_of_ids(conn: sqlite3.Connection, part: Part, sha256: str) -> str | None
         [part.id],
     ):
         detail = json.loads(row["detail"] or "{}")
-        if detail.get("sha256") == sha256:
+        if detail.get("fingerprint") == fingerprint:
             return str(detail.get("ids"))
     return None
 
@@ -333,10 +335,11 @@ def hash_of_file(conn: sqlite3.Connection, part: Part, file_id: str | None) -> s
     """The hash of what was uploaded under that id; None where that isn't known for sure."""
     found = rows(
         conn,
-        "SELECT DISTINCT sha256 FROM openai_batch_batches WHERE part_id = ? AND input_file_id = ?",
+        "SELECT DISTINCT fingerprint FROM openai_batch_batches "
+        "WHERE part_id = ? AND input_file_id = ?",
         [part.id, file_id],
     )
-    return bytes(found[0]["sha256"]).hex() if len(found) == 1 else None
+    return bytes(found[0]["fingerprint"]).hex() if len(found) == 1 else None
 
 
 def ids_with(conn: sqlite3.Connection, part: Part, *, settled: bool) -> list[int]:

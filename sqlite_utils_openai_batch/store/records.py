@@ -20,7 +20,7 @@ from ..base.json import kept_counts, kept_json, kept_words, unreadable
 from ..base.statuses import STATES
 
 T = TypeVar("T")
-HASHES = ("template_hash", "sha256")
+HASHES = ("template_hash", "fingerprint")
 # In a class with a column of that name the builtin is hidden.
 Bytes = bytes
 
@@ -147,7 +147,7 @@ class Part:
     cost_nanousd: int | None
     sends: int
     overrides: str | None
-    sha256: Bytes | None
+    fingerprint: Bytes | None
     token: str | None
     intent_at: str | None
     next_try_at: str | None

@@ -72,7 +72,7 @@ CREATE TABLE openai_batch_parts (
     cost_nanousd INTEGER,  -- what its batches reported, priced; NULL for unknown
     sends INTEGER NOT NULL DEFAULT 0,  -- attempts to get it to the provider
     overrides TEXT,  -- JSON: changes to the body by retry --set
-    sha256 BLOB,  -- first half of the SHA-256 of its newest file
+    fingerprint BLOB,  -- XXH3-128 of its newest file
     token TEXT,  -- of its newest send; the provider's metadata holds it too
     intent_at TEXT,  -- when that send was about to begin
     next_try_at TEXT,  -- not to be sent before
@@ -106,7 +106,7 @@ CREATE TABLE openai_batch_batches (
     part_id INTEGER NOT NULL,  -- its part
     send INTEGER NOT NULL,  -- 1 to n within the part
     token TEXT NOT NULL,  -- the part's uid, number and send, as the provider's metadata holds it
-    sha256 BLOB NOT NULL,  -- first half of the SHA-256 of the file sent
+    fingerprint BLOB NOT NULL,  -- XXH3-128 of the file sent
     input_file_id TEXT,  -- file of its requests at the provider
     batch_id TEXT UNIQUE,  -- NULL until the provider has said it
     status TEXT,  -- as last seen, word for word

@@ -147,7 +147,7 @@ def test_a_surplus_batch_is_stopped_later_too(zygote: Zygote, tmp_path: Path) ->
         assert zygote.run(*asking(db, server, "--no-wait"))["code"] == 0
         with closing(connect(db)) as conn, Provider(server.base_url, KEY) as provider:
             part = store.list_parts(conn, 1)[0]
-            assert part.input_file_id and part.token and part.sha256
+            assert part.input_file_id and part.token and part.fingerprint
             surplus = provider.create(part.input_file_id, "/v1/chat/completions", {})
             store.record_batch(
                 conn,
@@ -156,7 +156,7 @@ def test_a_surplus_batch_is_stopped_later_too(zygote: Zygote, tmp_path: Path) ->
                 said=surplus.said,
                 input_file_id=part.input_file_id,
                 token=part.token,
-                sha256=part.sha256,
+                fingerprint=part.fingerprint,
             )
         zygote.run("sync", str(db), "--key", KEY)
         with client_of(server, KEY) as client:
@@ -170,7 +170,7 @@ def test_a_surplus_batch_is_waited_for(zygote: Zygote, server: LocalServer, tmp_
     assert zygote.run(*asking(db, server, key="surplus"))["code"] == 0
     with closing(connect(db)) as conn:
         part = store.list_parts(conn, 1)[0]
-        assert part.token and part.sha256
+        assert part.token and part.fingerprint
         store.record_batch(
             conn,
             part,
@@ -178,7 +178,7 @@ def test_a_surplus_batch_is_waited_for(zygote: Zygote, server: LocalServer, tmp_
             said="cancelling",
             input_file_id=None,
             token=part.token,
-            sha256=part.sha256,
+            fingerprint=part.fingerprint,
         )
         engine.approve(conn, store.get_job(conn, 1))
         settle_job(conn, 1, [], [])
@@ -194,7 +194,7 @@ def test_a_stray_that_is_gone_holds_nothing_up(zygote: Zygote, tmp_path: Path) -
         assert zygote.run(*asking(db, server, "--no-wait"))["code"] == 0
         with closing(connect(db)) as conn:
             part = store.list_parts(conn, 1)[0]
-            assert part.token and part.sha256
+            assert part.token and part.fingerprint
             store.record_batch(
                 conn,
                 part,
@@ -202,7 +202,7 @@ def test_a_stray_that_is_gone_holds_nothing_up(zygote: Zygote, tmp_path: Path) -
                 said="validating",
                 input_file_id=None,
                 token=part.token,
-                sha256=part.sha256,
+                fingerprint=part.fingerprint,
             )
         server.faults.clear()
         done = zygote.run("watch", str(db), "--key", KEY, "--poll", "0.05")

@@ -70,7 +70,7 @@ def test_a_full_queue_costs_no_second_upload(zygote: Zygote, tmp_path: Path) -> 
         assert done["code"] == 0, done["output"]
         with closing(sqlite3.connect(db)) as conn:
             sends, contents = conn.execute(
-                "SELECT count(*), count(DISTINCT sha256) FROM openai_batch_batches"
+                "SELECT count(*), count(DISTINCT fingerprint) FROM openai_batch_batches"
             ).fetchone()
         assert uploads(server) == contents < sends
     check_all_answered(db, rows=12)

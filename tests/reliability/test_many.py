@@ -256,7 +256,7 @@ def test_two_live_batches_for_one_part(zygote: Zygote, server: LocalServer, tmp_
         file = tmp_path / "sent.jsonl"
         file.write_bytes(line % job.uid.encode())
         file_id = provider.upload(file, "sent.jsonl")
-        token = {"token": f"{job.uid}-1-1", "sha256": "00" * 16}
+        token = {"token": f"{job.uid}-1-1", "fingerprint": "00" * 16}
         batches = [provider.create(file_id, "/v1/chat/completions", token) for _ in range(2)]
         job = engine.approve(conn, job)
         engine.one_pass(conn, [job], lambda _: provider)

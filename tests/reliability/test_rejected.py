@@ -67,7 +67,7 @@ def send_beside(conn: sqlite3.Connection, provider: Provider, folder: Path) -> N
         said=state.said,
         input_file_id=state.input_file_id,
         token="beside",
-        sha256=bytes(16),
+        fingerprint=bytes(16),
     )
 
 
@@ -147,7 +147,7 @@ def test_a_server_whose_lines_never_fit_is_not_asked_for_ever(
 
     class Forgetful(Provider):
         def retrieve(self, batch_id: str) -> BatchState:
-            return replace(super().retrieve(batch_id), metadata={"sha256": "00" * 16})
+            return replace(super().retrieve(batch_id), metadata={"fingerprint": "00" * 16})
 
     with closing(connect(db)) as conn, Forgetful(server.base_url, "forgetful") as provider:
         job = engine.approve(conn, store.get_job(conn, 1))

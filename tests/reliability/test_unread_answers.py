@@ -204,11 +204,11 @@ def test_a_batch_that_is_gone(zygote: Zygote, tmp_path: Path, beside: bool) -> N
         assert zygote.run("submit", str(db), "-y", "--key", KEY)["code"] == 0
         with closing(connect(db)) as conn:
             (part,) = store.list_parts(conn, 1)
-            assert part.token and part.sha256
+            assert part.token and part.fingerprint
             if beside:
                 store.record_batch(
                     conn, part, batch_id="batch_gone", said="in_progress", input_file_id=None,
-                    token=part.token, sha256=part.sha256,
+                    token=part.token, fingerprint=part.fingerprint,
                 )  # fmt: skip
                 assert committed(conn, 1).total == 2 * most
             else:

@@ -24,11 +24,11 @@ COLUMNS = {
     "max_cost_nanousd cost_nanousd created_at approved_at submitted_at checked_at finished_at "
     "message lease_owner lease_until versions",
     "parts": "id job_id number status requests bytes estimated_tokens upper_cost_nanousd "
-    "cost_nanousd sends overrides sha256 token intent_at next_try_at input_file_id batch_id "
+    "cost_nanousd sends overrides fingerprint token intent_at next_try_at input_file_id batch_id "
     "output_file_id error_file_id completed failed outcomes prompt_tokens cached_tokens "
     "completion_tokens reasoning_tokens errors created_at submitted_at in_progress_at "
     "finalizing_at ended_at expires_at collected_at written_at lease_owner lease_until",
-    "batches": "id part_id send token sha256 input_file_id batch_id status errors created_at "
+    "batches": "id part_id send token fingerprint input_file_id batch_id status errors created_at "
     "ended_at",
     "requests": "id job_id part_id row_key source_hash status attempts same_as answer error_code "
     "error_message finish_reason model prompt_tokens cached_tokens completion_tokens "

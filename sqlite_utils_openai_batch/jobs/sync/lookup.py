@@ -7,12 +7,12 @@ through the list answers for all of them.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
+import xxhash
 
 from ... import store
 from ...base import clock
@@ -74,13 +74,13 @@ MOST_UNKNOWN = 2
 
 def hash_ids(ids: Sequence[int]) -> str:
     """A hash of request ids in the order of their lines, as hex."""
-    return hashlib.sha256(orjson.dumps(ids)).hexdigest()[:32]
+    return xxhash.xxh3_128_hexdigest(orjson.dumps(ids))
 
 
 def sent_ids(conn: sqlite3.Connection, part: Part, state: BatchState) -> list[int] | None:
     """The requests of a batch's file in the order of its lines; None where they aren't known."""
     # A batch tells by its metadata; at a server that keeps none, its file does.
-    file = state.metadata.get("sha256") or parts.hash_of_file(conn, part, state.input_file_id)
+    file = state.metadata.get("fingerprint") or parts.hash_of_file(conn, part, state.input_file_id)
     wanted = parts.hash_of_ids(conn, part, file) if file else None
     if wanted is None:
         return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+import xxhash
 
 from ... import store
 from ...answers.jsonl import iter_lines
@@ -55,8 +55,8 @@ OTHERWISE = bytes(16)
 
 def compare(sender: Sender, part: store.Part, state: BatchState) -> None:
     """Bring the hashes of a part's rows up to what a batch asks, before it becomes the part's."""
-    sha256 = state.metadata.get("sha256")
-    if not sha256 or (part.sha256 and part.sha256.hex() == sha256):
+    fingerprint = state.metadata.get("fingerprint")
+    if not fingerprint or (part.fingerprint and part.fingerprint.hex() == fingerprint):
         return
     with scratch() as folder:
         try:
@@ -68,7 +68,7 @@ def compare(sender: Sender, part: store.Part, state: BatchState) -> None:
             )
             return
         hashes = here.hashes
-        if here.sha256.hex() != sha256:
+        if here.fingerprint.hex() != fingerprint:
             prefix = f"{sender.job.uid}-"
             asked = asked_by(sender.provider, state, folder / "asked.jsonl", prefix)
             hashes = differing(here, requests_in(here.path, prefix), asked)
@@ -103,7 +103,7 @@ def requests_in(path: Path, prefix: str) -> dict[int, bytes]:
                 request_id = own_id(prefix, read["custom_id"])
                 if request_id is not None:
                     body = orjson.dumps(read["body"], option=orjson.OPT_SORT_KEYS)
-                    found[request_id] = hashlib.sha256(body).digest()[:16]
+                    found[request_id] = xxhash.xxh3_128_digest(body)
     return found
 
 

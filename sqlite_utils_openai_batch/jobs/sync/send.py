@@ -6,12 +6,13 @@ knows what may have happened and looks before it sends again.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
+
+import xxhash
 
 from ... import store
 from ...base import clock
@@ -33,10 +34,6 @@ from ...tables.source import Source, fetch_groups, source_of_job
 from ...tables.sql import SQLiteValue
 from .. import queue
 from .lookup import hash_ids, since
-
-if TYPE_CHECKING:
-    from hashlib import _Hash as Hash
-
 
 # The lines of a part, from its rows as they are now: for a send, and for a file by hand.
 
@@ -132,7 +129,7 @@ class RenderedPart:
     """Requests that don't fit any more: rows can have grown since they were planned."""
     overflow_size: int = 0
     """Bytes of their lines."""
-    _digest: Hash = field(default_factory=hashlib.sha256)
+    _digest: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
 
     @property
     def lines(self) -> int:
@@ -140,9 +137,9 @@ class RenderedPart:
         return len(self.ids)
 
     @property
-    def sha256(self) -> bytes:
-        """The first half of the hash of the file."""
-        return self._digest.digest()[:16]
+    def fingerprint(self) -> bytes:
+        """What tells the file from others: its XXH3-128."""
+        return self._digest.digest()
 
     @property
     def requests(self) -> list[int]:
@@ -307,7 +304,7 @@ class Sender:
                 "uploading",
                 sends=send,
                 token=token,
-                sha256=rendered.sha256,
+                fingerprint=rendered.fingerprint,
                 intent_at=clock.now(),
                 next_try_at=None,
                 input_file_id=None,
@@ -318,12 +315,12 @@ class Sender:
             )
             if not mine:
                 return None
-            store.insert_send(self.conn, part, send, token, rendered.sha256)
+            store.insert_send(self.conn, part, send, token, rendered.fingerprint)
             parts.log_intent(
                 self.conn,
                 part,
                 token=token,
-                sha256=rendered.sha256,
+                fingerprint=rendered.fingerprint,
                 lines=rendered.lines,
                 ids=hash_ids(rendered.ids),
             )
@@ -378,7 +375,7 @@ class Sender:
 
         Its id is known, or it is found by its name: then its upload was cut, or the reply lost.
         """
-        sends = store.earlier_sends(self.conn, part, rendered.sha256)
+        sends = store.earlier_sends(self.conn, part, rendered.fingerprint)
         for file_id in filter(None, (send["input_file_id"] for send in sends)):
             if self.provider.file_size(file_id) == rendered.size:
                 return str(file_id)
@@ -400,7 +397,7 @@ class Sender:
         """Create the batch over an uploaded file. None where the part isn't ours any more."""
         if part.status != "uploaded" or not part.input_file_id or not part.token:
             return None
-        assert part.sha256 is not None
+        assert part.fingerprint is not None
         with transaction(self.conn):
             mine = store.renew(self.conn, part) and store.move_part(self.conn, part, "creating")
         if not mine:
@@ -410,7 +407,7 @@ class Sender:
             self.job.endpoint,
             {
                 "token": part.token,
-                "sha256": part.sha256.hex(),
+                "fingerprint": part.fingerprint.hex(),
                 "job": self.job.uid,
                 "part": str(part.number),
             },
@@ -424,7 +421,7 @@ class Sender:
         Where the lease was lost meanwhile, the batch is recorded beside the part only: whatever
         it answers is still collected.
         """
-        token, sha256 = sent_as(part, state)
+        token, fingerprint = sent_as(part, state)
         with transaction(self.conn):
             mine = store.move_part(
                 self.conn,
@@ -432,7 +429,7 @@ class Sender:
                 "validating",
                 sends=max(part.sends, 1),
                 token=token,
-                sha256=sha256,
+                fingerprint=fingerprint,
                 batch_id=state.id,
                 input_file_id=state.input_file_id or part.input_file_id,
                 submitted_at=clock.from_unix(state.created_at) or clock.now(),
@@ -454,7 +451,7 @@ class Sender:
 
     def record(self, part: store.Part, state: BatchState) -> None:
         """Keep a batch of this part, in the transaction that the caller holds."""
-        token, sha256 = sent_as(part, state)
+        token, fingerprint = sent_as(part, state)
         store.record_batch(
             self.conn,
             part,
@@ -462,18 +459,18 @@ class Sender:
             said=state.said,
             input_file_id=state.input_file_id,
             token=token,
-            sha256=sha256,
+            fingerprint=fingerprint,
         )
 
 
 def sent_as(part: store.Part, state: BatchState) -> tuple[str, bytes]:
-    """Token and sha256 of a send: this database's, or in a restored one the batch's own."""
-    if part.token and part.sha256:
-        return part.token, part.sha256
+    """Token and fingerprint of a send: this database's, or in a restored one the batch's own."""
+    if part.token and part.fingerprint:
+        return part.token, part.fingerprint
     token = state.metadata.get("token", "")
     try:
-        sha256 = bytes.fromhex(state.metadata.get("sha256", ""))
+        fingerprint = bytes.fromhex(state.metadata.get("fingerprint", ""))
     except ValueError:
         # Whoever wrote that, it says nothing of what was sent.
-        sha256 = b""
-    return token if is_token(token) else "", sha256
+        fingerprint = b""
+    return token if is_token(token) else "", fingerprint

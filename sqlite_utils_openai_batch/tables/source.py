@@ -9,6 +9,8 @@ from __future__ import annotations
 import shlex
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,7 @@ from .sql import (
     Row,
     SQLiteValue,
     are_near,
+    columns_weight,
     decode_key,
     encode_key,
     filled_sql,
@@ -41,7 +44,6 @@ from .sql import (
     one_value,
     quote,
     sentences,
-    weight,
 )
 
 if TYPE_CHECKING:
@@ -262,10 +264,8 @@ class Source:
                 found = find(self.conn, table, on, wanted, keys)
         return {row_keys[n]: row for n, row in found}
 
-    def fetch_stored(
-        self, columns: Sequence[str], row_keys: Sequence[SQLiteValue]
-    ) -> list[Row | None] | None:
-        """Return the row of each key as `fetch` finds it, TEXT as bytes as it is stored.
+    def fetch_stored(self, columns: Sequence[str], row_keys: Sequence[SQLiteValue]) -> Group | None:
+        """Return the rows of keys as `fetch` finds them, TEXT as bytes as it is stored.
 
         None where that isn't the fastest way, and where there is a BLOB among the values.
         """
@@ -275,10 +275,12 @@ class Source:
         rows = self._keyset.between(columns, min(row_keys), max(row_keys))  # type: ignore[type-var]
         if rows is None:
             return None
-        if [row[0] for row in rows] == list(row_keys):
-            return [row[1:-1] for row in rows]
+        # the columns, the key before them and the note of BLOBs behind them
+        keys, *by_column = zip(*rows, strict=True) if rows else ((),)
+        if keys == tuple(row_keys):
+            return Group(by_column[:-1], len(keys), [], True)
         found = {row[0]: row[1:-1] for row in rows}
-        return [found.get(key) for key in row_keys]
+        return grouped([found.get(key) for key in row_keys], True)
 
     def _raw_pages(self, columns: Sequence[str], page_bytes: int) -> Iterator[list[Row]]:
         if not self._direct:
@@ -380,6 +382,34 @@ def source_of_job(conn: sqlite3.Connection, job: Job) -> Source:
 FEW, MANY = 16, 500
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows that were fetched by their keys, column by column."""
+
+    columns: Sequence[Sequence[SQLiteValue]]
+    """Of the rows that are there, in the order of their keys."""
+    keys: int
+    """How many keys were asked for."""
+    gone: Sequence[int]
+    """Which of the keys have no row, from 0."""
+    stored: bool
+    """Whether TEXT is bytes, as it is stored."""
+
+    def rows(self) -> Iterator[Row | None]:
+        """The row of each key, None for one that is gone."""
+        there = self.keys - len(self.gone)
+        rows = zip(*self.columns, strict=True) if self.columns else repeat((), there)
+        gone = frozenset(self.gone)
+        return (None if index in gone else next(rows) for index in range(self.keys))
+
+
+def grouped(rows: Sequence[Row | None], stored: bool) -> Group:
+    """Put rows together, None for one that is gone."""
+    there = [row for row in rows if row is not None]
+    gone = [index for index, row in enumerate(rows) if row is None]
+    return Group(list(zip(*there, strict=True)), len(rows), gone, stored)
+
+
 def fetch_in_turn(
     source: Source,
     columns: Sequence[str],
@@ -392,8 +422,8 @@ def fetch_in_turn(
     Not many more than `page_bytes` bytes of rows are held at a time, unless a few rows are that
     large.
     """
-    for rows, _ in fetch_groups(source, columns, row_keys, page_bytes=page_bytes):
-        yield from rows
+    for group in fetch_groups(source, columns, row_keys, page_bytes=page_bytes):
+        yield from group.rows()
 
 
 def fetch_groups(
@@ -404,22 +434,19 @@ def fetch_groups(
     stored: bool = False,
     page_bytes: int = PAGE_BYTES,
     most: int = MANY,
-) -> Iterator[tuple[list[Row | None], bool]]:
-    """Yield the rows of `fetch_in_turn`, up to `most` at a time, and whether TEXT is bytes in them.
+) -> Iterator[Group]:
+    """Yield the rows of `fetch_in_turn`, up to `most` at a time.
 
-    With `stored` it mostly is, as it is stored, and there are no BLOBs among the values then.
+    With `stored` TEXT mostly is bytes, and there are no BLOBs among the values then.
     """
     start, step = 0, FEW
     while start < len(row_keys):
         keys = row_keys[start : start + step]
-        found = source.fetch_stored(columns, keys) if stored else None
-        if found is not None:
-            rows, as_bytes = found, True
-        else:
+        group = source.fetch_stored(columns, keys) if stored else None
+        if group is None:
             by_key = source.fetch(columns, keys)
-            rows, as_bytes = [by_key.get(key) for key in keys], False
-        there = [row for row in rows if row is not None]
-        size = weight(there) if there else 0
-        yield rows, as_bytes
+            group = grouped([by_key.get(key) for key in keys], False)
+        size = columns_weight(group.columns, group.keys - len(group.gone))
+        yield group
         start += step
         step = max(1, min(most, 2 * step, page_bytes * step // max(size, 1)))

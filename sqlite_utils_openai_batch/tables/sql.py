@@ -274,11 +274,16 @@ def take(cursor: sqlite3.Cursor, page_bytes: int, most: int | None = None) -> li
 
 def weight(rows: Sequence[Row]) -> int:
     """Estimate the bytes of rows."""
-    size = ROW_BYTES * len(rows)
-    for column in zip(*rows, strict=True):
+    return columns_weight(list(zip(*rows, strict=True)), len(rows))
+
+
+def columns_weight(columns: Sequence[Sequence[SQLiteValue]], rows: int) -> int:
+    """Estimate the bytes of so many rows, given column by column."""
+    size = ROW_BYTES * rows
+    for column in columns:
         kinds = set(map(type, column))
         if kinds <= _SIZED:
-            size += sum(map(len, column))
+            size += sum(map(len, column))  # type: ignore[arg-type]
         elif kinds & _SIZED:
             size += sum(len(value) for value in column if isinstance(value, (str, bytes)))
     return size
@@ -308,7 +313,7 @@ def find(
 
 def are_near(keys: Sequence[SQLiteValue]) -> bool:
     """Whether keys are whole numbers so close together that one walk finds them fastest."""
-    if len(keys) < 2 or any(key.__class__ is not int for key in keys):
+    if len(keys) < 2 or set(map(type, keys)) != {int}:
         return False
     return int(max(keys)) - int(min(keys)) < 2 * len(keys)  # type: ignore[arg-type, type-var]
 

@@ -30,7 +30,7 @@ from ...store.leases import Renewal
 from ...store.records import is_token
 from ...tables.lines import open_lines
 from ...tables.output import Output
-from ...tables.source import Source, fetch_groups, source_of_job
+from ...tables.source import Group, Source, fetch_groups, source_of_job
 from ...tables.sql import SQLiteValue
 from .. import queue
 from .lookup import hash_ids, since
@@ -38,6 +38,9 @@ from .lookup import hash_ids, since
 # The lines of a part, from its rows as they are now: for a send, and for a file by hand.
 
 GONE = "the row is gone"
+
+# A request that waits: its id, its row's key, and the hash of the row when last looked at.
+Asked = tuple[int, SQLiteValue, "bytes | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,36 +76,31 @@ def part_lines(
             most=most,
         )
         start = 0
-        for rows, stored in groups:
-            asked = page[start : start + len(rows)]
-            start += len(rows)
-            there = [
-                (request_id, digest, row)
-                for (request_id, _, digest), row in zip(asked, rows, strict=True)
-                if row is not None
-            ]
-            gone = [one for (one, *_), row in zip(asked, rows, strict=True) if row is None]
-            yield _rendered(chunks, there, gone, stored)
+        for group in groups:
+            asked = page[start : start + group.keys]
+            start += group.keys
+            yield _rendered(chunks, asked, group)
 
 
-def _rendered(
-    chunks: Chunks,
-    rows: list[tuple[int, bytes | None, tuple[SQLiteValue, ...]]],
-    gone: list[int],
-    stored: bool,
-) -> PartLines:
-    problems = [(request_id, GONE) for request_id in gone]
-    if not rows:
+def _rendered(chunks: Chunks, asked: list[Asked], group: Group) -> PartLines:
+    problems = [(asked[index][0], GONE) for index in group.gone]
+    if group.gone:
+        gone = frozenset(group.gone)
+        asked = [one for index, one in enumerate(asked) if index not in gone]
+    if not asked:
         return PartLines([], [], [], problems)
-    ids = [request_id for request_id, _, _ in rows]
-    made = chunks.made(ids, list(zip(*(values for _, _, values in rows), strict=True)), stored)
+    ids = [request_id for request_id, _, _ in asked]
+    made = chunks.made(ids, group.columns, group.stored)
     lines, failed = made.lines.all(), made.problems
     problems += [(ids[index], message) for index, message in failed.items()]
-    changed = [
-        (digest, request_id)
-        for (request_id, asked, _), digest, line in zip(rows, made.hashes, lines, strict=True)
-        if digest != asked and line
-    ]
+    before = [digest for _, _, digest in asked]
+    changed = []
+    if before != made.hashes:
+        changed = [
+            (now, request_id)
+            for request_id, digest, now, line in zip(ids, before, made.hashes, lines, strict=True)
+            if now != digest and line
+        ]
     if failed:
         ids = [request_id for index, request_id in enumerate(ids) if index not in failed]
         lines = [line for line in lines if line]

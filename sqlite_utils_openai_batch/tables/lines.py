@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
 from .relation import Choice, check_clauses, choose_key, inspect_table, names
-from .source import PAGE_BYTES, Source
+from .source import PAGE_BYTES, Group, Source, grouped
 from .sql import Row, SQLiteValue, fetch_all, quote, read, read_stored, sentences, take
 
 KEY = "custom_id"
@@ -45,10 +45,8 @@ class FileOrder(Source):
             yield rows, as_bytes
             left = None if left is None else left - len(rows)
 
-    def fetch_stored(
-        self, columns: Sequence[str], row_keys: Sequence[SQLiteValue]
-    ) -> list[Row | None] | None:
-        """Return the row of each key, TEXT as bytes; None where they aren't one run of the file."""
+    def fetch_stored(self, columns: Sequence[str], row_keys: Sequence[SQLiteValue]) -> Group | None:
+        """Return the rows of keys, TEXT as bytes; None where they aren't one run of the file."""
         if not self._direct or len(row_keys) < 2:
             return None
         relation, key = self._choice.relation, quote(self.key_columns[0])
@@ -64,7 +62,7 @@ class FileOrder(Source):
             rows = read_stored(self.conn, sql, params, fetch_all)
         if rows is None or [row[0] for row in rows] != list(row_keys):
             return None
-        return [row[1:-1] for row in rows]
+        return grouped([row[1:-1] for row in rows], True)
 
     def _page(
         self,

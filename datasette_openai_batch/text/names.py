@@ -11,6 +11,9 @@ TABLES = (
     "openai_batch_responses",
     "openai_batch_limits",
     "openai_batch_log",
+    "openai_batch_samples",
+    "openai_batch_reviews",
+    "openai_batch_reviewed",
     "openai_batch_results",
 )
 

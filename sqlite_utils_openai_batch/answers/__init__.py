@@ -6,5 +6,6 @@ __all__ = [
     "outcome",
     "reader",
     "schema",
+    "strict",
     "wire",
 ]

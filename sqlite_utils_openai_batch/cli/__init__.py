@@ -25,6 +25,7 @@ from .manage import (
     revert_command,
 )
 from .results import compare_command, report_command, results_command
+from .review import review_command, shares_command
 from .run import prepare_command, preview_command, run_command
 from .server import demo_command, serve
 from .trial import try_command
@@ -36,7 +37,7 @@ class OpenAIBatchGroup(Group):
     sections = (
         ("Ask", ("run", "preview", "try", "prepare", "submit")),
         ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
-        ("Take away", ("results", "report", "compare")),
+        ("Take away", ("results", "report", "compare", "review", "shares")),
         ("Mend", ("retry", "apply", "revert", "delete")),
         (
             "Files",
@@ -84,6 +85,8 @@ for command in (
     results_command,
     report_command,
     compare_command,
+    review_command,
+    shares_command,
     retry_command,
     apply_command,
     revert_command,

@@ -9,6 +9,9 @@ __all__ = [
     "reader",
     "recipe",
     "report",
+    "results",
+    "review",
+    "shares",
     "words",
     "xlsx",
 ]

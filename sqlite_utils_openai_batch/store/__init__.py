@@ -1,6 +1,6 @@
 """All state, in the user's own database: tables, migrations, and every statement about them."""
 
-from . import connection, costs, history, leases, outcomes, owner, parts, records
+from . import connection, costs, history, leases, outcomes, owner, parts, records, reviews
 from .jobs import (
     asked_again_at,
     check_whole,
@@ -138,6 +138,7 @@ __all__ = [
     "records",
     "renew",
     "reserve_ids",
+    "reviews",
     "rows",
     "sent_again",
     "sent_files",

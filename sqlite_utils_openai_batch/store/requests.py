@@ -70,6 +70,8 @@ def drop_job(conn: sqlite3.Connection, job_id: int) -> None:
     conn.execute(f"DELETE FROM openai_batch_batches WHERE part_id IN {of_parts}", [job_id])
     conn.execute("DELETE FROM openai_batch_requests WHERE job_id = ?", [job_id])
     conn.execute("DELETE FROM openai_batch_parts WHERE job_id = ?", [job_id])
+    conn.execute("DELETE FROM openai_batch_reviews WHERE job_id = ?", [job_id])
+    conn.execute("DELETE FROM openai_batch_samples WHERE job_id = ?", [job_id])
     conn.execute("DELETE FROM openai_batch_log WHERE job_id = ?", [job_id])
     conn.execute("DELETE FROM openai_batch_jobs WHERE id = ?", [job_id])
 

@@ -168,6 +168,56 @@ CREATE TABLE openai_batch_log (
     event TEXT NOT NULL,  -- what was done
     detail TEXT  -- JSON
 );
+CREATE TABLE openai_batch_samples (
+    -- Rows of a job that were chosen for people to label.
+    id INTEGER PRIMARY KEY,  -- number of the sample
+    job_id INTEGER NOT NULL,  -- its job
+    kind TEXT NOT NULL,  -- random, or how they were chosen: status, least_sure or differ
+    seed INTEGER,  -- of a random sample: the same seed draws the same rows
+    size INTEGER NOT NULL,  -- how many rows were asked for
+    population INTEGER NOT NULL,  -- how many rows they were chosen from
+    blind INTEGER NOT NULL,  -- 1 where the answers were hidden from who labelled
+    requests TEXT NOT NULL,  -- JSON: ids of the requests, in the order in which they are labelled
+    created_at TEXT NOT NULL  -- when it was drawn
+);
+CREATE TABLE openai_batch_reviews (
+    -- What people say of a row; only added to, and the newest of each coder counts.
+    id INTEGER PRIMARY KEY,  -- number of the review
+    job_id INTEGER NOT NULL,  -- its job
+    request_id INTEGER NOT NULL,  -- the row, by its request
+    column TEXT NOT NULL,  -- property of the answer; answer where answers have no schema
+    value,  -- what the coder says, as the answer's column would hold it
+    skipped INTEGER NOT NULL DEFAULT 0,  -- 1 where the coder gave no value, or took it back
+    note TEXT,  -- what the coder wrote beside it
+    coder TEXT NOT NULL,  -- who says so: a name, or an actor of Datasette
+    blind INTEGER,  -- 1 where the answer was hidden until then; NULL where that isn't known
+    seconds REAL,  -- how long the coder took; NULL where it isn't known
+    at TEXT NOT NULL  -- when it was said
+);
+CREATE INDEX openai_batch_reviews_request ON openai_batch_reviews (request_id);
+CREATE INDEX openai_batch_reviews_job ON openai_batch_reviews (job_id, coder);
+CREATE VIEW openai_batch_reviewed AS
+-- What most coders say of a row, by the newest of each; where as many say another, nothing.
+SELECT
+    request_id AS request_id,  -- id in openai_batch_requests
+    json_group_object(
+        column, CASE WHEN json_valid(value) AND value LIKE '[%' THEN json(value) ELSE value END
+    ) AS labels  -- JSON: the value by column
+FROM (
+    SELECT request_id, column, value FROM (
+        SELECT
+            request_id, column, value, count(*) AS voices,
+            max(count(*)) OVER (PARTITION BY request_id, column) AS most
+        FROM openai_batch_reviews
+        WHERE NOT skipped AND id IN (
+            SELECT max(id) FROM openai_batch_reviews GROUP BY request_id, column, coder
+        )
+        GROUP BY request_id, column, value
+    )
+    WHERE voices = most
+    GROUP BY request_id, column HAVING count(*) = 1
+)
+GROUP BY request_id;
 CREATE VIEW openai_batch_results AS
 -- A row for each request, for people who write SQL.
 SELECT
@@ -179,6 +229,16 @@ SELECT
     requests.status AS status,  -- outcome
     requests.write_status AS write_status,  -- whether the answer was written beside its row
     requests.answer AS answer,  -- text, JSON under a schema, or a BLOB
+    reviewed.labels AS reviewed,  -- JSON: what people say, by column; NULL where nobody did
+    CASE
+        WHEN reviewed.labels IS NULL THEN requests.answer
+        WHEN jobs.answer_schema IS NULL THEN json_extract(reviewed.labels, '$.answer')
+        ELSE json_patch(
+            CASE WHEN requests.status = 'ok' AND json_valid(requests.answer)
+            THEN requests.answer ELSE '{}' END,
+            reviewed.labels
+        )
+    END AS final,  -- the answer, with what people say in the place of what the model says
     requests.error_code AS error_code,  -- HTTP status and the provider's code
     CASE WHEN requests.status <> 'ok' THEN requests.error_message END
     AS error_message,  -- NULL where the outcome is ok
@@ -213,7 +273,8 @@ SELECT
     ) AS cost_usd  -- by the prices that the job was made with
 FROM openai_batch_requests AS requests
 JOIN openai_batch_jobs AS jobs ON jobs.id = requests.job_id
-LEFT JOIN openai_batch_parts AS parts ON parts.id = requests.part_id;
+LEFT JOIN openai_batch_parts AS parts ON parts.id = requests.part_id
+LEFT JOIN openai_batch_reviewed AS reviewed ON reviewed.request_id = requests.id;
 """
 
 #: The names of our tables and of the view, and of what counts migrations.

@@ -6,6 +6,7 @@ __all__ = [
     "estimate",
     "job",
     "plan",
+    "shares",
     "spent",
     "text",
     "trial",

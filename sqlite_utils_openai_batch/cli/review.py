@@ -1,0 +1,351 @@
+"""`review` and `shares`: people label rows of a job, and what that says about all of them."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+import sqlite3
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import click
+from sqlite_utils.cli import output_options
+
+from ..base.text import counted
+from .click_ext import Command, option, talk
+from .jobs import any_format, write_rows
+from .options import db_argument
+
+if TYPE_CHECKING:
+    from ..results.review.columns import Question
+    from ..results.review.sample import Choice
+    from ..results.review.turns import Turn, Turns
+    from ..store import Job
+    from ..store.reviews import Sample
+
+ROWS = "Which rows"
+
+
+@click.command("review", cls=Command)
+@db_argument
+@click.argument("job", metavar="JOB")
+@option("-n", "--size", type=click.IntRange(min=1), metavar="N", section=ROWS,
+        help="How many rows (100)")  # fmt: skip
+@option("--seed", type=int, metavar="N", section=ROWS,
+        help="Draw the random sample of this seed (0): the same rows each time")  # fmt: skip
+@option("--status", metavar="STATUS", section=ROWS, help="Rows of one outcome instead")
+@option("--least-sure", metavar="COLUMN", section=ROWS,
+        help="Rows with the smallest number in this answer instead")  # fmt: skip
+@option("--differ", metavar="JOB|people", section=ROWS,
+        help="Rows that another job answers otherwise, or coders label otherwise")  # fmt: skip
+@option("--coder", metavar="NAME", help="Who labels (your login name)")
+@option("-c", "--column", "columns", multiple=True, help="Only this answer, repeatable")
+@option("--blind/--show-answer", default=None,
+        help="Hide what the model says, or show it (hidden in a random sample)")  # fmt: skip
+@option("--csv", "as_csv", is_flag=True, help="Write a sheet to fill in elsewhere")
+@option("--import", "file", metavar="FILE", help="Take the labels of a sheet in")
+def review_command(
+    db: str,
+    job: str,
+    size: int | None,
+    seed: int | None,
+    status: str | None,
+    least_sure: str | None,
+    differ: str | None,
+    coder: str | None,
+    columns: Sequence[str],
+    blind: bool | None,
+    as_csv: bool,
+    file: str | None,
+) -> None:
+    """Label rows of a job by hand: here, or in a sheet for a spreadsheet.
+
+    By default a random sample, without the model's answers: only that supports a claim about all
+    rows (see shares). Labels are kept apart from the answers.
+
+    \b
+    Examples:
+      sqlite-utils openai-batch review movies.db 3 -n 60
+      sqlite-utils openai-batch review movies.db 3 --csv -n 400 > sheet.csv
+      sqlite-utils openai-batch review movies.db 3 --import sheet.csv --coder anna
+    """
+    from .. import store
+    from ..base.errors import UsageError
+    from ..results.review.columns import questions
+    from ..results.review.sample import Choice, choose
+    from ..store.connection import connect
+
+    choice = Choice(size, seed, status, least_sure, differ, blind)
+    if file is not None and (as_csv or choice != Choice()):
+        raise UsageError("--import takes a sheet in: it needs only --coder, and -c where wanted.")
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        found = store.find_job(conn, job, db)
+        store.migrate(conn)
+        if file is not None:
+            import_words(conn, db, found, file, coder, columns)
+            return
+        asked = questions(found, columns)
+        sample = choose(conn, found, choice, db)
+        if as_csv:
+            write_sheet(conn, found, sample, asked)
+            talk(sheet_words(sample, choice))
+        else:
+            converse(conn, db, found, sample, asked, coder or login_name())
+
+
+def login_name() -> str:
+    """Who is at the keyboard."""
+    try:
+        return getpass.getuser()
+    except (KeyError, ImportError, OSError):
+        # What there is depends on the system: in a container a number may have no name.
+        return "me"
+
+
+def write_sheet(
+    conn: sqlite3.Connection, job: Job, sample: Sample, asked: Sequence[Question]
+) -> None:
+    """Print a sheet as CSV that a spreadsheet runs no formula of."""
+    from ..results.csv import harmless, line
+    from ..results.review.sheet import sheet
+
+    out = sys.stdout.buffer
+    for number, cells in enumerate(sheet(conn, job, sample, asked)):
+        out.write(line(harmless(cells) if number else cells).encode("utf-8", "replace"))
+    out.flush()
+
+
+def sample_words(sample: Sample) -> str:
+    """Which rows these are: `60 of 5,000 answered rows, drawn at random (seed 7)`."""
+    from ..store.reviews import KINDS
+
+    seed = f" (seed {sample.seed})" if sample.kind == "random" else ""
+    what = "answered row" if sample.kind != "status" else "row"
+    return (
+        f"{len(sample.requests):,} of {counted(sample.population, what)}, "
+        f"{KINDS.get(sample.kind, sample.kind)}{seed}"
+    )
+
+
+def sheet_words(sample: Sample, choice: Choice) -> str:
+    """What stands in a sheet."""
+    hidden = "the model's answers aren't in it" if sample.blind else "with the model's answers"
+    fewer = choice.size is not None and len(sample.requests) < choice.size
+    return f"{sample_words(sample)}: {'all that there are; ' if fewer else ''}{hidden}."
+
+
+def import_words(
+    conn: sqlite3.Connection,
+    db: str,
+    job: Job,
+    file: str,
+    coder: str | None,
+    columns: Sequence[str],
+) -> None:
+    """Take a sheet in, and say what came of it."""
+    from ..base.errors import UsageError
+    from ..results.review.sheet import import_sheet
+
+    if not coder or not coder.strip():
+        raise UsageError("Whose labels are these? Name the coder: --coder anna")
+    done = import_sheet(conn, job, file, coder.strip(), columns)
+    known = done.labels - done.added
+    talk(
+        f"{counted(done.added, 'label')} by {coder.strip()} taken in"
+        + (f", {known:,} known already" if known else "")
+        + (f", {counted(done.empty, 'row')} without a label" if done.empty else "")
+        + "."
+    )
+    if done.labels:
+        talk(f"What they say about all rows: {shares_call(db, job, columns)}")
+
+
+def shares_call(db: str, job: Job, columns: Sequence[str] = ()) -> str:
+    """The command that tells the shares of a job."""
+    from ..results.review.columns import questions
+
+    name = columns[0] if columns else questions(job)[0].name
+    return f"sqlite-utils openai-batch shares {shlex.quote(db)} {job.id} {shlex.quote(name)}"
+
+
+# One row after the other, at a terminal.
+
+HELP = "Enter: as it is · /s skip · /n words: a note · /b back · /q stop"
+BLIND_HELP = "/s skip · /n words: a note · /b back · /q stop"
+
+
+class Left(Exception):
+    """The coder wants to stop."""
+
+
+class Moved(Exception):
+    """The coder wants the row before."""
+
+
+def converse(
+    conn: sqlite3.Connection,
+    db: str,
+    job: Job,
+    sample: Sample,
+    asked: Sequence[Question],
+    coder: str,
+) -> None:
+    """Put rows before a coder until all are done or they stop; each answer is kept at once."""
+    from ..results.review.turns import Turns
+
+    turns = Turns(conn, job, sample, asked, coder)
+    total = len(sample.requests)
+    talk(f"{sample_words(sample)}. Coder: {coder}. {BLIND_HELP if sample.blind else HELP}")
+    number = turns.next_number()
+    try:
+        while number is not None:
+            number = next_row(turns, number, total)
+    except Left:
+        pass
+    done = len(turns.done())
+    talk(f"{done:,} of {counted(total, 'row')} labelled by {coder}.")
+    if done == total:
+        talk(f"What they say about all rows: {shares_call(db, job)}")
+    else:
+        talk(f"Go on with: sqlite-utils openai-batch review {shlex.quote(db)} {job.id}")
+
+
+def next_row(turns: Turns, number: int, total: int) -> int | None:
+    """Put one row before the coder, and say which is next."""
+    try:
+        ask_row(turns, turns.turn(number), total)
+    except Moved:
+        return max(number - 1, 1)
+    return turns.next_number(number)
+
+
+def ask_row(turns: Turns, turn: Turn, total: int) -> None:
+    """Show one row, and keep what is said of it."""
+    key = ", ".join(map(str, turn.key))
+    talk()
+    talk(f"Row {turn.number} of {total}   {', '.join(turns.job.keys)} {key}")
+    for name, cell in turn.cells:
+        talk(f"  {name}: {cell_words(cell)}")
+    values: dict[str, Any] = {}
+    note: str | None = None
+    began = time.monotonic()
+    for place, question in enumerate(turns.asked):
+        answer = None if turn.answer is None else (turn.answer[place],)
+        said, own = ask_question(question, answer, turn)
+        note = own or note
+        if said is not None:
+            values[question.column] = said[0]
+    turns.say(turn, values, note=note, seconds=round(time.monotonic() - began, 1))
+
+
+def cell_words(cell: Any) -> str:
+    """A cell as a coder reads it."""
+    from ..base.text import size
+
+    return f"({size(len(cell))} of bytes)" if isinstance(cell, bytes) else str(cell or "")
+
+
+def ask_question(
+    question: Question, answer: tuple[Any] | None, turn: Turn
+) -> tuple[tuple[Any] | None, str | None]:
+    """What a coder says in one column, and their note; None for what they skip."""
+    from ..base.errors import FileError
+
+    if is_numbered(question):
+        for number, word in enumerate(question.words, start=1):
+            talk(f"    {number} {word}")
+    elif question.words:
+        talk(f"    {', '.join(question.words)}")
+    if answer is not None:
+        talk(f"    model: {question.shown(answer[0])}")
+    before = turn.said.get(question.column)
+    if before is not None and not before.skipped:
+        answer = (before.value,)
+        talk(f"    you said: {question.shown(before.value)}")
+    note = before.note if before is not None else None
+    while True:
+        typed = typed_line(question.name)
+        if typed.startswith("/n "):
+            note = typed[3:].strip()
+        elif typed in ("/s", "/skip"):
+            return None, note
+        elif typed in ("/b", "/back"):
+            raise Moved
+        elif typed in ("/q", "/quit"):
+            raise Left
+        elif not typed and answer is not None:
+            return answer, note
+        elif not typed:
+            talk(f"  The model's answer is hidden: type a label. {BLIND_HELP}")
+        else:
+            try:
+                return (read_typed(question, typed),), note
+            except FileError as error:
+                talk(f"  {error}")
+
+
+def is_numbered(question: Question) -> bool:
+    """Whether labels can be chosen by their numbers: not where they are numbers themselves."""
+    return not question.is_list and question.kind != "integer"
+
+
+def read_typed(question: Question, typed: str) -> Any:
+    """The value typed, or that of the number of a label. Raises FileError."""
+    words = question.words if is_numbered(question) else []
+    if typed.isdecimal() and typed not in words and 1 <= int(typed) <= len(words):
+        return question.read(words[int(typed) - 1])
+    return question.read(typed)
+
+
+def typed_line(name: str) -> str:
+    """A line from the coder. Raises Left at the end of the input."""
+    talk(f"  {name}> ", nl=False)
+    line = sys.stdin.readline()
+    if not line:
+        talk()
+        raise Left
+    return line.strip()
+
+
+# What the labels say about all rows.
+
+
+@click.command("shares", cls=Command)
+@db_argument
+@click.argument("job", metavar="JOB")
+@click.argument("column", metavar="COLUMN")
+@option("--by", metavar="COLUMN", help="For each value of this column of the source")
+@option("--json", "as_json", is_flag=True, help="Output JSON")
+@output_options  # type: ignore[untyped-decorator]
+def shares_command(
+    db: str, job: str, column: str, by: str | None, as_json: bool, **formats: Any
+) -> None:
+    """Say the share of each label over all rows, corrected by a random sample of people's labels.
+
+    The model's own share is wrong by as much as the model errs. A random sample of labels
+    (see review) says by how much, with intervals of 95 %.
+
+    \b
+    Examples:
+      sqlite-utils openai-batch shares movies.db 3 mood
+      sqlite-utils openai-batch shares movies.db 3 mood --by year --csv > s.csv
+    """
+    from .. import store
+    from ..results.shares import Shares
+    from ..store.connection import connect
+    from .screens.shares import HEADERS, record, shares_screen
+
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        found = Shares.of(conn, store.find_job(conn, job, db), column, by=by)
+    if as_json or any_format(formats):
+        headers = [*([found.by] if found.by else []), *HEADERS]
+        write_rows(headers, (record(found, group, one) for group, one in found.lines()), formats)
+        for sentence in found.sentences():
+            talk(sentence)
+    else:
+        click.echo(shares_screen(found, db))

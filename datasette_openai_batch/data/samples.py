@@ -230,4 +230,4 @@ def models(conn: sqlite3.Connection, parts: Sequence[PartHead]) -> list[str]:
 
 def cells_of(job: Job) -> Callable[[str | None, Any], tuple[Any, ...]]:
     """The function from (outcome, answer) to the values of a job's output columns."""
-    return stored_cells(job.answer_schema, len(Output.of(job).columns))
+    return stored_cells(job.answer_schema, len(Output.of(job).answers))

@@ -51,7 +51,7 @@ def distributions(opened: Opened, answers: Sequence[Any]) -> list[Distribution]:
     read = cells_of(opened.job)
     rows = [read("ok", answer) for answer in answers]
     found = []
-    for index, column in enumerate(opened.output.columns):
+    for index, column in enumerate(opened.output.answers):
         values = [row[index] for row in rows if row[index] is not None]
         drawn = draw(column.name, values, is_enumeration(opened, column.property))
         if drawn is not None:
@@ -252,7 +252,7 @@ def answer_columns(opened: Opened) -> list[AnswerColumn]:
             column.name,
             facet(opened, column.name) if is_enumeration(opened, column.property) else None,
         )
-        for column in opened.output.columns
+        for column in opened.output.answers
     ]
 
 

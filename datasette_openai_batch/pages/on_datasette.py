@@ -178,7 +178,7 @@ def _said(job: Job, row: sqlite3.Row) -> str:
     cells = cells_of(job)("ok", row["answer"])
     pairs = [
         f"{name} {text.cut(str(value), 80)}"
-        for name, value in zip(output.names, cells, strict=True)
+        for name, value in zip(output.answer_names, cells, strict=True)
         if value is not None and not isinstance(value, bytes)
     ]
     return f", {' · '.join(pairs)}" if pairs else ""

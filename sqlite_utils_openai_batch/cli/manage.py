@@ -237,6 +237,8 @@ one_job = click.argument("job", metavar="JOB")
 @option("--replace", is_flag=True, section=ANSWERS, help="Overwrite columns that hold values")
 @option("--accept-stale", is_flag=True, section=ANSWERS,
         help="Write to rows too that changed since they were asked about")  # fmt: skip
+@option("--reviewed", is_flag=True, section=ANSWERS,
+        help="Also what people say (_reviewed), and that or the answer (_final)")  # fmt: skip
 def apply_command(
     db: str,
     job: str,
@@ -246,6 +248,7 @@ def apply_command(
     schema: str | None,
     replace: bool,
     accept_stale: bool,
+    reviewed: bool,
 ) -> None:
     """Write the stored answers of a job again: other columns, schema or table. No network.
 
@@ -267,6 +270,7 @@ def apply_command(
         schema=AnswerSchema.load(schema) if schema else None,
         replace=replace,
         accept_stale=accept_stale,
+        reviewed=reviewed,
     )
     with closing(connect(db)) as conn:
         store.check_version(conn)

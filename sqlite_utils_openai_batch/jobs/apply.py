@@ -15,7 +15,7 @@ from .. import store
 from ..answers.schema import AnswerSchema
 from ..base import clock
 from ..base.errors import UsageError
-from ..store import outcomes
+from ..store import outcomes, reviews
 from ..store.connection import COMMIT_ROWS, Commits, transaction
 from ..store.leases import job_leased, renew_job
 from ..tables.columns import fold, table_columns
@@ -39,6 +39,8 @@ class Wish:
     schema: AnswerSchema | None = None
     replace: bool = False
     accept_stale: bool = False
+    reviewed: bool = False
+    """Also what people say, and what counts then, in columns of their own."""
 
     @property
     def moves(self) -> bool:
@@ -81,13 +83,16 @@ def apply_held(conn: sqlite3.Connection, job: store.Job, wish: Wish) -> Applied:
                 "changed rows are never written. Leave out --accept-stale."
             )
         output = planned(source, job, wish)
+        if wish.reviewed:
+            output = with_labels(conn, job, output)
         check_place(conn, source, Output.of(job), output)
     finally:
         source.close()
     applied = Applied(output)
     old = Output.of(job)
     schema = wish.schema.to_json() if wish.schema else job.answer_schema
-    if (output.table, output.columns, schema) != (old.table, old.columns, job.answer_schema):
+    other = (output.table, output.columns, schema) != (old.table, old.columns, job.answer_schema)
+    if other or wish.reviewed:
         applied.reverted = revert_held(conn, job)
         job = move(conn, job, output, schema)
     elif output != old:
@@ -131,6 +136,18 @@ def planned(source: Source, job: store.Job, wish: Wish) -> Output:
         responses=old.responses,
         answer_type=old.columns[0].type if schema is None else "TEXT",
     )
+
+
+def with_labels(conn: sqlite3.Connection, job: store.Job, output: Output) -> Output:
+    """The place of the answers with columns for what people say. Raises UsageError."""
+    labels = reviews.reviewed(reviews.of_job(conn, job.id))
+    judged = {column for said in labels.values() for column in said}
+    if not judged:
+        raise UsageError(
+            f"Nobody has labelled a row of job {job.id} yet: there is nothing to write. "
+            f"Label some with: review DB {job.id}"
+        )
+    return output.with_judged(judged)
 
 
 def prefix_of(output: Output) -> str:

@@ -113,6 +113,7 @@ class Reverter:
         self.reverted = reverted
         self.schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
         self.present = present
+        self.judged = len(output.columns) - len(output.answers)
         self.names = [there[fold(output.names[n])].name for n in present]
         self.rows: Source = open_source(conn, reverted.table, pk=keys)
         # A row number may name another row since: only a row that is the same is restored.
@@ -186,6 +187,8 @@ class Reverter:
             values = self.schema.check(answer).values if isinstance(answer, str) else None
         if values is None:
             return [False] * len(now)
+        # What people said when it was written is in the memory itself.
+        values = (*values, *([None] * self.judged))
         return still_written(memory, self.names, [values[n] for n in self.present], now)
 
     def before(self, memory: Memory, ours: Sequence[bool]) -> dict[str, SQLiteValue]:

@@ -18,7 +18,7 @@ from ..base import clock
 from ..base.errors import SourceError, TemplateError
 from ..base.text import listed
 from ..requests.template import bind_job, hashed_columns
-from ..store import outcomes
+from ..store import outcomes, reviews
 from ..store.connection import Commits
 from ..store.leases import Renewal
 from ..tables.columns import Rows
@@ -29,7 +29,7 @@ from ..tables.sql import SQLiteValue, Stored, decode_key
 from ..tables.stale import Answer, Earlier, Judge, Judged, Values
 from ..tables.target import Target, make_target
 from ..tables.triggers import firing
-from ..tables.undo import plain, refusal, refusal_in
+from ..tables.undo import plain, refusal, refusal_in, remember_also
 
 PAGE = 2_000
 
@@ -82,6 +82,7 @@ class Writer:
         self.source_gone: str | None = None
         self.moved: dict[int, SQLiteValue] = {}
         """New keys that the table gave to rows as they were written last, by place."""
+        self.labels = labels_by_key(conn, job) if self.output.answers != self.output.columns else {}
 
     def close(self) -> None:
         """Drop what was read from a view or query."""
@@ -175,12 +176,39 @@ class Writer:
         self.moved = {}
         if not answers:
             return []
+        if self.output.answers != self.output.columns:
+            answers = [(key, digest, self.judged(key, values)) for key, digest, values in answers]
         if self.source_gone is not None:
             fates: list[Fate] = [("row_gone", None)] * len(answers)
         else:
             fates = self.write_rows(answers)
+            if self.output.answers != self.output.columns:
+                fates = [
+                    (status, text and self.with_labels(text, values))
+                    for (status, text), (_, _, values) in zip(fates, answers, strict=True)
+                ]
         self.written.count(fates)
         return fates
+
+    def judged(self, row_key: Any, values: Values) -> Values:
+        """The values of an answer, and what people say of it, for the columns of both."""
+        answers, said = self.output.answers, self.labels.get(row_key, {})
+        model = {
+            column.property or "answer": value
+            for column, value in zip(answers, values, strict=True)
+        }
+        found = list(values)
+        for column in self.output.columns[len(answers) :]:
+            name = column.property or "answer"
+            found.append(said.get(name, model[name] if column.judged == "final" else None))
+        return tuple(found)
+
+    def with_labels(self, memory: str, values: Values) -> str:
+        """The memory of a write with what people said then: the answer doesn't tell it."""
+        assert self.target is not None
+        first = len(self.output.answers)
+        pairs = zip(self.target.names[first:], values[first:], strict=True)
+        return remember_also(memory, {name: value for name, value in pairs if value is not None})
 
     def write_rows(self, answers: Sequence[Answer]) -> list[Fate]:
         """Judge each answer, write those that may be, and remember what that replaced."""
@@ -255,6 +283,12 @@ def kept_out_by(conn: sqlite3.Connection, target: Target) -> str:
         return "it isn't there after it was written"
     several = "s" if len(set(names)) > 1 else ""
     return f"the trigger{several} {listed(list(dict.fromkeys(names)))} kept it out"
+
+
+def labels_by_key(conn: sqlite3.Connection, job: store.Job) -> dict[Any, dict[str, Any]]:
+    """What people say of the rows of a job, by row key and column of the answer."""
+    labels = reviews.reviewed(reviews.of_job(conn, job.id))
+    return {reviews.row_of(conn, request)[0]: said for request, said in labels.items()}
 
 
 def read_columns(job: store.Job, source: Source, output: Output) -> list[str] | None:

@@ -143,6 +143,8 @@ class FastLines:
             answered = self.answered(statuses, answers)
         except (msgspec.MsgspecError, *UNUSUAL):
             return self.slowly(ids[0], ids[-1])
+        if self.reader.results.judged:
+            answered += self.judged(ids, answered)
         columns = [*map(column, cells), *map(column, answered), statuses, column(errors)]
         if (places := self.reader.results.places) is not None:
             columns = [columns[place] for place in places]
@@ -163,6 +165,11 @@ class FastLines:
             else [convert(value[name]) for value in values]
             for name, convert in self.columns
         ]
+
+    def judged(self, ids: Sequence[int], answered: list[Sequence[Any]]) -> list[Sequence[Any]]:
+        """What people say of some rows, and what counts, for each column that they judged."""
+        found = map(self.reader.results.judgements, ids, zip(*answered, strict=True))
+        return list(zip(*found, strict=True))
 
     def slowly(self, first: int, last: int) -> bytes:
         """The lines of the requests from one id to another, row by row."""

@@ -56,7 +56,7 @@ class Reader:
         self.link = link
         self.results = Results(conn, job, status=statuses, columns=columns)
         self.headers: list[str] = self.results.headers
-        self.answers = stored_cells(job.answer_schema, len(self.results.output.names))
+        self.answers = stored_cells(job.answer_schema, len(self.results.output.answers))
         self.columns = stored_columns(job.answer_schema)
         first, self.last = outcomes.id_range(conn, job.id)
         self.after = first - 1
@@ -112,7 +112,7 @@ class Reader:
         assert self.sql is not None
         found: list[Made] = []
         size = 0
-        answers = self.answers
+        answers, judged = self.answers, self.results.judged
         cursor = self.conn.execute(self.sql, self.params)
         try:
             for row in cursor:
@@ -120,7 +120,10 @@ class Reader:
                 cells: Row = row[6:] if row[5] is not None else self.results.only_key(row[1])
                 if self.blobs:
                     cells = self.linked(row[1], cells)
-                made = form(self.chosen((*cells, *answers(row[2], row[3]), row[2], row[4])))
+                said = answers(row[2], row[3])
+                if judged:
+                    said = (*said, *self.results.judgements(row[0], said))
+                made = form(self.chosen((*cells, *said, row[2], row[4])))
                 found.append(made)
                 size += len(made)
                 if size >= most:
@@ -185,9 +188,11 @@ class Reader:
         source, keys = self.results.source, [request[1] for request in page]
         rows = source.fetch(self.results.read, keys) if source else {}
         found = []
-        for _, key, status, answer, error in page:
+        for request, key, status, answer, error in page:
             cells = self.linked(key, rows.get(key) or self.results.only_key(key))
-            found.append(form(self.chosen((*cells, *self.answers(status, answer), status, error))))
+            said = self.answers(status, answer)
+            said = (*said, *self.results.judgements(request, said))
+            found.append(form(self.chosen((*cells, *said, status, error))))
         self.after = page[-1][0] if len(page) == self.page_rows else self.end
         heavy = max(weight(list(rows.values())), 1)
         self.page_rows = max(

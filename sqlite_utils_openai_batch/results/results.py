@@ -10,6 +10,7 @@ from .. import store
 from ..answers.schema import AnswerSchema
 from ..base.errors import SourceError, UsageError
 from ..base.text import listed, meant
+from ..store import reviews
 from ..tables.columns import fold
 from ..tables.output import Output
 from ..tables.source import Source, source_of_job
@@ -40,6 +41,9 @@ class Results:
         self.schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
         self.source = self.open_source()
         self.source_columns = self.shown_source_columns()
+        self.labels = reviews.reviewed(reviews.of_job(conn, job.id))
+        """What people say, by request and column of the answer."""
+        self.judged = self.judged_columns()
         self.every = self.all_headers()
         self.chosen = self.choose(columns)
         self.headers = [self.every[index] for index in self.chosen]
@@ -73,11 +77,30 @@ class Results:
         columns = [name for name in self.source.columns if fold(name) not in written]
         return [key for key in keys if key not in columns] + columns
 
+    def judged_columns(self) -> list[tuple[int, str]]:
+        """The answer columns that people judged: place among the answers, and property."""
+        names = [column.name for column in self.schema.columns] if self.schema else ["answer"]
+        judged = {name for values in self.labels.values() for name in values}
+        return [(place, name) for place, name in enumerate(names) if name in judged]
+
+    def judgements(self, request_id: int, answer: Row) -> Row:
+        """What people say of a row, and what counts, for each column that they judged."""
+        said = self.labels.get(request_id, {})
+        found: list[Any] = []
+        for place, name in self.judged:
+            found += [said.get(name), said[name] if name in said else answer[place]]
+        return tuple(found)
+
     def all_headers(self) -> list[str]:
         """Every column, no two of one name: where the source has it, ours say whose they are."""
         headers = list(self.source_columns)
         taken = {fold(name) for name in headers}
-        for name in (*self.output.names, "status", "error"):
+        judged = [
+            f"{self.output.answer_names[place]}_{word}"
+            for place, _ in self.judged
+            for word in ("reviewed", "final")
+        ]
+        for name in (*self.output.answer_names, *judged, "status", "error"):
             free = name
             while fold(free) in taken:
                 free = f"batch_{free}"

@@ -194,8 +194,6 @@ CREATE TABLE openai_batch_reviews (
     seconds REAL,  -- how long the coder took; NULL where it isn't known
     at TEXT NOT NULL  -- when it was said
 );
-CREATE INDEX openai_batch_reviews_request ON openai_batch_reviews (request_id);
-CREATE INDEX openai_batch_reviews_job ON openai_batch_reviews (job_id, coder);
 CREATE VIEW openai_batch_reviewed AS
 -- What most coders say of a row, by the newest of each; where as many say another, nothing.
 SELECT
@@ -289,6 +287,8 @@ CREATE INDEX IF NOT EXISTS openai_batch_requests_status
     WHERE status NOT IN ('pending', 'ok');
 CREATE INDEX IF NOT EXISTS openai_batch_responses_request
     ON openai_batch_responses (request_id);
+CREATE INDEX IF NOT EXISTS openai_batch_reviews_request ON openai_batch_reviews (request_id);
+CREATE INDEX IF NOT EXISTS openai_batch_reviews_job ON openai_batch_reviews (job_id, coder);
 """
 
 

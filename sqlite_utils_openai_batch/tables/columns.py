@@ -33,11 +33,16 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OutputColumn:
-    """One column that answers are written to; `property` is the schema's, None for the text."""
+    """One column that answers are written to; `property` is the schema's, None for the text.
+
+    `judged` tells a column beside an answer's: `reviewed` holds what people say, `final` that, or
+    the answer where they said nothing.
+    """
 
     name: str
     type: str
     property: str | None = None
+    judged: str | None = None
 
 
 class Destination(Protocol):

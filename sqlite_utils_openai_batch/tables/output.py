@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import OutputError
@@ -257,9 +257,36 @@ class Output:
         """Names of the columns written."""
         return tuple(column.name for column in self.columns)
 
+    @property
+    def answers(self) -> tuple[OutputColumn, ...]:
+        """The columns of the answer itself, without those of what people say."""
+        return tuple(column for column in self.columns if column.judged is None)
+
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Names of the columns of the answer itself."""
+        return tuple(column.name for column in self.answers)
+
+    def with_judged(self, properties: Collection[str]) -> Output:
+        """The same with a `_reviewed` and a `_final` column for each of these properties.
+
+        The property of an answer without a schema is `answer`.
+        """
+        judged = [
+            replace(column, name=f"{column.name}_{word}", judged=word)
+            for column in self.answers
+            if (column.property or "answer") in properties
+            for word in ("reviewed", "final")
+        ]
+        return replace(self, columns=(*self.answers, *judged))
+
     def to_json(self) -> str:
         """As kept in `openai_batch_jobs.output`."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        data = asdict(self)
+        for column in data["columns"]:
+            if column["judged"] is None:
+                del column["judged"]
+        return json.dumps(data, ensure_ascii=False)
 
     @classmethod
     def of(cls, job: Job) -> Output:

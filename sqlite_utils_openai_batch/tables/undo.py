@@ -3,7 +3,8 @@
 This is `openai_batch_requests.previous`, a JSON object:
     wrote    hash of the answer's cells as they stood after the write, 32 hex digits
     was      what stood there before, by column, where that wasn't NULL
-    became   cells that the table changed while it took them (affinity, a trigger), by column
+    became   cells that the table changed while it took them (affinity, a trigger), by column, and
+             what people said of the row
     new      true where the row itself was made by the write, in an output table
     refused  and nothing else, where the table itself kept the answer out: why, in SQLite's words
 A BLOB is `{"$base64": …}`, text that isn't valid UTF-8 `{"$base64_text": …}`.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,13 @@ def refusal(words: str) -> str:
 def refusal_in(previous: str) -> str:
     """Read what `refusal` wrote."""
     return str(json.loads(previous)["refused"])
+
+
+def remember_also(memory: str, values: Mapping[str, SQLiteValue]) -> str:
+    """A memory that tells too what was written to columns of which the answer says nothing."""
+    found = json.loads(memory)
+    found["became"] = {name: _json(one) for name, one in values.items()} | found.get("became", {})
+    return json.dumps(found, ensure_ascii=False)
 
 
 def recall(text: str) -> Memory:

@@ -67,7 +67,7 @@ def refuse_unfinished_twin(conn: sqlite3.Connection, plan: Plan, path: str) -> N
             job.source == plan.source.name
             and job.source_sql == plan.source.sql
             and job.template_hash == plan.template.hash
-            and Output.of(job).names == plan.output.names
+            and Output.of(job).answer_names == plan.output.names
             and Output.of(job).table == plan.output.table
         )
         if same and job.requests is not None:

@@ -138,7 +138,7 @@ def questions(job: store.Job, wanted: Sequence[str] = ()) -> list[Question]:
     output = Output.from_json(job.output)
     if output.columns and output.columns[0].type == "BLOB":
         raise UsageError(f"The answers of job {job.id} are embeddings: people can't judge them.")
-    every = all_questions(job, output.names)
+    every = all_questions(job, output.answer_names)
     if not wanted:
         return every
     return [find_question(every, name) for name in dict.fromkeys(wanted)]

@@ -87,7 +87,7 @@ def sheet(
     free = [name for name in answers if fold(name) not in map(fold, shown)]
     told = free if len(free) == len(answers) else [f"batch_{name}" for name in answers]
     yield [*job.keys, *shown, *told, *headers(job.keys, shown, asked)]
-    read = stored_cells(job.answer_schema, len(Output.from_json(job.output).names))
+    read = stored_cells(job.answer_schema, len(Output.from_json(job.output).answers))
     with closing(source_of_job(conn, job)) as source:
         for start in range(0, len(sample.requests), PAGE):
             found = [reviews.row_of(conn, one) for one in sample.requests[start : start + PAGE]]

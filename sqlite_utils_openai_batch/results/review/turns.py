@@ -109,7 +109,7 @@ class Turns:
         """The model's answer, where it isn't hidden."""
         if self.sample.blind or status != "ok":
             return None
-        width = len(Output.from_json(self.job.output).names)
+        width = len(Output.from_json(self.job.output).answers)
         cells = stored_cells(self.job.answer_schema, width)(status, answer)
         return tuple(cells[question.place] for question in self.asked)
 

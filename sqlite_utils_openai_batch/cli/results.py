@@ -132,7 +132,8 @@ def report_command(db: str, job: str | None) -> None:
 # How long a comparison waits for another program before it isn't kept.
 PATIENCE_MS = 250
 FIGURES = ("column", "with", "compared", "same", "agreement", "kappa", "kappa_low", "kappa_high",
-           "macro_f1", "mean_difference", "correlation", "concordance", "overlap")  # fmt: skip
+           "macro_f1", "mean_difference", "correlation", "concordance", "overlap",
+           "weighted_kappa", "alpha")  # fmt: skip
 
 
 @click.command("compare", cls=Command)
@@ -155,14 +156,16 @@ def compare_command(
     ignore_case: bool,
     **formats: Any,
 ) -> None:
-    """Say how far two jobs agree, or a job and a column: share, Cohen's kappa, which labels.
+    """Say how far two jobs agree, or a job and a column or people's labels: share, kappa, labels.
 
-    Rows are matched by their keys. For numbers: how far they are apart, correlation, concordance;
+    Without a second job or --gold: with what people say (see review). Rows are matched by their
+    keys. For numbers: how far they are apart, correlation, concordance;
     for lists: the share of elements that both have.
 
     \b
     Examples:
       sqlite-utils openai-batch compare movies.db 2 3
+      sqlite-utils openai-batch compare movies.db 3
       sqlite-utils openai-batch compare movies.db 3 --gold human_category
       sqlite-utils openai-batch compare movies.db 2 3 --disagree --csv > d.csv
     """
@@ -172,14 +175,20 @@ def compare_command(
     from ..store.connection import connect
     from .screens.compare import compare_screen
 
-    if bool(other) == bool(gold):
+    if other and gold:
         raise UsageError("Compare with what? Name another job, or --gold COLUMN: one of them.")
     with closing(connect(db)) as conn:
         store.check_version(conn)
         first = store.find_job(conn, job, db)
         second = store.find_job(conn, other, db) if other else None
         comparison = Comparison(
-            conn, first, second, gold=parse_gold(gold), wanted=columns, fold_case=ignore_case
+            conn,
+            first,
+            second,
+            gold=parse_gold(gold),
+            people=not other and not gold,
+            wanted=columns,
+            fold_case=ignore_case,
         )
         if disagree:
             write_rows(difference_headers(comparison), difference_rows(comparison), formats)
@@ -189,9 +198,7 @@ def compare_command(
             pass
         keep(conn, comparison)
         if any_format(formats):
-            write_rows(
-                FIGURES, [figures(one, gold=bool(gold)) for one in comparison.columns], formats
-            )
+            write_rows(FIGURES, [figures(comparison, one) for one in comparison.columns], formats)
         else:
             show(compare_screen(comparison, db))
 
@@ -250,12 +257,13 @@ def different_words(comparison: Comparison) -> str:
     return "; ".join(said) + "."
 
 
-def figures(column: Compared, *, gold: bool) -> list[Any]:
+def figures(comparison: Comparison, column: Compared) -> list[Any]:
     """The figures of one column as a row of data."""
     from ..results.agreement import macro_f1
 
     found = column.agreement
-    kappa = found.kappa
+    kappa, weighted = found.kappa, found.weighted
+    gold = comparison.second is None
     is_number = found.kind == "number"
     return [
         column.name, column.other, found.n, found.same, found.share,
@@ -265,4 +273,6 @@ def figures(column: Compared, *, gold: bool) -> list[Any]:
         found.moments.correlation if is_number else None,
         found.moments.concordance if is_number else None,
         found.overlap / found.n if found.kind == "list" and found.n else None,
+        weighted and weighted.value,
+        comparison.coders(column)[1] if comparison.people else None,
     ]  # fmt: skip

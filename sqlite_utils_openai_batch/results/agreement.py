@@ -3,14 +3,15 @@
 Sources: κ by Cohen, "A coefficient of agreement for nominal scales" (1960); its standard error by
 Fleiss, Cohen and Everitt, "Large sample standard errors of kappa and weighted kappa" (1969), as in
 Fleiss, Levin and Paik, "Statistical Methods for Rates and Proportions" (2003), section 18.1. The
-concordance of numbers is Lin's (1989); it equals κ weighted by squared differences.
+concordance of numbers is Lin's (1989); it equals κ weighted by squared differences. α as in
+Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
@@ -68,6 +69,119 @@ def deviation(
         else:
             total += share * lost**2 * (columns.get(a, 0.0) + rows.get(b, 0.0)) ** 2
     return math.sqrt(max(total, 0.0)) / (1 - expected)
+
+
+def weighted_kappa(counts: Mapping[tuple[float, float], int]) -> Kappa | None:
+    """Cohen's κ of steps of a scale, where a step beside is half right (linear weights).
+
+    None where it isn't defined, as `kappa`.
+    """
+    n = sum(counts.values())
+    steps = sorted({step for pair in counts for step in pair})
+    if not n or len(steps) < 2:
+        return None
+    weights = {(a, b): 1 - abs(a - b) / (steps[-1] - steps[0]) for a in steps for b in steps}
+    shares = {pair: count / n for pair, count in counts.items()}
+    rows, columns = dict.fromkeys(steps, 0.0), dict.fromkeys(steps, 0.0)
+    for (a, b), share in shares.items():
+        rows[a] += share
+        columns[b] += share
+    beside_row = {a: sum(columns[b] * weights[a, b] for b in steps) for a in steps}
+    beside_column = {b: sum(rows[a] * weights[a, b] for a in steps) for b in steps}
+    observed = sum(share * weights[pair] for pair, share in shares.items())
+    expected = sum(rows[a] * beside_row[a] for a in steps)
+    if 1 - expected < 1e-12:
+        return None
+    value = (observed - expected) / (1 - expected)
+    lost = 1 - value
+    total = -((value - expected * lost) ** 2)
+    for (a, b), share in shares.items():
+        total += share * (weights[a, b] - (beside_row[a] + beside_column[b]) * lost) ** 2
+    spread = math.sqrt(max(total, 0.0)) / (1 - expected) / math.sqrt(n)
+    return Kappa(value, max(value - Z * spread, -1.0), min(value + Z * spread, 1.0))
+
+
+def nominal(a: Label, b: Label) -> float:
+    """How far two labels are apart: they are the same, or not."""
+    return float(a != b)
+
+
+def interval(a: Label, b: Label) -> float:
+    """How far two numbers are apart, squared; what isn't a number differs as a label does."""
+    if is_number(a) and is_number(b):
+        return float(a - b) ** 2
+    return nominal(a, b)
+
+
+def alpha(
+    units: Iterable[Sequence[Label]], distance: Callable[[Label, Label], float] = nominal
+) -> float | None:
+    """Krippendorff's α: agreement beyond chance of any number of coders, who may leave gaps.
+
+    A unit is what coders say of one row, without those who said nothing. None where no row has two
+    values, or all values are one.
+    """
+    observed = 0.0
+    sums: Counter[Label] = Counter()
+    for unit in units:
+        values = Counter(unit)
+        m = sum(values.values())
+        if m < 2:
+            continue
+        sums.update(values)
+        apart = sum(
+            count * other * distance(a, b)
+            for a, count in values.items()
+            for b, other in values.items()
+        )
+        observed += apart / (m - 1)
+    n = sum(sums.values())
+    expected = sum(
+        count * other * distance(a, b) for a, count in sums.items() for b, other in sums.items()
+    )
+    return 1 - (n - 1) * observed / expected if expected else None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """How well the first side finds one label of the second."""
+
+    label: Label
+    gold: int
+    """Rows that have the label on the second side."""
+    found: int
+    """Rows that have it on the first."""
+    both: int
+
+    @property
+    def precision(self) -> float | None:
+        """Of the rows that the first gave the label, the share to which it belongs."""
+        return self.both / self.found if self.found else None
+
+    @property
+    def recall(self) -> float | None:
+        """Of the rows to which it belongs, the share that the first gave it."""
+        return self.both / self.gold if self.gold else None
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of both."""
+        return 2 * self.both / (self.found + self.gold) if self.found + self.gold else None
+
+
+def label_scores(counts: Mapping[tuple[Label, Label], int]) -> list[LabelScore]:
+    """How well each label is found, the most frequent of the second side first."""
+    rows, columns = margins(counts)
+    labels = sorted({*rows, *columns}, key=lambda label: (-columns.get(label, 0), str(label)))
+    return [
+        LabelScore(
+            label,
+            int(columns.get(label, 0)),
+            int(rows.get(label, 0)),
+            counts.get((label, label), 0),
+        )
+        for label in labels
+    ]
 
 
 def margins(
@@ -191,6 +305,14 @@ class Agreement:
     def kappa(self) -> Kappa | None:
         """Cohen's κ; None where it isn't defined, or these are no labels."""
         return kappa(self.pairs) if self.pairs and self.has_labels else None
+
+    @property
+    def weighted(self) -> Kappa | None:
+        """κ of the steps of a scale, weighted by their distance; None where these are no steps."""
+        if self.kind != "number" or not self.pairs or not self.has_labels:
+            return None
+        steps = {(a, b): n for (a, b), n in self.pairs.items() if is_number(a) and is_number(b)}
+        return weighted_kappa(steps)
 
     @property
     def has_labels(self) -> bool:

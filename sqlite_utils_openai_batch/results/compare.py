@@ -18,13 +18,13 @@ from ..answers.schema import AnswerSchema
 from ..base.errors import JobError, UsageError
 from ..base.statuses import UNSENT
 from ..base.text import listed, meant
-from ..store import outcomes
+from ..store import outcomes, reviews
 from ..store.outcomes import pairs_page
 from ..tables.columns import fold
 from ..tables.output import Output
 from ..tables.source import source_of_job
 from ..tables.sql import is_blank
-from .agreement import Agreement, folded, table_of
+from .agreement import Agreement, alpha, folded, interval, nominal, table_of
 
 # What answers and cells say, as values that can be compared.
 
@@ -81,6 +81,8 @@ def as_list(text: str) -> list[str]:
     return [one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in found]
 
 
+#: What the other side is called where it is people.
+PEOPLE = "people"
 # Rows that are read together; embeddings and long answers make it fewer.
 PAGE = 1_000
 KINDS = {"integer": "number", "number": "number", "array": "list"}
@@ -125,8 +127,9 @@ class Comparison:
     """Compares a job with another one, or with columns of its source (`gold`).
 
     `gold` maps answer columns to columns of the source; an empty name stands for the only one.
-    With `fold_case` texts are the same whatever their capitals and white space. Read
-    `differences` to the end, then `columns` has the figures. Raises UsageError and JobError.
+    With `people` the other side is what people say of the rows (`review`): most of them, by the
+    newest of each. With `fold_case` texts are the same whatever their capitals and white space.
+    Read `differences` to the end, then `columns` has the figures. Raises UsageError and JobError.
     """
 
     def __init__(
@@ -136,6 +139,7 @@ class Comparison:
         second: store.Job | None = None,
         *,
         gold: Mapping[str, str] | None = None,
+        people: bool = False,
         wanted: Sequence[str] = (),
         fold_case: bool = False,
     ) -> None:
@@ -144,7 +148,13 @@ class Comparison:
         self.second = Answers(second) if second else None
         self.fold_case = fold_case
         self.wanted = tuple(wanted)
-        self.gold = [] if self.second else self.gold_columns(gold or {})
+        self.said = reviews.of_job(conn, first.id) if people else []
+        self.labels = reviews.reviewed(self.said)
+        self.people = people
+        if people:
+            self.gold = self.judged_columns()
+        else:
+            self.gold = [] if self.second else self.gold_columns(gold or {})
         self.columns = self.pair_up(wanted)
         for job in filter(None, (first, second)):
             check_has_answers(conn, job)
@@ -170,6 +180,16 @@ class Comparison:
         for _, column in found:
             self.refuse_own(column)
         return found
+
+    def judged_columns(self) -> list[tuple[str, str]]:
+        """The answer columns that people judged. Raises UsageError where there are none."""
+        judged = {name for said in self.labels.values() for name in said}
+        if not judged:
+            raise UsageError(
+                "Compare with what? Name another job, or --gold COLUMN: one of them. "
+                f"Or label some rows first: review DB {self.first.job.id}"
+            )
+        return [(name, PEOPLE) for name in self.first.names if name in judged]
 
     def refuse_own(self, column: str) -> None:
         """Raise UsageError for a column that holds the job's own answers."""
@@ -278,7 +298,27 @@ class Comparison:
 
     def pairs(self) -> Iterator[Pair]:
         """All rows of the first job, with what both sides say of them."""
+        if self.people:
+            return self.pairs_with_people()
         return self.pairs_of_jobs() if self.second else self.pairs_with_source()
+
+    def pairs_with_people(self) -> Iterator[Pair]:
+        """The rows that people judged, with what the model and they say; the others aren't read."""
+        for request, said in sorted(self.labels.items()):
+            row_key, status, answer = reviews.row_of(self.conn, request)
+            other = tuple(said.get(name) for name, _ in self.gold)
+            yield row_key, self.first.values(status, answer), other, True
+
+    def coders(self, column: Compared) -> tuple[list[str], float | None]:
+        """Who judged a column, and Krippendorff's α of what they say, where they are several."""
+        units: dict[int, list[Any]] = {}
+        coders = set()
+        for review in self.said:
+            if review.column == column.name and not review.skipped:
+                units.setdefault(review.request_id, []).append(self.seen(column, review.value))
+                coders.add(review.coder)
+        distance = interval if column.kind == "number" else nominal
+        return sorted(coders), alpha(units.values(), distance) if len(coders) > 1 else None
 
     def pairs_of_jobs(self) -> Iterator[Pair]:
         """Rows of the first job; whether the second asked about them too is the last."""

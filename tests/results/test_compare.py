@@ -19,15 +19,21 @@ from finished import answered
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.results.agreement import (
     MOST_LABELS,
     Agreement,
     Moments,
+    alpha,
+    interval,
     kappa,
+    label_scores,
     macro_f1,
     table_of,
+    weighted_kappa,
 )
 from sqlite_utils_openai_batch.store.connection import connect
+from sqlite_utils_openai_batch.store.reviews import Review
 
 SCHEMA = "mood good|bad|mixed, stars 1..5 int, tags list, sure bool"
 
@@ -54,6 +60,52 @@ def test_kappa_of_tables_from_books(rows: list[list[int]], value: float, error: 
     assert found.value == pytest.approx(value, abs=5e-4)
     assert found.high == pytest.approx(min(value + 1.96 * error, 1), abs=1.1e-3)
     assert found.low == pytest.approx(max(value - 1.96 * error, -1), abs=1.1e-3)
+
+
+def test_weighted_kappa_of_a_table_from_a_book() -> None:
+    """How 91 couples say that sex is fun (Hout, Duncan and Sobel 1987; Agresti 1990).
+
+    With linear weights 0.2374, and a standard error of 0.0783.
+    """
+    counts = cells([[7, 7, 2, 3], [2, 8, 3, 7], [1, 5, 4, 9], [2, 8, 9, 14]])
+    plain, found = kappa(counts), weighted_kappa(counts)
+    assert plain is not None
+    assert found is not None
+    assert plain.value == pytest.approx(0.1293, abs=5e-5)
+    assert found.value == pytest.approx(0.2374, abs=5e-5)
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * 0.0783, abs=2e-4)
+    assert weighted_kappa({}) is None
+    assert weighted_kappa({(1, 1): 5}) is None
+
+
+# Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011): four observers, twelve units.
+OBSERVERS = (
+    (1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None),
+    (1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3),
+    (None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None),
+    (1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None),
+)
+
+
+def test_alpha_of_published_data() -> None:
+    units = [[one for one in unit if one is not None] for unit in zip(*OBSERVERS, strict=True)]
+    assert alpha(units) == pytest.approx(0.743, abs=5e-4)
+    assert alpha(units, interval) == pytest.approx(0.849, abs=5e-4)
+
+
+def test_alpha_that_isnt_defined() -> None:
+    assert alpha([]) is None
+    assert alpha([["a"], ["b"]]) is None
+    assert alpha([["a", "a"], ["a", "a"]]) is None
+    assert alpha([["a", "a"], ["b", "b"]]) == 1
+
+
+def test_how_well_each_label_is_found() -> None:
+    good, bad, odd = label_scores({("a", "a"): 6, ("b", "a"): 2, ("b", "b"): 3, ("c", "b"): 1})
+    assert (good.label, good.gold, good.precision, good.recall) == ("a", 8, 1, 0.75)
+    assert (bad.label, bad.precision, bad.recall) == ("b", 0.6, 0.75)
+    assert bad.f1 == pytest.approx(2 * 0.6 * 0.75 / (0.6 + 0.75))
+    assert (odd.label, odd.gold, odd.precision, odd.recall, odd.f1) == ("c", 0, 0, None, 0)
 
 
 def test_kappa_that_isnt_defined() -> None:
@@ -328,3 +380,45 @@ def test_a_database_that_another_program_writes(run: Any, reviews: Path, tmp_pat
         said = run("compare", reviews, "1", "2")
     assert "mood: 80.0 %" in said.out
     assert said.err == "(Not kept for the job's page: database is locked.)\n"
+
+
+def label(path: Path, coder: str, moods: Mapping[int, str], stars: int = 3) -> None:
+    with closing(connect(path)) as conn:
+        for key, mood in moods.items():
+            request = store.reviews.request_of(conn, 1, key)
+            assert request is not None
+            found = [Review(request, "mood", mood, coder), Review(request, "stars", stars, coder)]
+            store.reviews.record(conn, 1, found)
+
+
+def test_a_job_and_what_people_say_of_it(run: Any, reviews: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data.db"
+    label(path, "anna", {1: "good", 2: "bad", 3: "mixed", 4: "good", 8: "good"})
+    label(path, "ben", {1: "good", 2: "bad", 3: "mixed", 4: "mixed"})
+    lines = run("compare", reviews, "1", "-c", "mood").out.splitlines()
+    assert lines[0] == "Job 1 first (gpt-4o-mini) beside what people say of 5 rows"
+    assert "          no answer in job 1            1" in lines
+    assert "          no label by people            1" in lines
+    (said,) = (line for line in lines if line.startswith("mood / people: "))
+    assert said.startswith("mood / people: 66.7 % the same (2 of 3) · κ ")
+    start = next(n for n, line in enumerate(lines) if line.split()[:2] == ["label", "rows"])
+    assert [line.split() for line in lines[start + 1 : start + 4]] == [
+        ["bad", "1", "1.00", "1.00", "1.00"], ["good", "1", "0.50", "1.00", "0.67"],
+        ["mixed", "1", "-", "0.00", "0.00"],
+    ]  # fmt: skip
+    # Of four rows that both judged they differ on one.
+    assert "  coders: anna, ben · Krippendorff's α 0.67" in lines
+    assert lines[-1].endswith("compare data.db 1 -c mood --disagree --csv > differ.csv")
+    rows = {
+        row["column"]: row
+        for row in csv.DictReader(io.StringIO(run("compare", reviews, "1", "--csv").out))
+    }
+    assert (rows["mood"]["with"], rows["mood"]["compared"]) == ("people", "3")
+    assert float(rows["mood"]["alpha"]) == pytest.approx(0.67, abs=0.01)
+    differ = run("compare", reviews, "1", "-c", "mood", "--disagree", "--csv").out
+    assert differ.splitlines() == ["id,mood_job_1,mood_people", "3,good,mixed"]
+
+
+def test_one_coder_agrees_with_nobody(run: Any, reviews: Path, tmp_path: Path) -> None:
+    label(tmp_path / "data.db", "anna", {1: "good", 2: "bad"})
+    assert "  coders: anna\n" in run("compare", reviews, "1").out

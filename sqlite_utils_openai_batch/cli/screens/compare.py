@@ -21,7 +21,8 @@ FEW = 20
 def sides(comparison: Comparison) -> tuple[str, str]:
     """What both sides are called on screens."""
     second = comparison.second
-    return f"job {comparison.first.job.id}", f"job {second.job.id}" if second else "gold"
+    gold = "people" if comparison.people else "gold"
+    return f"job {comparison.first.job.id}", f"job {second.job.id}" if second else gold
 
 
 def compare_screen(comparison: Comparison, db: str) -> str:
@@ -29,6 +30,8 @@ def compare_screen(comparison: Comparison, db: str) -> str:
     first, second = comparison.first.job, comparison.second
     names = sides(comparison)
     beside = job_words(second.job) if second else f"{first.source or 'its query'}"
+    if comparison.people:
+        beside = f"what people say of {counted(len(comparison.labels), 'row')}"
     lines = [f"{job_words(first)} beside {beside}", ""]
     accounts = [column.account for column in comparison.columns]
     together = all(account == accounts[0] for account in accounts)
@@ -37,19 +40,19 @@ def compare_screen(comparison: Comparison, db: str) -> str:
     for column in comparison.columns:
         lines.append("")
         lines += column_lines(column, names, gold=second is None)
+        lines += coder_lines(comparison, column)
         if not together:
             lines += account_lines("  rows", column.account, names)
-    target = (
-        f"{second.job.id}"
-        if second
-        else " ".join(
+    target = f"{second.job.id}" if second else ""
+    if not second and not comparison.people:
+        target = " ".join(
             f"--gold {shlex.quote(f'{name}={column}')}" for name, column in comparison.gold
         )
-    )
     if any(column.agreement.same < column.agreement.n for column in comparison.columns):
         target += " -i" if comparison.fold_case else ""
         target += "".join(f" -c {shlex.quote(name)}" for name in comparison.wanted)
-        command = f"sqlite-utils openai-batch compare {shlex.quote(db)} {first.id} {target}"
+        words = f"compare {shlex.quote(db)} {first.id} {target}".split(" ")
+        command = f"sqlite-utils openai-batch {' '.join(filter(None, words))}"
         lines += ["", f"Which rows differ: {command} --disagree --csv > differ.csv"]
     return "\n".join(lines)
 
@@ -64,6 +67,7 @@ def account_lines(label: str, account: Account, names: tuple[str, str]) -> list[
     """What became of all rows; the sum is their number."""
     first, second = names
     lacking = "value in gold" if second == "gold" else f"answer in {second}"
+    lacking = "label by people" if second == "people" else lacking
     rows = [
         ("with both", account.compared),
         (f"no answer in {first}", account.no_first),
@@ -101,9 +105,38 @@ def column_lines(column: Compared, names: tuple[str, str], *, gold: bool) -> lis
         lines.append(f"  {counted(found.alike, 'row')} differ only in capitals or white space (-i)")
     if shows and len(labels) <= max(found.n // 2, FEW):
         lines += ["", *confusion_lines(found, names)]
+        if gold and found.kind == "label":
+            lines += ["", *score_lines(found)]
     elif not shows and found.kind == "label" and found.pairs is None:
         lines.append("  Too many different answers for κ or a table.")
     return lines
+
+
+def coder_lines(comparison: Comparison, column: Compared) -> list[str]:
+    """Who judged a column, and how far they agree."""
+    if not comparison.people:
+        return []
+    coders, found = comparison.coders(column)
+    agree = "" if found is None else f" · Krippendorff's α {hundredths(found)}"
+    return [f"  coders: {', '.join(coders)}{agree}"]
+
+
+def score_lines(found: Agreement) -> list[str]:
+    """How well each label is found."""
+    from ...results.agreement import label_scores
+    from .text import table
+
+    body = [
+        [
+            label_words(one.label),
+            f"{one.gold:,}",
+            *("-" if figure is None else f"{figure:.2f}"
+              for figure in (one.precision, one.recall, one.f1)),
+        ]
+        for one in label_scores(found.pairs or {})[:SHOWN]
+    ]  # fmt: skip
+    text = table(["label", "rows", "precision", "recall", "F1"], body, right=range(1, 5))
+    return [f"  {line}" for line in text.splitlines()]
 
 
 def agreement_words(found: Agreement, *, gold: bool) -> list[str]:
@@ -115,6 +148,9 @@ def agreement_words(found: Agreement, *, gold: bool) -> list[str]:
         return []
     # Where one side never changes κ is 0 whatever the other says, and an interval says nothing.
     said = [kappa_words(kappa.value, kappa.low, kappa.high)]
+    weighted = found.weighted
+    if weighted is not None:
+        said.append(f"weighted κ {hundredths(weighted.value)}")
     if gold and found.kind == "label" and found.pairs:
         said.append(f"macro F1 {macro_f1(found.pairs) or 0:.2f}")
     return said

@@ -15,9 +15,11 @@ from ..base.text import code, fenced, plain, visible
 from ..pricing.prices import job_is_own, stored_prices, usd
 from ..provider.errors import host_of
 from ..requests.template import LINE_COLUMN
-from ..store import history
+from ..store import history, reviews
 from ..store import outcomes as settling
+from ..store.reviews import Sample
 from ..tables.output import Output
+from .judged import Judged, judged, judged_lines
 from .words import NOT_WRITTEN, REFUSED
 
 # Words of a body that are told elsewhere in the report.
@@ -34,10 +36,12 @@ class Facts:
     writes: dict[str, int]
     notes: Sequence[tuple[str, int]]
     imports: Sequence[tuple[str, str, int]]
+    judged: list[Judged]
+    samples: list[Sample]
 
 
 def report(conn: sqlite3.Connection, job: store.Job) -> str:
-    """The report of a job; it reads every request once."""
+    """The report of a job; it reads every request once, and once a column that people judged."""
     facts = Facts(
         store.list_parts(conn, job.id),
         settling.models(conn, job.id),
@@ -45,6 +49,8 @@ def report(conn: sqlite3.Connection, job: store.Job) -> str:
         settling.write_statuses(conn, job.id),
         settling.notes(conn, job.id),
         history.imports(conn, job.id),
+        judged(conn, job),
+        reviews.samples(conn, job.id),
     )
     return visible("\n".join(lines(job, facts)).rstrip()) + "\n"
 
@@ -58,6 +64,7 @@ def lines(job: store.Job, facts: Facts) -> Iterator[str]:
     yield from data(job, facts)
     yield from asked(job)
     yield from outcomes(job, facts)
+    yield from judged_lines(facts.judged, facts.samples)
     yield from cost(job, facts)
     yield from versions(job)
 

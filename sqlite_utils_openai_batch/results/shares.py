@@ -285,9 +285,14 @@ class Shares:
         """How many more labels would halve the intervals over all rows."""
         return more_for_half(self.whole.reviewed, self.whole.rows)
 
-    def sentences(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What must be known before these figures are believed."""
         return list(said_of(self))
+
+    def sentences(self) -> list[str]:
+        """The warnings, and how many more labels would halve the intervals."""
+        more = f"{self.more:,} more labels of random rows would halve the intervals."
+        return [*self.warnings(), *([more] if self.more else [])]
 
 
 class Nothing:
@@ -380,5 +385,3 @@ def said_of(found: Shares) -> Iterator[str]:
             f"{'has' if len(thin) == 1 else 'have'} fewer than {FEW} labelled rows: their "
             "intervals are a hint only."
         )
-    if found.more:
-        yield f"{found.more:,} more labels of random rows would halve the intervals."

@@ -263,3 +263,23 @@ def test_random_labels_of_a_random_model(run: Any, data: Path, label: Any) -> No
     assert found["good"]["share"] < 0.4
     people = [truth(n) for n in sampled(data)].count("good") / 200
     assert found["good"]["corrected"] == pytest.approx(people, abs=0.01)
+
+
+def test_the_report_tells_what_people_say(run: Any, data: Path, label: Any) -> None:
+    assert "## Labels by people" not in run("report", data, "1").out
+    label(40, "--seed", "3", "-c", "mood")
+    label_by_hand(data, range(100), "ben", "good")
+    text = run("report", data, "1").out
+    section = text.partition("## Labels by people\n\n")[2].partition("## Cost")[0]
+    assert section.startswith(
+        "A random sample of 40 answered rows (seed 3) was given to people to label, without sight "
+        "of the model's answers.\n\n`mood`: "
+    )
+    assert "labelled by 2 people; the model says the same in " in section
+    assert "Krippendorff's α among people is " in section
+    assert (
+        "| mood | by the model | corrected | 95 % interval |\n|---|---:|---:|---:|\n| good |"
+        in (section)
+    )
+    assert "Angelopoulos" in section
+    assert "not drawn at random, and left out." in section

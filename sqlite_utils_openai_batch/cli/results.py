@@ -19,6 +19,7 @@ from .options import db_argument, job_argument
 if TYPE_CHECKING:
     from ..results.compare import Compared, Comparison
     from ..results.reader import Reader
+    from ..results.several import Beside
 
 
 @click.command("results", cls=Command)
@@ -139,7 +140,7 @@ FIGURES = ("column", "with", "compared", "same", "agreement", "kappa", "kappa_lo
 @click.command("compare", cls=Command)
 @db_argument
 @click.argument("job", metavar="JOB")
-@click.argument("other", required=False, metavar="[JOB]")
+@click.argument("others", nargs=-1, metavar="[JOB]...")
 @option("--gold", multiple=True, metavar="COLUMN|ANSWER=COLUMN",
         help="Compare with this column of the source, repeatable")  # fmt: skip
 @option("-c", "--column", "columns", multiple=True, help="Only this answer, repeatable")
@@ -149,7 +150,7 @@ FIGURES = ("column", "with", "compared", "same", "agreement", "kappa", "kappa_lo
 def compare_command(
     db: str,
     job: str,
-    other: str | None,
+    others: Sequence[str],
     gold: Sequence[str],
     columns: Sequence[str],
     disagree: bool,
@@ -165,6 +166,7 @@ def compare_command(
     \b
     Examples:
       sqlite-utils openai-batch compare movies.db 2 3
+      sqlite-utils openai-batch compare movies.db 2 3 4
       sqlite-utils openai-batch compare movies.db 3
       sqlite-utils openai-batch compare movies.db 3 --gold human_category
       sqlite-utils openai-batch compare movies.db 2 3 --disagree --csv > d.csv
@@ -175,6 +177,12 @@ def compare_command(
     from ..store.connection import connect
     from .screens.compare import compare_screen
 
+    if len(others) > 1:
+        if disagree:
+            raise UsageError("--disagree is for two jobs, or one beside gold or people.")
+        compare_several(db, [job, *others], gold, columns, ignore_case, formats)
+        return
+    other = others[0] if others else None
     if other and gold:
         raise UsageError("Compare with what? Name another job, or --gold COLUMN: one of them.")
     with closing(connect(db)) as conn:
@@ -201,6 +209,51 @@ def compare_command(
             write_rows(FIGURES, [figures(comparison, one) for one in comparison.columns], formats)
         else:
             show(compare_screen(comparison, db))
+
+
+# What a line of several jobs has as data.
+BESIDE = ("job", "name", "model", "answered", "failed", "cost_usd", "column", "compared", "same",
+          "agreement", "kappa", "kappa_low", "kappa_high", "macro_f1", "alpha")  # fmt: skip
+
+
+def compare_several(
+    db: str,
+    names: Sequence[str],
+    gold: Sequence[str],
+    columns: Sequence[str],
+    fold_case: bool,
+    formats: dict[str, Any],
+) -> None:
+    """Print more than two jobs side by side."""
+    from .. import store
+    from ..results.several import several
+    from ..store.connection import connect
+    from .screens.compare import several_screen
+
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        jobs = [store.find_job(conn, name, db) for name in names]
+        found = several(conn, jobs, gold=parse_gold(gold), wanted=columns, fold_case=fold_case)
+    if any_format(formats):
+        write_rows(BESIDE, [beside(one, found.alphas[one.column]) for one in found.lines], formats)
+    else:
+        click.echo(several_screen(found))
+
+
+def beside(one: Beside, alpha: float | None) -> list[Any]:
+    """One job among several, in one column, as a row of data."""
+    from ..results.agreement import macro_f1
+
+    job, found = one.job, one.judged
+    kappa = found and found.kappa
+    return [
+        job.id, job.name, job.model, one.answered, one.failed,
+        None if job.cost_nanousd is None else job.cost_nanousd / 1e9,
+        one.column, found and found.n, found and found.same, found and found.share,
+        kappa and kappa.value, kappa and kappa.low, kappa and kappa.high,
+        macro_f1(found.pairs) if found and found.pairs and found.kind == "label" else None,
+        alpha,
+    ]  # fmt: skip
 
 
 def parse_gold(gold: Sequence[str]) -> dict[str, str]:

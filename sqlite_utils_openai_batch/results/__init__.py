@@ -11,6 +11,7 @@ __all__ = [
     "report",
     "results",
     "review",
+    "several",
     "shares",
     "words",
     "xlsx",

@@ -121,25 +121,42 @@ def alpha(
     A unit is what coders say of one row, without those who said nothing. None where no row has two
     values, or all values are one.
     """
-    observed = 0.0
-    sums: Counter[Label] = Counter()
+    found = Alpha(distance)
     for unit in units:
+        found.add(unit)
+    return found.value
+
+
+@dataclass
+class Alpha:
+    """Krippendorff's α of units that are added one after the other."""
+
+    distance: Callable[[Label, Label], float] = nominal
+    apart: float = 0.0
+    """How far values of one row are apart: the sum over rows."""
+    sums: Counter[Label] = field(default_factory=Counter)
+
+    def add(self, unit: Sequence[Label]) -> None:
+        """Take one more row: what each coder says who says something."""
+        if len(unit) < 2:
+            return
         values = Counter(unit)
-        m = sum(values.values())
-        if m < 2:
-            continue
-        sums.update(values)
-        apart = sum(
-            count * other * distance(a, b)
+        self.sums.update(values)
+        self.apart += self.spread(values) / (len(unit) - 1)
+
+    def spread(self, values: Mapping[Label, int]) -> float:
+        """The sum of the distances of all pairs."""
+        return sum(
+            count * other * self.distance(a, b)
             for a, count in values.items()
             for b, other in values.items()
         )
-        observed += apart / (m - 1)
-    n = sum(sums.values())
-    expected = sum(
-        count * other * distance(a, b) for a, count in sums.items() for b, other in sums.items()
-    )
-    return 1 - (n - 1) * observed / expected if expected else None
+
+    @property
+    def value(self) -> float | None:
+        """α; None where no row has two values, or all values are one."""
+        expected = self.spread(self.sums)
+        return 1 - (sum(self.sums.values()) - 1) * self.apart / expected if expected else None
 
 
 @dataclass(frozen=True, slots=True)

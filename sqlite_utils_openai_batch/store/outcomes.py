@@ -299,6 +299,28 @@ def write_statuses(conn: sqlite3.Connection, job_id: int) -> dict[str, int]:
 # The statement that sets the answers of two jobs side by side.
 
 
+def rows_of_jobs(
+    conn: sqlite3.Connection, jobs: Sequence[int], after: int, last: int, size: int
+) -> list[tuple[Any, ...]]:
+    """The next requests of the first of some jobs, beside those of the others about the same rows.
+
+    Each is (id, then status and answer in each job); NULL where a job didn't ask about the row.
+    """
+    own, *others = range(len(jobs))
+    cells = ", ".join(f"r{n}.status, r{n}.answer" for n in (own, *others))
+    joins = " ".join(
+        f"LEFT JOIN openai_batch_requests AS r{n} "
+        f"ON r{n}.job_id = ? AND r{n}.row_key = r{own}.row_key"
+        for n in others
+    )
+    # The + keeps SQLite on its walk along the ids: another index would mean a sort for each page.
+    return conn.execute(
+        f"SELECT r0.id, {cells} FROM openai_batch_requests AS r0 {joins} "
+        "WHERE r0.id > ? AND r0.id <= ? AND +r0.job_id = ? ORDER BY r0.id LIMIT ?",
+        [*jobs[1:], after, last, jobs[0], size],
+    ).fetchall()
+
+
 def pairs_page(
     conn: sqlite3.Connection, first: int, second: int, after: int, last: int, size: int
 ) -> list[tuple[Any, ...]]:

@@ -422,3 +422,57 @@ def test_a_job_and_what_people_say_of_it(run: Any, reviews: Path, tmp_path: Path
 def test_one_coder_agrees_with_nobody(run: Any, reviews: Path, tmp_path: Path) -> None:
     label(tmp_path / "data.db", "anna", {1: "good", 2: "bad"})
     assert "  coders: anna\n" in run("compare", reviews, "1").out
+
+
+def test_several_jobs_side_by_side(run: Any, reviews: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data.db"
+    with closing(connect(path)) as conn:
+        third = {n: said("good" if n < 3 else "bad", 3, ["a"]) for n in range(1, 9)}
+        answered(conn, tmp_path, "t", third, schema=SCHEMA, name="third", prefix="c_")
+    label(path, "anna", {1: "good", 2: "bad", 3: "good"})
+    printed = run("compare", reviews, "1", "2", "third", "-c", "mood", "--csv").out
+    found = list(csv.DictReader(io.StringIO(printed)))
+    assert [(row["job"], row["answered"], row["failed"]) for row in found] == [
+        ("1", "7", "1"), ("2", "6", "2"), ("3", "8", "0"),
+    ]  # fmt: skip
+    assert [(row["compared"], row["agreement"]) for row in found] == [
+        ("3", "1.0"), ("", ""), ("", ""),
+    ]  # fmt: skip
+    moods = [
+        ["good"] * 3, ["bad", "good", "good"], ["good", "good", "bad"], ["good", "good", "bad"],
+        ["good", "good", "bad"], ["good", "bad"], ["good", "bad"], ["good", "bad"],
+    ]  # fmt: skip
+    assert float(found[0]["alpha"]) == pytest.approx(alpha(moods))
+    screen = run("compare", reviews, "1", "2", "3", "--gold", "mood=human", "-c", "mood").out
+    lines = screen.splitlines()
+    assert lines[0].startswith("mood: Krippendorff's α of the 3 jobs -0.")
+    assert lines[2].split() == [
+        "job",
+        "model",
+        "answered",
+        "failed",
+        "cost",
+        "right",
+        "κ",
+        "of",
+        "rows",
+    ]
+    assert lines[3].split()[:5] == ["1", "first", "gpt-4o-mini", "7", "1"]
+    assert lines[3].split()[-1] == "6"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("1", "2", "1"), "A job stands twice"),
+        (("1", "2", "3", "-c", "moods"), "Not an answer of all jobs: moods."),
+        (("1", "2", "3"), "What they have in common: nothing"),
+        (("1", "2", "3", "--disagree"), "--disagree is for two jobs"),
+    ],
+)
+def test_jobs_that_cant_stand_side_by_side(
+    run: Any, reviews: Path, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    with closing(connect(tmp_path / "data.db")) as conn:
+        answered(conn, tmp_path, "t", {1: "good"}, output="plain")
+    assert sentence in run("compare", reviews, *arguments, code=2).err

@@ -10,6 +10,7 @@ from ...base.text import counted, cut, hundredths, kappa_words, oneline, percent
 if TYPE_CHECKING:
     from ...results.agreement import Agreement
     from ...results.compare import Account, Compared, Comparison
+    from ...results.several import Several
     from ...store import Job
 
 #: Labels in a table for people; the others are put together.
@@ -55,6 +56,39 @@ def compare_screen(comparison: Comparison, db: str) -> str:
         command = f"sqlite-utils openai-batch {' '.join(filter(None, words))}"
         lines += ["", f"Which rows differ: {command} --disagree --csv > differ.csv"]
     return "\n".join(lines)
+
+
+def several_screen(found: Several) -> str:
+    """Several jobs side by side: what they cost, and how far each is right."""
+    from ...results.words import cost_words
+    from .text import table
+
+    blocks = []
+    for column in found.columns:
+        body = []
+        for one in (line for line in found.lines if line.column == column):
+            said = one.judged
+            kappa = said.kappa if said else None
+            body.append(
+                [
+                    f"{one.job.id}{f' {cut(one.job.name, 16)}' if one.job.name else ''}",
+                    cut(one.job.model or "-", 24),
+                    f"{one.answered:,}",
+                    f"{one.failed:,}",
+                    cost_words(one.job),
+                    percent(said.same, said.n) if said and said.n else "-",
+                    hundredths(kappa.value) if kappa else "-",
+                    f"{said.n:,}" if said else "-",
+                ]
+            )
+        headers = ["job", "model", "answered", "failed", "cost", "right", "κ", "of rows"]
+        alpha = found.alphas[column]
+        words = "not defined" if alpha is None else hundredths(alpha)
+        blocks.append(
+            f"{column}: Krippendorff's α of the {len(found.jobs)} jobs {words}\n\n"
+            + table(headers, body, right=range(2, 8))
+        )
+    return "\n\n".join(blocks)
 
 
 def job_words(job: Job) -> str:

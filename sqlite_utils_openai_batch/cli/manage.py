@@ -206,7 +206,9 @@ def delete_command(db: str, job: str, only: str | None, key: str | None, yes: bo
         if not yes:
             if not (sys.stdin.isatty() and sys.stderr.isatty()):
                 raise UsageError("Without a terminal to ask on, deleting needs -y.")
-            if not confirm(f"Delete {what.get(only or '', 'the record')} of job {found.id}?"):
+            labels = len(store.reviews.of_job(conn, found.id)) if only is None else 0
+            lost = f", and {counted(labels, 'label')} by people" if labels else ""
+            if not confirm(f"Delete {what.get(only or '', 'the record')} of job {found.id}{lost}?"):
                 return
         if only == "responses":
             talk(f"{counted(delete_responses(conn, found), 'response')} deleted; answers stay.")

@@ -310,6 +310,17 @@ def test_enter_takes_the_answer_that_is_shown(typing: Any, data: Path, rows: Any
     ]  # fmt: skip
 
 
+def test_deleting_a_job_tells_of_its_labels(
+    typing: Any, terminal: Any, data: Path, rows: Any
+) -> None:
+    typing(data, "1", "-n", "3", "-c", "mood", "--coder", "anna", typed="1\n1\n1\n")
+    begun = terminal("delete", data, "1")
+    begun.wait_for("Delete the record of job 1, and 3 labels by people?")
+    begun.type("n\n")
+    begun.end(0)
+    assert len(rows(data, SAID)) == 3
+
+
 def test_deleting_a_job_takes_its_labels_along(
     typing: Any, run: Any, data: Path, rows: Any
 ) -> None:

@@ -228,6 +228,11 @@ def talk(message: str = "") -> None:
     click.echo(visible(message), err=True)
 
 
+def ask(question: str) -> None:
+    """Say what a line is awaited for, and stay on that line."""
+    click.echo(visible(question), err=True, nl=False)
+
+
 def talk_over(line: str, *, back: bool = False) -> None:
     """Say something over the line before, on a terminal; `back` goes to its beginning again."""
     click.echo("\r" + visible(line) + ("\r" if back else ""), err=True, nl=False)

@@ -237,7 +237,7 @@ def compare_several(
     if any_format(formats):
         write_rows(BESIDE, [beside(one, found.alphas[one.column]) for one in found.lines], formats)
     else:
-        click.echo(several_screen(found))
+        show(several_screen(found))
 
 
 def beside(one: Beside, alpha: float | None) -> list[Any]:

@@ -15,7 +15,7 @@ import click
 from sqlite_utils.cli import output_options
 
 from ..base.text import counted
-from .click_ext import Command, option, talk
+from .click_ext import Command, ask, option, show, talk
 from .jobs import any_format, write_rows
 from .options import db_argument
 
@@ -303,7 +303,7 @@ def read_typed(question: Question, typed: str) -> Any:
 
 def typed_line(name: str) -> str:
     """A line from the coder. Raises Left at the end of the input."""
-    talk(f"  {name}> ", nl=False)
+    ask(f"  {name}> ")
     line = sys.stdin.readline()
     if not line:
         talk()
@@ -348,4 +348,4 @@ def shares_command(
         for sentence in found.sentences():
             talk(sentence)
     else:
-        click.echo(shares_screen(found, db))
+        show(shares_screen(found, db))

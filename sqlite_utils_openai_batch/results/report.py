@@ -21,7 +21,6 @@ from ..store import outcomes as settling
 from ..store.reviews import Sample
 from ..tables.output import Output
 from .compare import Compared, Comparison
-from .judged import Judged, judged, judged_lines
 from .shares import Shares
 from .words import NOT_WRITTEN, REFUSED
 

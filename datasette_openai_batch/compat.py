@@ -6,9 +6,11 @@ only one line has are in `hooks`.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -19,6 +21,7 @@ from datasette import hookspecs
 IS_1_0 = hasattr(hookspecs, "permission_resources_sql")
 
 MANAGE = "openai-batch-manage"
+CREATE = "openai-batch-create"
 
 
 # Datasettes whose answers the command line prints.
@@ -87,13 +90,34 @@ async def may_execute_sql(datasette: Any, actor: Any, database: str) -> bool:
 
 async def may_manage(datasette: Any, actor: Any, database: str) -> bool:
     """Whether the actor may change the jobs of a database: nobody, unless it is granted."""
+    return await _granted(datasette, actor, database, MANAGE)
+
+
+async def may_create(datasette: Any, actor: Any, database: str) -> bool:
+    """Whether the actor may start jobs, which spend money: nobody, unless it is granted."""
+    return await _granted(datasette, actor, database, CREATE)
+
+
+async def _granted(datasette: Any, actor: Any, database: str, action: str) -> bool:
     if IS_1_0:
         from datasette.resources import DatabaseResource
 
         return bool(
-            await datasette.allowed(action=MANAGE, resource=DatabaseResource(database), actor=actor)
+            await datasette.allowed(action=action, resource=DatabaseResource(database), actor=actor)
         )
-    return bool(await datasette.permission_allowed(actor, MANAGE, resource=database, default=False))
+    return bool(await datasette.permission_allowed(actor, action, resource=database, default=False))
+
+
+def unwritable(db: Any) -> str | None:
+    """Why nothing can be written to a database; None where it can."""
+    if not db.is_mutable:
+        return "This database is opened as a copy that doesn't change (immutable)."
+    if not db.path:
+        return "This database is in memory only, so a job has no place to be kept."
+    folder = Path(db.path).resolve().parent
+    if not (os.access(db.path, os.W_OK) and os.access(folder, os.W_OK)):
+        return "This database, or its folder, is read-only for the server."
+    return None
 
 
 def note_printing(datasette: Any) -> None:

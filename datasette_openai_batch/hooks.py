@@ -16,7 +16,10 @@ from typing import Any
 
 from datasette import hookimpl
 
-from .compat import IS_1_0, MANAGE, note_printing
+from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
+
+from . import compat
+from .compat import CREATE, IS_1_0, MANAGE, note_printing
 from .text import names
 
 # True while the permissions of sources are being asked for: the rule about our tables, which
@@ -42,10 +45,26 @@ def skip_csrf(scope: Any) -> bool:
 
 @hookimpl  # type: ignore[untyped-decorator]
 def asgi_wrapper() -> Callable[[Any], Any]:
-    """What an actor may see is found out once in each request."""
+    """What an actor may see is found out once in each request; forms and webhooks have a size."""
+    from .access import limits
     from .access.permissions import remembering
 
-    return remembering
+    def wrap(app: Any) -> Any:
+        inner = remembering(app)
+
+        async def serve(scope: Any, receive: Any, send: Any) -> None:
+            most = limits.largest(scope)
+            if most is not None:
+                read = await limits.bounded(receive, most)
+                if read is None:
+                    await limits.refuse(send, most)
+                    return
+                receive = read
+            await inner(scope, receive, send)
+
+        return serve
+
+    return wrap
 
 
 @hookimpl  # type: ignore[untyped-decorator]
@@ -65,11 +84,28 @@ def database_actions(datasette: Any, actor: Any, database: str) -> Links:
 
 
 @hookimpl  # type: ignore[untyped-decorator]
-def table_actions(datasette: Any, actor: Any, database: str, table: str) -> Links:
-    """The jobs over a table, in the menu of its page."""
+def table_actions(datasette: Any, actor: Any, database: str, table: str, request: Any) -> Links:
+    """The jobs over a table, and a new one, in the menu of its page."""
     from .pages.on_datasette import table_links
 
-    return lambda: table_links(datasette, actor, database, table)
+    query = request.query_string if request is not None else ""
+    return lambda: table_links(datasette, actor, database, table, query)
+
+
+async def _follow_all(datasette: Any) -> None:
+    """Have the jobs brought in by themselves, where the settings say so."""
+    from .access.settings import settings_of
+    from .actions.follow import follow
+    from .asking.views import resume
+
+    for db in list(datasette.databases.values()):
+        try:
+            settings = await settings_of(datasette, db.name)
+        except OpenAIBatchError:
+            # Each page that needs the settings says what is wrong with them.
+            continue
+        if settings.sync_every is not None and compat.unwritable(db) is None:
+            follow(datasette, str(db.path), settings, resume)
 
 
 # Names and implementations of all hooks; `__init__` publishes them.
@@ -106,14 +142,19 @@ if IS_1_0:
 
     @hookimpl  # type: ignore[untyped-decorator]
     def register_actions() -> list[Any]:
-        """The permission to change jobs: denied unless configuration grants it."""
+        """The permissions to start and to change jobs: denied unless configuration grants them."""
+        described = {
+            CREATE: "Start batch jobs, which cost money",
+            MANAGE: "Submit, pause, cancel, retry, apply, revert and delete batch jobs",
+        }
         return [
             Action(
-                name=MANAGE,
-                description="Start, pause, cancel and retry batch jobs",
+                name=name,
+                description=description,
                 resource_class=DatabaseResource,
                 also_requires="view-database",
             )
+            for name, description in described.items()
         ]
 
     @hookimpl  # type: ignore[untyped-decorator]
@@ -142,14 +183,15 @@ if IS_1_0:
         return inner
 
     @hookimpl  # type: ignore[untyped-decorator]
-    def startup(datasette: Any) -> None:
-        """Keep our tables out of listings, unless the configuration shows them."""
+    def startup(datasette: Any) -> Any:
+        """Keep our tables out of listings, unless the configuration shows them; follow jobs."""
         note_printing(datasette)
         databases = datasette.config.setdefault("databases", {})
         for database in datasette.databases:
             tables = databases.setdefault(database, {}).setdefault("tables", {})
             for table in names.TABLES:
                 tables.setdefault(table, {}).setdefault("hidden", True)
+        return lambda: _follow_all(datasette)
 
     @hookimpl  # type: ignore[untyped-decorator]
     def top_table(datasette: Any, request: Any, database: str, table: str) -> Any:
@@ -173,11 +215,19 @@ if IS_1_0:
         return lambda: row_links(datasette, request, database, table)
 
     @hookimpl  # type: ignore[untyped-decorator]
-    def view_actions(datasette: Any, actor: Any, database: str, view: str) -> Any:
-        """The jobs over a view, in the menu of its page."""
+    def view_actions(datasette: Any, actor: Any, database: str, view: str, request: Any) -> Any:
+        """The jobs over a view, and a new one, in the menu of its page."""
         from .pages.on_datasette import table_links
 
-        return lambda: table_links(datasette, actor, database, view)
+        query = request.query_string if request is not None else ""
+        return lambda: table_links(datasette, actor, database, view, query)
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def query_actions(datasette: Any, actor: Any, database: str, sql: str) -> Any:
+        """A new job over the rows of a query, in the menu of its page."""
+        from .pages.on_datasette import query_links
+
+        return lambda: query_links(datasette, actor, database, sql)
 
     @hookimpl  # type: ignore[untyped-decorator]
     def jump_items_sql(datasette: Any, actor: Any) -> Any:
@@ -202,21 +252,27 @@ if IS_1_0:
         top_row=top_row,
         row_actions=row_actions,
         view_actions=view_actions,
+        query_actions=query_actions,
         jump_items_sql=jump_items_sql,
     )
 else:
     from datasette.utils import actor_matches_allow
 
-    def _granted(datasette: Any, actor: Any, database: str | None) -> bool | None:
-        """Whether `permissions` blocks grant the right to change jobs, as on 1.0.
+    def _granted(datasette: Any, actor: Any, action: str, database: str | None) -> bool | None:
+        """Whether `permissions` blocks grant the right to start or change jobs, as on 1.0.
 
         0.65 itself reads no such blocks. None where none of them speaks of it.
         """
         blocks = [datasette.metadata("permissions", fallback=False)]
         if database is not None:
             blocks.append(datasette.metadata("permissions", database=database, fallback=False))
-        allows = [block[MANAGE] for block in blocks if isinstance(block, dict) and MANAGE in block]
+        allows = [block[action] for block in blocks if isinstance(block, dict) and action in block]
         return any(actor_matches_allow(actor, allow) for allow in allows) if allows else None
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def startup(datasette: Any) -> Any:
+        """Follow the jobs of databases whose settings say so."""
+        return lambda: _follow_all(datasette)
 
     @hookimpl(trylast=True)  # type: ignore[untyped-decorator]
     def permission_allowed(datasette: Any, actor: Any, action: str, resource: Any) -> Any:
@@ -224,8 +280,8 @@ else:
 
         0.65 lets the last hook that has an opinion decide, hence `trylast`.
         """
-        if action == MANAGE:
-            return _granted(datasette, actor, resource)
+        if action in (CREATE, MANAGE):
+            return _granted(datasette, actor, action, resource)
         if action != "view-table" or _asking.get() or not resource:
             return None
         database, table = resource
@@ -273,8 +329,8 @@ else:
         return inner
 
     HOOKS.update(
-        permission_allowed=permission_allowed,
         startup=startup,
+        permission_allowed=permission_allowed,
         get_metadata=get_metadata,
         prepare_jinja2_environment=prepare_jinja2_environment,
         extra_template_vars=extra_template_vars,

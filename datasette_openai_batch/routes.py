@@ -7,6 +7,7 @@ from typing import Any
 
 from .actions.views import job_action
 from .actions.webhook import PATH, webhook
+from .asking.views import new_job
 from .files.views import job_csv, job_jsonl, job_report, job_xlsx
 from .pages.views import (
     all_jobs_json,
@@ -27,6 +28,7 @@ ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (rf"^{PATH}$", webhook),
     (rf"^/{DATABASE}/-/openai-batch$", jobs_page),
     (rf"^/{DATABASE}/-/openai-batch\.json$", jobs_json),
+    (rf"^/{DATABASE}/-/openai-batch/new$", new_job),
     (rf"{JOB}$", job_page),
     (rf"{JOB}\.json$", job_json),
     (rf"{JOB}\.csv$", job_csv),

@@ -37,6 +37,12 @@ PATIENCE = 5.0
 
 Key = tuple[str, int]
 Do = Callable[[sqlite3.Connection, Job], str]
+KeyFor = Callable[[str | None], str | None]
+
+
+def no_key(base_url: str | None) -> str | None:
+    """No key but that of the environment."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +80,18 @@ async def changed(path: str, job_id: int, do: Do | None) -> Said:
         return Said([str(error)], failed=True)
 
 
-async def passed(path: str, job_id: int, do: Do | None) -> Said:
-    """Do something with a job and run a pass over it, and wait a little for its end."""
-    future = asyncio.wrap_future(begin(path, job_id, do))
+async def passed(path: str, job_id: int, do: Do | None, key_for: KeyFor = no_key) -> Said:
+    """Do something with a job and run a pass over it, and wait a little for its end.
+
+    `key_for` gives the key of the plugin's settings, where it is for the job's server.
+    """
+    future = asyncio.wrap_future(begin(path, job_id, do, key_for))
     # a page that is left early doesn't end the pass
     done, _ = await asyncio.wait({future}, timeout=PATIENCE)
     return future.result() if done else Said([f"Job {job_id} is being checked; this page follows."])
 
 
-def begin(path: str, job_id: int, do: Do | None) -> Future[Said]:
+def begin(path: str, job_id: int, do: Do | None, key_for: KeyFor = no_key) -> Future[Said]:
     """Start that in a thread. Where one works on this job already, nothing more is done."""
     key = (path, job_id)
     with _starting:
@@ -95,24 +104,24 @@ def begin(path: str, job_id: int, do: Do | None) -> Future[Said]:
             )
             return busy
         _running[key] = Future()
-        threading.Thread(target=_run, args=(key, _running[key], do), daemon=True).start()
+        threading.Thread(target=_run, args=(key, _running[key], do, key_for), daemon=True).start()
         return _running[key]
 
 
-def again(path: str, job_id: int) -> None:
+def again(path: str, job_id: int, key_for: KeyFor = no_key) -> None:
     """Start a pass over a job; where one runs already, another one after it."""
     with _starting:
         running = _running.get((path, job_id))
     if running is None:
-        begin(path, job_id, None)
+        begin(path, job_id, None, key_for)
     else:
-        running.add_done_callback(lambda _: begin(path, job_id, None))
+        running.add_done_callback(lambda _: begin(path, job_id, None, key_for))
 
 
-def _run(key: Key, future: Future[Said], do: Do | None) -> None:
+def _run(key: Key, future: Future[Said], do: Do | None, key_for: KeyFor) -> None:
     path, job_id = key
     try:
-        said = look(path, job_id, do)
+        said = look(path, job_id, do, key_for)
     except OpenAIBatchError as error:
         said = Said([str(error)], failed=True)
     except Exception:  # whatever it is, nobody would see it in a thread
@@ -125,7 +134,7 @@ def _run(key: Key, future: Future[Said], do: Do | None) -> None:
     future.set_result(said)
 
 
-def look(path: str, job_id: int, do: Do | None) -> Said:
+def look(path: str, job_id: int, do: Do | None, key_for: KeyFor = no_key) -> Said:
     """Do something with a job, then run one pass over it. Returns how it stands then.
 
     Nothing is done where this process has no key of the account that the job began with: whoever
@@ -134,10 +143,10 @@ def look(path: str, job_id: int, do: Do | None) -> Said:
     with closing(connect(path)) as conn, explained(path):
         store.check_version(conn)
         sweep()
-        with Places() as places:
-            job = store.get_job(conn, job_id)
-            store.check_whole(conn, job)
-            check_job(job)
+        job = store.get_job(conn, job_id)
+        store.check_whole(conn, job)
+        check_job(job)
+        with Places(key=key_for(job.base_url)) as places:
             try:
                 check_account(conn, places.of_job(job), job)
             except NeedsAttention as error:

@@ -15,6 +15,7 @@ from typing import Any
 
 from datasette import NotFound, Response
 
+from ..access.settings import settings_of
 from ..data import queries
 from . import background
 
@@ -22,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 PATH = "/-/openai-batch/webhook"
 SECRET = "OPENAI_WEBHOOK_SECRET"
-#: Bytes of a webhook at most; the provider's have a few hundred.
-LARGEST = 100_000
 
 
 async def webhook(datasette: Any, request: Any) -> Response:
@@ -33,8 +32,6 @@ async def webhook(datasette: Any, request: Any) -> Response:
         raise NotFound(f"Set {SECRET} to have webhooks taken in.")
     if request.method != "POST":
         return Response.text("Webhooks come by POST.", status=405)
-    if int(request.headers.get("content-length") or 0) > LARGEST:
-        return Response.text("That is too large for a webhook.", status=413)
     body, loop = await request.post_body(), asyncio.get_running_loop()
     batch_id = await loop.run_in_executor(None, ended_batch, body, request.headers, secret)
     if batch_id is None:
@@ -42,7 +39,8 @@ async def webhook(datasette: Any, request: Any) -> Response:
     for db in list(datasette.databases.values()):
         if db.is_mutable and db.path:
             for job_id in await jobs_of(db, batch_id):
-                background.again(db.path, job_id)
+                settings = await settings_of(datasette, db.name)
+                background.again(db.path, job_id, settings.key_for)
     return Response.text("")
 
 

@@ -23,7 +23,7 @@ from ..access.permissions import access, trouble_of
 from ..data import queries, samples
 from ..data.queries import Head
 from ..data.samples import cells_of
-from ..text import times, urls
+from ..text import names, times, urls
 
 # Jobs that one page tells about; its link leads to all of them.
 JOBS = 5
@@ -202,9 +202,12 @@ async def database_links(datasette: Any, actor: Any, database: str) -> list[Link
     db = datasette.databases[database]
     if not await compat.may_view_database(datasette, actor, db.name):
         return []
+    found = []
+    if await may_start(datasette, actor, db):
+        found.append({"href": urls.new_job(datasette, db), "label": "New batch job"})
     count = await _count(datasette, actor, db)
     label = f"Batch jobs ({count:,})" if count else "Batch jobs"
-    return [{"href": urls.jobs(datasette, db), "label": label}]
+    return [*found, {"href": urls.jobs(datasette, db), "label": label}]
 
 
 async def jump_links(datasette: Any, actor: Any) -> list[Link]:
@@ -216,15 +219,37 @@ async def jump_links(datasette: Any, actor: Any) -> list[Link]:
     return found
 
 
-async def table_links(datasette: Any, actor: Any, database: str, table: str) -> list[Link]:
-    """The jobs over a table or view."""
+async def table_links(
+    datasette: Any, actor: Any, database: str, table: str, query: str = ""
+) -> list[Link]:
+    """The jobs over a table or view, and the form of a new one over the rows that are shown."""
     db = datasette.databases[database]
-    count = await _count(datasette, actor, db, table)
-    if not count:
+    found = []
+    if not names.is_ours(table) and await may_start(datasette, actor, db):
+        pairs = [("table", table), *([("filters", query)] if query else [])]
+        label = "Ask a model about these rows"
+        found.append({"href": urls.new_job(datasette, db, *pairs), "label": label})
+    if count := await _count(datasette, actor, db, table):
+        chosen = urlencode({"_table": table})
+        label = f"Batch jobs over this table ({count:,})"
+        found.append({"href": f"{urls.jobs(datasette, db)}?{chosen}", "label": label})
+    return found
+
+
+async def query_links(datasette: Any, actor: Any, database: str, sql: str) -> list[Link]:
+    """The form of a new job over the rows of a query."""
+    db = datasette.databases[database]
+    if not sql or not await may_start(datasette, actor, db):
         return []
-    query = urlencode({"_table": table})
-    label = f"Batch jobs over this table ({count:,})"
-    return [{"href": f"{urls.jobs(datasette, db)}?{query}", "label": label}]
+    if not await compat.may_execute_sql(datasette, actor, database):
+        return []
+    label = "Ask a model about these rows"
+    return [{"href": urls.new_job(datasette, db, ("sql", sql)), "label": label}]
+
+
+async def may_start(datasette: Any, actor: Any, db: Any) -> bool:
+    """Whether the actor may start jobs in a database that can be written."""
+    return compat.unwritable(db) is None and await compat.may_create(datasette, actor, db.name)
 
 
 async def _count(datasette: Any, actor: Any, db: Any, table: str | None = None) -> int:

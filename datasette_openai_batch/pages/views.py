@@ -11,6 +11,7 @@ from datasette.utils import add_cors_headers
 from sqlite_utils_openai_batch.base.statuses import OUTCOMES
 
 from .. import compat
+from ..access.job import Opened
 from ..access.lists import listing
 from ..access.permissions import trouble_of
 from ..access.request import database_of, number, opened_job, render
@@ -20,6 +21,7 @@ from ..data.samples import Mark
 from ..text import urls
 from . import images, job
 from . import job_json as twin
+from .on_datasette import may_start
 from .start import TABLE, command, first_command
 
 
@@ -105,8 +107,14 @@ async def jobs_page(datasette: Any, request: Any) -> Response:
         status=status,
         table=table,
         chosen=bool(status or table or before),
+        new_href=await new_href(datasette, db, request.actor),
         first_command=start,
     )
+
+
+async def new_href(datasette: Any, db: Any, actor: Any) -> str | None:
+    """The form of a new job, where the actor may start one."""
+    return urls.new_job(datasette, db) if await may_start(datasette, actor, db) else None
 
 
 async def job_page(datasette: Any, request: Any) -> Response:
@@ -135,6 +143,7 @@ async def job_page(datasette: Any, request: Any) -> Response:
         choice=choice,
         files=job.files(opened),
         offers=await offers(opened, request.actor),
+        again_href=await again_href(opened, request.actor),
         jobs_href=urls.jobs(datasette, db),
         facets_href=job.facets(opened),
         table_href=urls.table(datasette, db, opened.table) if opened.table else None,
@@ -142,6 +151,15 @@ async def job_page(datasette: Any, request: Any) -> Response:
         progress_js=urls.static(datasette, "progress.js") if opened.job.unfinished else None,
         **context,
     )
+
+
+async def again_href(opened: Opened, actor: Any) -> str | None:
+    """The form that asks the same as a job, to be changed; where the job kept what was asked."""
+    if not opened.job.settings.get("recipe"):
+        return None
+    if not await may_start(opened.datasette, actor, opened.db):
+        return None
+    return urls.new_job(opened.datasette, opened.db, ("like", opened.job.id))
 
 
 async def job_json(datasette: Any, request: Any) -> Response:

@@ -14,6 +14,7 @@ TABLES = (
     "openai_batch_samples",
     "openai_batch_reviews",
     "openai_batch_reviewed",
+    "openai_batch_drafts",
     "openai_batch_results",
 )
 

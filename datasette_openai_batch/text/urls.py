@@ -20,6 +20,12 @@ def jobs(datasette: Any, db: Any) -> str:
     return f"{datasette.urls.database(db.name)}/-/openai-batch"
 
 
+def new_job(datasette: Any, db: Any, *query: tuple[str, Any]) -> str:
+    """The form of a new job in a database."""
+    address = f"{jobs(datasette, db)}/new"
+    return f"{address}?{urlencode(query)}" if query else address
+
+
 def job(datasette: Any, db: Any, job_id: int, suffix: str = "", **query: Any) -> str:
     """A job's page; `suffix` names a file of it: `.csv`, `/report`."""
     address = f"{jobs(datasette, db)}/{job_id}{suffix}"

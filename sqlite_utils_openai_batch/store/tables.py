@@ -20,6 +20,29 @@ from ..base.errors import DatabaseError
 
 migrations = Migrations("openai_batch")
 
+#: The browser's pages make it too, in databases that were made before there were drafts.
+DRAFTS = """
+CREATE TABLE IF NOT EXISTS openai_batch_drafts (
+    token TEXT PRIMARY KEY,
+    uid TEXT NOT NULL UNIQUE,
+    actor TEXT,
+    status TEXT NOT NULL,
+    options TEXT NOT NULL,
+    form TEXT,
+    rows INTEGER,
+    cost_nanousd INTEGER,
+    hash BLOB,
+    look TEXT,
+    tried TEXT,
+    wish TEXT,
+    message TEXT,
+    job_id INTEGER,
+    created_at TEXT NOT NULL,
+    changed_at TEXT NOT NULL,
+    lease_owner TEXT,
+    lease_until TEXT
+)"""
+
 TABLES = """
 CREATE TABLE openai_batch_jobs (
     -- One template over one source: all its requests, parts, answers and costs.
@@ -295,7 +318,7 @@ CREATE INDEX IF NOT EXISTS openai_batch_reviews_job ON openai_batch_reviews (job
 @migrations()
 def m001_tables(db: Database) -> None:
     """All tables and the view of results."""
-    for statement in TABLES.split(";\n"):
+    for statement in [*TABLES.split(";\n"), DRAFTS]:
         if statement.strip():
             db.execute(statement)
 

@@ -75,6 +75,8 @@ class Ask:
     provider: str = "openai"
     new: bool = False
     workers: int = 1
+    files: bool = True
+    """Whether prompt, system and schema may be names of files: never where a browser sent them."""
     money: Money = field(default_factory=Money)
 
     @property
@@ -143,8 +145,11 @@ def whole_body(
                 options=ask.options,
             )
         )
-    prompt = prompt_text("--prompt", ask.prompt, source)
-    check_file(prompt)
+    # What somebody typed on a page is no name of a file here.
+    typed = (lambda text: text) if ask.files else (lambda text: text and Text(text))
+    prompt = prompt_text("--prompt", typed(ask.prompt), source)
+    if ask.files:
+        check_file(prompt)
     if prompt and is_whole_body(prompt):
         file = ask.prompt if prompt != ask.prompt else "FILE"
         raise TemplateError(
@@ -163,7 +168,7 @@ def whole_body(
             endpoint=ask.endpoint,
             model=ask.model or default_model,
             prompt=prompt,
-            system=prompt_text("--system", ask.system, source),
+            system=prompt_text("--system", typed(ask.system), source),
             schema=schema,
             options=ask.options,
             images=[image_slot(given, source) for given in ask.images],

@@ -99,7 +99,8 @@ def settle(
 
 def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_model: str) -> Plan:
     """The rest of `settle`, once there is a source."""
-    schema = AnswerSchema.load(ask.schema) if ask.schema else None
+    load = AnswerSchema.load if ask.files else AnswerSchema.parse
+    schema = load(ask.schema) if ask.schema else None
     body = whole_body(ask, source, schema, default_for(ask.endpoint, default_model))
     # Where no price is known there is no bound to bring down, and nobody would be told of the cap.
     priced = ask.money.prices is not None and ask.lines is None

@@ -1,0 +1,1 @@
+"""New jobs from the browser: a form, a look, a try, a confirmation."""

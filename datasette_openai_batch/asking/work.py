@@ -1,0 +1,559 @@
+"""A draft, looked at, tried and made a job: the same functions as the command line's, no pages.
+
+All of it runs in threads, on connections of its own. Raises OpenAIBatchError, a `Fault` where
+the error belongs to a field of the form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.base.errors import (
+    CeilingError,
+    JobError,
+    OpenAIBatchError,
+    OutputError,
+    UsageError,
+)
+from sqlite_utils_openai_batch.base.text import counted, cut
+from sqlite_utils_openai_batch.jobs.plan.conflicts import check_free
+from sqlite_utils_openai_batch.jobs.plan.plan import Plan, settle
+from sqlite_utils_openai_batch.jobs.plan.prepare import estimated, new_tally, prepare
+from sqlite_utils_openai_batch.jobs.plan.render import Rendered, Run, Tally, rendered
+from sqlite_utils_openai_batch.jobs.sync.engine import approve
+from sqlite_utils_openai_batch.pricing.ceiling import check_ceiling, parse_ceiling
+from sqlite_utils_openai_batch.pricing.prices import CENT, usd
+from sqlite_utils_openai_batch.provider.places import Places, forget_local
+from sqlite_utils_openai_batch.results.recipe import options as words_of
+from sqlite_utils_openai_batch.store import drafts
+from sqlite_utils_openai_batch.store.connection import transaction
+from sqlite_utils_openai_batch.store.drafts import Draft
+
+from ..access.settings import Settings
+from .form import field_of
+
+if TYPE_CHECKING:
+    from sqlite_utils_openai_batch.cli.destination import Place
+    from sqlite_utils_openai_batch.jobs.plan.ask import Ask
+    from sqlite_utils_openai_batch.pricing.estimate import Estimate
+
+#: Requests that are shown, and tried.
+SHOWN = 3
+Told = Callable[[int], None]
+
+
+class Fault(OpenAIBatchError):
+    """An error of one field of the form."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a draft asks for, as the command line would have read it."""
+
+    ask: Ask
+    place: Place
+    plan: Plan
+
+
+def words(file: str, options: Mapping[str, Any]) -> list[str]:
+    """The command line's words for options, after the command's name."""
+    begin = [file, options["table"]] if options.get("table") else [file]
+    found = [*begin, *(word for group in words_of(options) for word in group)]
+    return [*found, "--new"] if options.get("new") else found
+
+
+def parse(file: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as `prepare` reads them from a command line. Raises Fault."""
+    from sqlite_utils_openai_batch.cli.run import prepare_command
+
+    try:
+        found = prepare_command.make_context("prepare", words(file, options)).params
+    except click.BadParameter as error:
+        name = error.param.name if error.param is not None else None
+        raise Fault(name or "form", f"{error.message}") from error
+    except click.UsageError as error:
+        raise Fault("form", error.format_message()) from error
+    if body := options.get("template_body"):
+        found["template_body"] = dict(body)
+    return {name: value for name, value in found.items() if name not in ("db", "table")}
+
+
+@contextmanager
+def wanted(
+    conn: sqlite3.Connection, file: str, options: Mapping[str, Any], settings: Settings
+) -> Iterator[Wanted]:
+    """Settle what a draft asks for, and close it at the end."""
+    from sqlite_utils_openai_batch.cli.options import read_ask
+    from sqlite_utils_openai_batch.cli.run import model_default, place_without_key
+
+    given = parse(file, options)
+    given["key"] = settings.key
+    place = place_without_key(given)
+    given.pop("key", None)
+    store.check_version(conn)
+    # what a browser sends is never the name of a file
+    ask = replace(read_ask(options.get("table"), given, place), files=False)
+    plan = settle(conn, ask, **model_default(place))
+    try:
+        yield Wanted(ask, place, plan)
+    finally:
+        plan.close()
+
+
+@contextmanager
+def at_fields() -> Iterator[None]:
+    """Say of each error which field of the form it is about."""
+    try:
+        yield
+    except Fault:
+        raise
+    except OpenAIBatchError as error:
+        raise Fault(field_of(error), str(error)) from error
+
+
+# Looking
+
+
+@dataclass(slots=True)
+class Survey:
+    """What reading all rows found, the first few requests, and a hash over what was read."""
+
+    tally: Tally
+    shown: list[Rendered]
+    hash: bytes
+
+
+def survey(conn: sqlite3.Connection, plan: Plan, told: Told | None = None) -> Survey:
+    """Read and render all rows, as `preview` does; `told` hears how many there were so far."""
+    tally = new_tally(plan)
+    shown: list[Rendered] = []
+    digest = hashlib.sha256(plan.template.hash)
+    for found in rendered(plan, tally, "preview"):
+        if isinstance(found, Run):
+            digest.update(b"".join(found.chunk.hashes))
+            rows: Sequence[Rendered] = () if len(shown) == SHOWN else list(found.rows())
+        else:
+            digest.update(found.source_hash or b"")
+            rows = [found]
+        shown += [row for row in rows if row.status == "pending"][: SHOWN - len(shown)]
+        if told:
+            told(tally.rows)
+    estimated(conn, plan, tally)
+    return Survey(tally, shown, digest.digest()[:16])
+
+
+def hash_of_job(conn: sqlite3.Connection, job: store.Job) -> bytes:
+    """The hash over what a stored job asks, as `survey` makes it."""
+    digest = hashlib.sha256(job.template_hash)
+    found = conn.execute(
+        "SELECT source_hash FROM openai_batch_requests WHERE job_id = ? ORDER BY id", [job.id]
+    )
+    while some := found.fetchmany(10_000):
+        digest.update(b"".join(row[0] or b"" for row in some))
+    return digest.digest()[:16]
+
+
+def look(
+    conn: sqlite3.Connection, draft: Draft, file: str, settings: Settings, told: Told | None = None
+) -> None:
+    """Read all rows of a draft and keep what its page shows. Raises Fault."""
+    with at_fields(), wanted(conn, file, draft.options, settings) as want:
+        plan = want.plan
+        if plan.at_most() == 0:
+            raise Fault("table", nothing(plan))
+        found = survey(conn, plan, told)
+        if found.tally.requests == 0:
+            raise Fault("prompt", all_blank(plan, found.tally))
+        options = dict(draft.options)
+        if not options.get("max_cost"):
+            options |= suggested(found.tally.estimate, settings)
+        shown = picture(conn, want, found, options, file)
+    before = draft.look.get("facts") or []
+    shown["changed"] = changed(before, shown["facts"]) if draft.hash else []
+    estimate = found.tally.estimate
+    drafts.leave_draft(
+        conn,
+        draft.token,
+        "looked",
+        options=json.dumps(options, ensure_ascii=False, sort_keys=True),
+        rows=found.tally.asked,
+        cost_nanousd=estimate.most if estimate else None,
+        hash=found.hash,
+        look=json.dumps(shown, ensure_ascii=False),
+        message=None,
+    )
+
+
+def changed(before: Sequence[Sequence[str]], now: Sequence[Sequence[str]]) -> list[str]:
+    """The labels of the lines that say something else than at the look before."""
+    was = {pair[0]: pair[1] for pair in before}
+    return [label for label, text in now if was and was.get(label) != text]
+
+
+def nothing(plan: Plan) -> str:
+    """That there is nothing to ask about."""
+    from sqlite_utils_openai_batch.cli.run import nothing_to_ask
+
+    return nothing_to_ask(plan)
+
+
+def all_blank(plan: Plan, tally: Tally) -> str:
+    """That no row has anything to ask about."""
+    from sqlite_utils_openai_batch.cli.run import all_blank as sentence
+
+    return sentence(plan, tally)
+
+
+def suggested(estimate: Estimate | None, settings: Settings) -> dict[str, str]:
+    """The ceiling that an estimate suggests: what it costs at most, in whole cents."""
+    if estimate is None or estimate.money.own or estimate.money.prices is None:
+        return {}
+    if estimate.most is None:
+        raise Fault(
+            "max_cost",
+            "Nothing bounds what this may cost. Say at how many dollars to stop, "
+            "and give the longest answer.",
+        )
+    most = -(-estimate.most // CENT) * CENT
+    if settings.max_cost is not None:
+        most = min(most, settings.max_cost)
+    return {"max_cost": f"{max(most, CENT) / 1_000_000_000:.2f}"}
+
+
+def picture(
+    conn: sqlite3.Connection, want: Wanted, found: Survey, options: Mapping[str, Any], file: str
+) -> dict[str, Any]:
+    """What the page of a draft shows of a look."""
+    from sqlite_utils_openai_batch.cli.run import all_warnings, whole_source
+    from sqlite_utils_openai_batch.cli.screens.estimate import cost_words, estimate_rows, same_words
+    from sqlite_utils_openai_batch.cli.screens.plan import reads_words, writes_words
+
+    plan, tally, place = want.plan, found.tally, want.place
+    estimate = tally.estimate
+    assert estimate is not None
+    same = same_words(estimate)
+    facts = [
+        ("Rows", rows_words(plan, tally, whole_source(plan))),
+        ("Left out", left_out(tally)),
+        ("Reads", reads_words(plan)),
+        *([("Same", same)] if same else []),
+        ("Model", f"{plan.model} at {place.host}"),
+        *[
+            pair
+            for pair in estimate_rows(estimate, plan, place, limit=None, pace=None)
+            if pair[0] != "Ceiling"
+        ],
+        ("Writes", writes_words(plan)),
+    ]
+    ceiling = options.get("max_cost")
+    holds = ceiling_holds(estimate, plan.model, ceiling)
+    return {
+        "facts": [pair for pair in facts if pair[1]],
+        "asked": tally.asked,
+        "requests": [request_words(plan, one) for one in found.shown],
+        "warnings": all_warnings(plan, tally),
+        "blocked": blocked(conn, plan, file),
+        "ceiling": holds,
+        "own": estimate.money.own,
+        "cost": cost_words(estimate, plan.model, place.host),
+        "host": place.host,
+        "model": plan.model,
+        "columns": list(plan.output.names) if plan.output.write else [],
+        "try_most": try_words(want, found),
+        "source": plan.source.name or "the query",
+    }
+
+
+def rows_words(plan: Plan, tally: Tally, whole: int | None) -> str:
+    """How many rows are asked about, of how many."""
+    name = plan.source.name or "the query"
+    chosen = f"{tally.rows:,} of " if whole is not None and whole != tally.rows else ""
+    rows = counted(tally.rows if whole is None else whole, "row")
+    return f"{chosen}{rows} of {name}: {tally.asked:,} to ask"
+
+
+def left_out(tally: Tally) -> str:
+    """Which rows are not asked about, and why; empty where all are."""
+    said = []
+    if tally.blank:
+        said.append(f"{counted(tally.blank, 'row')} blank")
+    if tally.unrenderable:
+        said.append(f"{counted(tally.unrenderable, 'row')} that can't be made a request")
+    if tally.too_large:
+        said.append(f"{counted(tally.too_large, 'row')} too large")
+    if tally.first_problem:
+        said.append(cut(tally.first_problem, 200))
+    return " · ".join(said)
+
+
+def ceiling_holds(estimate: Estimate, model: str, ceiling: str | None) -> dict[str, Any]:
+    """Whether the ceiling holds, else why not and the cap with which it would."""
+    if estimate.money.own or not ceiling:
+        return {"holds": True, "words": ""}
+    money = replace(estimate.money, max_cost=parse_ceiling(ceiling))
+    try:
+        check_ceiling(replace(estimate, money=money), model)
+    except CeilingError as error:
+        return {"holds": False, "words": str(error), "cap": error.cap}
+    return {"holds": True, "words": f"${ceiling}: holds"}
+
+
+def blocked(conn: sqlite3.Connection, plan: Plan, file: str) -> str | None:
+    """Why this can't be sent as it is: another job is at it, or columns hold values."""
+    try:
+        check_free(conn, plan, file)
+    except (JobError, OutputError) as error:
+        return str(error)
+    return None
+
+
+def request_words(plan: Plan, row: Rendered) -> dict[str, Any]:
+    """One exact request: its row's key, who says what, and its body."""
+    from sqlite_utils_openai_batch.cli.screens.plan import said
+    from sqlite_utils_openai_batch.cli.screens.text import row_words
+
+    body = json.loads(row.line)["body"]
+    pairs = [[role, cut(text, 4_000)] for role, text in said(body)]
+    if plan.schema is not None:
+        pairs.append(["answers", plan.schema.describe()])
+    raw = json.dumps(body, ensure_ascii=False, indent=2)
+    return {"row": row_words(plan, row.row_key), "pairs": pairs, "raw": cut_lines(raw, 20_000)}
+
+
+def cut_lines(text: str, most: int) -> str:
+    """A long text without its end; lines stay lines."""
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def live(
+    conn: sqlite3.Connection, options: Mapping[str, Any], file: str, settings: Settings
+) -> list[dict[str, Any]]:
+    """The first few requests of what is being typed. Reads a few rows only. Raises Fault."""
+    few = {name: value for name, value in options.items() if name not in ("sample", "seed")}
+    few |= {"limit": min(int(options.get("limit") or SHOWN), SHOWN), "missing": None}
+    few["changed"] = None
+    few.pop("max_cost", None)
+    with at_fields(), wanted(conn, file, few, settings) as want:
+        return [request_words(want.plan, one) for one in first_rows(want.plan)]
+
+
+def first_rows(plan: Plan) -> list[Rendered]:
+    """The first few rows that can be asked."""
+    shown: list[Rendered] = []
+    for found in rendered(plan, new_tally(plan), "preview"):
+        rows = found.rows() if isinstance(found, Run) else [found]
+        for row in rows:
+            if row.status == "pending":
+                shown.append(row)
+            if len(shown) == SHOWN:
+                return shown
+    return shown
+
+
+# Trying
+
+
+def try_words(want: Wanted, found: Survey) -> str:
+    """What trying the shown rows may cost, in a few words; empty where nobody knows."""
+    from sqlite_utils_openai_batch.cli.trial import prices_now
+    from sqlite_utils_openai_batch.pricing.ceiling import PartBound
+
+    money, plan = want.ask.money, want.plan
+    if money.own:
+        return "nothing (own server)"
+    prices = prices_now(plan, want.place) or money.prices
+    if prices is None:
+        return ""
+    models = (plan.model, *([money.price_as] if money.price_as else []))
+    bound = PartBound(
+        prices, money.counter(plan.model), plan.template.endpoint, models, money.window
+    )
+    for row in found.shown:
+        bound.add(row.line)
+    most = bound.count().nanousd
+    return "" if most is None else f"at most {usd(most, up=True)}"
+
+
+def try_rows(
+    conn: sqlite3.Connection, draft: Draft, file: str, settings: Settings, told: Told | None = None
+) -> None:
+    """Ask the rows that were shown now, and keep what they answer with the draft."""
+    from sqlite_utils_openai_batch.cli.destination import check_place
+    from sqlite_utils_openai_batch.cli.options import check_model
+    from sqlite_utils_openai_batch.cli.trial import check_bound, open_place, prices_now
+    from sqlite_utils_openai_batch.jobs.trial import ask_rows
+
+    uid = store.new_uid()
+    with (
+        wanted(conn, file, draft.options, settings) as want,
+        Places(key=settings.key) as places,
+    ):
+        plan = want.plan
+        found = survey(conn, plan, told)
+        prices = prices_now(plan, want.place)
+        check_bound(plan, [row.line for row in found.shown], prices)
+        check_place(want.place, places, uid)
+        check_model(want.place, places, plan)
+        try:
+            tried = list(ask_rows(open_place(want.place, places, uid), plan, found.shown))
+        finally:
+            places.close()
+            forget_local(uid)
+        shown = trial(plan, found, tried, prices)
+    drafts.leave_draft(
+        conn, draft.token, "looked", tried=json.dumps(shown, ensure_ascii=False), message=None
+    )
+
+
+def trial(plan: Plan, found: Survey, tried: Sequence[Any], prices: Any) -> dict[str, Any]:
+    """What the page of a draft shows of the rows that were tried."""
+    from sqlite_utils_openai_batch.cli.screens.text import row_words
+    from sqlite_utils_openai_batch.cli.screens.trial import all_rows, answer_pairs, told
+    from sqlite_utils_openai_batch.jobs.trial import spent
+
+    sums = spent(tried, prices)
+    good = sum(one.outcome.status == "ok" for one in tried)
+    facts = [("Answered", f"{good} of {counted(len(tried), 'row')}")]
+    if sums.nanousd is not None:
+        facts.append(("This try", f"{usd(sums.nanousd)} (single requests, without a batch)"))
+    if sums.requests and found.tally.estimate is not None:
+        facts += all_rows(tried, found.tally.estimate, plan)
+    return {
+        "facts": facts,
+        "rows": [
+            {
+                "row": row_words(plan, one.row.row_key),
+                "status": one.outcome.status,
+                "told": told(one),
+                "pairs": answer_pairs(plan, one),
+            }
+            for one in tried
+        ],
+    }
+
+
+# Sending
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a draft became: a job, or a sentence why nothing was sent."""
+
+    job_id: int | None
+    sentence: str | None = None
+
+
+def make(
+    conn: sqlite3.Connection, draft: Draft, file: str, settings: Settings, told: Told | None = None
+) -> Made:
+    """Make a job of a confirmed draft, and approve it where it is to be sent.
+
+    Where something changed since it was looked at, nothing is sent: the draft is looked at anew.
+    What a kill leaves is gone on with by the next call.
+    """
+    job = job_of(conn, draft)
+    if job is None or job.requests is None:
+        job = prepared(conn, draft, file, settings, told)
+    if job.approved_at is None:
+        difference = differs(conn, draft, job)
+        if difference:
+            discard(conn, job)
+            drafts.update_draft(conn, draft.token, status="looking")
+            look(conn, draft, file, settings)
+            drafts.update_draft(conn, draft.token, message=difference, wish=None)
+            return Made(None, difference)
+        note(conn, job, "created", draft.actor)
+        if draft.wish == "send":
+            job = approve(conn, job)
+            note(conn, job, "approved", draft.actor)
+    drafts.leave_draft(conn, draft.token, "done", job_id=job.id, message=None)
+    return Made(job.id)
+
+
+def job_of(conn: sqlite3.Connection, draft: Draft) -> store.Job | None:
+    """The job that a draft became already."""
+    if not store.exists(conn):
+        return None
+    return next((job for job in store.list_jobs(conn) if job.uid == draft.uid), None)
+
+
+def prepared(
+    conn: sqlite3.Connection, draft: Draft, file: str, settings: Settings, told: Told | None
+) -> store.Job:
+    """Store the job of a draft; as `prepare` does at the command line."""
+    from sqlite_utils_openai_batch.cli.destination import check_place
+    from sqlite_utils_openai_batch.cli.options import NEVER_KEPT, check_model
+    from sqlite_utils_openai_batch.cli.run import chosen_of
+
+    recipe = {name: value for name, value in draft.options.items() if name not in NEVER_KEPT}
+    with (
+        wanted(conn, file, draft.options, settings) as want,
+        Places(key=settings.key) as places,
+    ):
+        plan, place = want.plan, want.place
+        if plan.at_most() == 0:
+            raise UsageError(nothing(plan))
+        check_free(conn, plan, file)
+        if draft.wish == "send":
+            plan.warnings += check_place(place, places, draft.uid)
+            check_model(place, places, plan)
+        job, tally = prepare(
+            conn,
+            plan,
+            uid=draft.uid,
+            provider=place.provider,
+            base_url=place.base_url,
+            account=place.account or None,
+            settings={**place.settings, **chosen_of(plan), "recipe": recipe},
+            progress=told,
+        )
+        if job.requests == 0:
+            discard(conn, job)
+            raise UsageError(all_blank(plan, tally))
+    return job
+
+
+def discard(conn: sqlite3.Connection, job: store.Job) -> None:
+    """Drop a job that was never approved."""
+    with transaction(conn):
+        store.drop_job(conn, job.id)
+    forget_local(job.uid)
+
+
+def differs(conn: sqlite3.Connection, draft: Draft, job: store.Job) -> str | None:
+    """What a job would do otherwise than its draft said; None where it is what was confirmed."""
+    asked = draft.look.get("asked")
+    now = sum(part.requests for part in store.list_parts(conn, job.id))
+    if asked is not None and asked != now:
+        return (
+            f"Nothing was sent: there were {counted(asked, 'row')} to ask, now there are {now:,}."
+        )
+    if draft.cost_nanousd != job.upper_cost_nanousd:
+        was = "unknown" if draft.cost_nanousd is None else usd(draft.cost_nanousd, up=True)
+        most = job.upper_cost_nanousd
+        return (
+            f"Nothing was sent: it might have cost {was} at most, "
+            f"now {'that is unknown' if most is None else usd(most, up=True)}."
+        )
+    if draft.hash != hash_of_job(conn, job):
+        return "Nothing was sent: rows were changed since you looked at them."
+    return None
+
+
+def note(conn: sqlite3.Connection, job: store.Job, did: str, actor: str | None) -> None:
+    """Keep who did something with a job."""
+    with transaction(conn):
+        store.log(conn, "by", job_id=job.id, did=did, actor=actor)

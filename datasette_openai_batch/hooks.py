@@ -55,7 +55,7 @@ def asgi_wrapper() -> Callable[[Any], Any]:
         async def serve(scope: Any, receive: Any, send: Any) -> None:
             most = limits.largest(scope)
             if most is not None:
-                read = await limits.bounded(receive, most)
+                read = await limits.bounded(scope, receive, most)
                 if read is None:
                     await limits.refuse(send, most)
                     return

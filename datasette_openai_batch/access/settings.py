@@ -41,6 +41,8 @@ class Settings:
     base_url: str | None = None
     key: str | None = None
     local: bool = True
+    local_first: bool = False
+    """Whether the model on this machine is what a form offers first."""
     sync_every: float | None = None
 
     @property
@@ -89,6 +91,7 @@ def read_settings(datasette: Any, database: str | None = None) -> Settings:
         base_url=found.get("base_url") or None,
         key=found.get("key") or None,
         local=bool(found.get("local", True)),
+        local_first=found.get("local") == "first",
         sync_every=seconds(found.get("sync_every")),
     )
 

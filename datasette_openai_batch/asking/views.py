@@ -122,6 +122,8 @@ async def ask_page(asking: Asking) -> Response:
     else:
         typed = Typed({name: args.getlist(name) for name in ("table", "sql", "pk") if name in args})
         typed.values["filters"] = [filters_of(asking.request)]
+        if asking.settings.local_first:
+            typed.values["local"] = ["1"]
     return await form_page(asking, typed, {})
 
 

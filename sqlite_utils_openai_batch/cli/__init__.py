@@ -6,6 +6,7 @@ import click
 from sqlite_utils.cli import cli
 
 from .account import batches_command, fetch_command
+from .browse import browse_command
 from .click_ext import Group
 from .files import (
     export_requests_command,
@@ -35,7 +36,7 @@ class OpenAIBatchGroup(Group):
     """The commands under the headings of their help."""
 
     sections = (
-        ("Ask", ("run", "preview", "try", "prepare", "submit")),
+        ("Ask", ("run", "preview", "try", "prepare", "submit", "browse")),
         ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
         ("Take away", ("results", "report", "compare", "review", "shares")),
         ("Mend", ("retry", "apply", "revert", "delete")),
@@ -76,6 +77,7 @@ for command in (
     try_command,
     prepare_command,
     submit_command,
+    browse_command,
     sync_command,
     watch_command,
     jobs_command,

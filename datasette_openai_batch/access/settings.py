@@ -70,12 +70,13 @@ class Settings:
 
 
 def given(datasette: Any, database: str | None) -> dict[str, Any]:
-    """The settings as they were written."""
+    """The settings as they were written: a database's own win over those of all."""
+    found: dict[str, Any] = {}
     for name in NAMES:
-        found = datasette.plugin_config(name, database=database)
-        if isinstance(found, dict):
-            return found
-    return {}
+        found |= datasette.plugin_config(name) or {}
+    for name in NAMES if database is not None else ():
+        found |= datasette.plugin_config(name, database=database, fallback=False) or {}
+    return found
 
 
 def read_settings(datasette: Any, database: str | None = None) -> Settings:

@@ -48,7 +48,7 @@ def test_from_a_csv_file_to_the_form(run: Any, tmp_path: Path) -> None:
     with refused.value:
         assert refused.value.code == 403
     browse.send_signal(signal.SIGINT)
-    out, err = browse.communicate(timeout=60)
+    _, err = browse.communicate(timeout=60)
     assert browse.returncode == 0, err
     assert "survey.csv: 2 rows in the table survey of survey.db" in err
     assert "The key is id." in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -98,16 +99,12 @@ class Person:
     def text(self) -> str:
         """What the page says, without its marks."""
         body = re.sub(r"(?s)<(script|style).*?</\1>", "", self.page.text)
-        plain = re.sub(r"<[^>]+>", " ", body)
-        for name, sign in (("&#39;", "'"), ("&#34;", '"'), ("&lt;", "<"), ("&gt;", ">"),
-                           ("&amp;", "&")):  # fmt: skip
-            plain = plain.replace(name, sign)
-        return " ".join(plain.split())
+        return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
     def wrong(self, name: str) -> str:
         """The sentence beside a field."""
         found = re.search(rf'id="wrong-{name}"[^>]*>([^<]*)<', self.page.text)
-        return found[1] if found else ""
+        return unescape(found[1]) if found else ""
 
     def buttons(self) -> list[str]:
         """What the buttons of the page's posting forms say."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 from forms import Person
+from serving import fetch, press, run
 
 from datasette_openai_batch.asking import threads
 from sqlite_utils_openai_batch.local import LocalServer
@@ -68,6 +71,10 @@ def rows(path: Path, sql: str) -> list[Any]:
         return conn.execute(sql).fetchall()
 
 
+def tables(path: Path) -> list[str]:
+    return [name for (name,) in rows(path, "SELECT name FROM sqlite_master WHERE type = 'table'")]
+
+
 def jobs(path: Path) -> list[Any]:
     if not rows(path, "SELECT 1 FROM sqlite_master WHERE name = 'openai_batch_jobs'"):
         return []
@@ -84,3 +91,377 @@ def test_from_the_form_to_a_sent_job(site: Any, reviews: Path) -> None:
     person.press("Send", agree="1")
     assert person.path.endswith("/-/openai-batch/1"), person.text
     assert [status for _, status in jobs(reviews)] in (["running"], ["completed"])
+
+
+# Who may
+
+
+@pytest.mark.parametrize("actor", ["ben", None])
+@pytest.mark.parametrize("where", ["", "?table=reviews", "?draft=0123456789abcdef"])
+def test_nobody_may_unless_it_is_granted(
+    site: Any, reviews: Path, actor: str | None, where: str
+) -> None:
+    datasette = site(reviews)
+    assert fetch(datasette, NEW + where, actor).status_code == 403
+    for button in ("look", "try", "send", "save", "again", "more", "live"):
+        fields = {"do": button, "table": "reviews", "prompt": "{{ body }}", "agree": "1"}
+        assert press(datasette, "/", NEW + where, actor, **fields).status_code == 403
+    assert tables(reviews) == ["reviews"]
+
+
+def test_creating_is_not_managing(site: Any, reviews: Path) -> None:
+    datasette = site(reviews, permissions={"openai-batch-create": {"id": "ana"}})
+    person = ask(Person(datasette))
+    person.press("Save")
+    assert person.path.endswith("/-/openai-batch/1")
+    assert "Pause" not in person.buttons()
+    managing = site(reviews, permissions={"openai-batch-manage": {"id": "ana"}})
+    assert fetch(managing, f"{NEW}?table=reviews", "ana").status_code == 403
+
+
+def test_a_table_that_one_may_not_see(serve: Any, reviews: Path) -> None:
+    config = {
+        "permissions": BOTH,
+        "databases": {"data": {"tables": {"reviews": {"allow": {"id": "ben"}}}}},
+    }
+    datasette = serve(reviews, config=config)
+    assert fetch(datasette, f"{NEW}?table=reviews", "ana").status_code == 403
+    fields = {"do": "look", "table": "reviews", "prompt": "{{ body }}"}
+    assert press(datasette, NEW, NEW, "ana", **fields).status_code == 403
+    assert "reviews" not in fetch(datasette, NEW, "ana").text
+    assert tables(reviews) == ["reviews"]
+
+
+def test_sql_only_for_who_may_run_it(serve: Any, server: LocalServer, reviews: Path) -> None:
+    config = {
+        "permissions": BOTH,
+        "allow_sql": {"id": "ben"},
+        "plugins": {"sqlite-utils-openai-batch": {"base_url": server.base_url}},
+    }
+    person = Person(serve(reviews, config=config))
+    person.go(f"{NEW}?table=reviews&rating=1")
+    assert 'name="where"' not in person.page.text
+    person.press("Look", prompt="{{ body }}", where="1 = 1")
+    assert "execute-sql" in person.wrong("where")
+    person.press("Look", prompt="{{ body }}", where="", order="(select 1)")
+    assert "execute-sql" in person.wrong("order")
+    person.go(f"{NEW}?table=reviews&_where=1")
+    assert "execute-sql" in person.wrong("filters")
+    person.go(f"{NEW}?table=reviews&rating=1&_sort_desc=id")
+    person.press("Look", prompt="{{ body }}")
+    assert "3 to ask" in person.text
+
+
+def test_a_file_of_the_server_is_never_read(site: Any, reviews: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("mood good|bad {{ body }} TOPSECRET")
+    for field in ("system", "schema", "prompt", "template"):
+        person = ask(Person(site(reviews)), **{field: str(secret)})
+        assert "TOPSECRET" not in person.page.text
+    person = ask(Person(site(reviews)), system=str(secret))
+    assert str(secret) in person.text
+
+
+# What is typed
+
+
+def test_filters_of_the_table_page_come_along(site: Any, reviews: Path) -> None:
+    person = Person(site(reviews))
+    person.go("/data/reviews?rating=1&language=en&_sort_desc=id")
+    link = re.search(r'href="(/data/-/openai-batch/new[^"]*)"', person.page.text)
+    assert link, "no link in the table's menu"
+    person.go(link[1].replace("&amp;", "&"))
+    assert "2 of 6 rows" in person.text
+    assert "rating = 1" in person.text and "sorted by id descending" in person.text
+    person.press("Look", prompt="Judge: {{ body }}")
+    assert "2 to ask" in person.text
+    assert person.text.index("Broken on arrival") < person.text.index("Awful")
+    assert "--where" in person.text and "--order" in person.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong", "says"),
+    [
+        ({"prompt": ""}, "prompt", "What is to be asked"),
+        ({"prompt": "{{ bdy }}"}, "prompt", "body"),
+        ({"prompt": "no column"}, "prompt", "placeholder"),
+        ({"limit": "many"}, "limit", "whole number"),
+        ({"limit": "-1"}, "limit", "-1"),
+        ({"sample": "0"}, "sample", "0"),
+        ({"max_tokens": "long"}, "max_tokens", "number of tokens"),
+        ({"max_cost": "free"}, "max_cost", "free"),
+        ({"max_cost": "0"}, "max_cost", "nothing could be sent"),
+        ({"where": "rating ="}, "where", ""),
+        ({"where": "nothing = 1"}, "where", "nothing"),
+        ({"schema": "a, a"}, "schema", "twice"),
+        ({"schema": "{"}, "schema", ""),
+        ({"output": "rating"}, "output", ""),
+        ({"option": "temperature"}, "option", "NAME=VALUE"),
+        ({"template": "[1]"}, "template", "object"),
+        ({"answer_name": ["mood", "", ""], "answer_kind": ["choice", "text", "text"]},
+         "answers", "choices"),
+        ({"answer_name": ["a", "A", ""]}, "answers", "Two answers"),
+        ({"name": "12"}, "name", "digits"),
+        ({"sample": "2", "limit": "2"}, "sample", "limit"),
+    ],
+)  # fmt: skip
+def test_errors_stand_beside_their_fields(
+    site: Any, reviews: Path, fields: dict[str, Any], wrong: str, says: str
+) -> None:
+    person = ask(Person(site(reviews)), system="kept as it was", **fields)
+    if wrong == "output":
+        assert "holds" in person.text
+        return
+    assert person.page.status_code == 400, person.text
+    assert person.wrong(wrong), person.text
+    assert says in person.wrong(wrong)
+    assert "kept as it was" in person.page.text
+    assert not jobs(reviews)
+
+
+def test_lines_of_answers_are_a_schema(site: Any, reviews: Path) -> None:
+    person = ask(
+        Person(site(reviews)),
+        answer_name=["mood", "score", "sure", "about", "times"],
+        answer_kind=["choice", "number", "yesno", "list", "whole"],
+        answer_values=["good|bad", "0..1", "", "", "1 to 5"],
+        answer_note=["", "", "", "what it is about", ""],
+    )
+    assert "mood good|bad, score 0..1, sure bool, about list: what it is about, times 1..5 int" in (
+        person.text
+    )
+    assert "reviews.mood TEXT" in person.text
+
+
+def test_choices_that_the_short_form_cant_say(site: Any, reviews: Path) -> None:
+    person = ask(
+        Person(site(reviews)),
+        answer_name=["what is it"],
+        answer_kind=["choice"],
+        answer_values=["good, really|bad: no"],
+        answer_note=["one, or the other"],
+    )
+    assert '"good, really"' in person.text and "reviews.what is it" in person.text
+
+
+def test_without_a_script_columns_and_lines_are_put_in(site: Any, reviews: Path) -> None:
+    person = Person(site(reviews))
+    person.go(f"{NEW}?table=reviews")
+    person.press("body", prompt="Judge:")
+    assert "Judge: {{ body }}" in person.page.text
+    lines = person.page.text.count('name="answer_name"')
+    person.press("More lines", answer_name=["a", "b", "c"])
+    assert person.page.text.count('name="answer_name"') == lines + 3
+    assert 'value="b"' in person.page.text
+    assert tables(reviews) == ["reviews"]
+
+
+def test_the_first_requests_beside_the_form(site: Any, reviews: Path) -> None:
+    person = Person(site(reviews))
+    person.go(f"{NEW}?table=reviews")
+    path, data = person.filled("Look", prompt="Judge: {{ body }}")
+    found = run(
+        person.datasette.client.post(path, data=data | {"do": "live"}, cookies=person.cookies)
+    ).json()
+    assert found["errors"] == {} and "Judge: Wonderful" in found["html"]
+    data["prompt"] = "Judge: {{ bdy }}"
+    found = run(
+        person.datasette.client.post(path, data=data | {"do": "live"}, cookies=person.cookies)
+    ).json()
+    assert "bdy" in found["errors"]["prompt"]
+    assert tables(reviews) == ["reviews"]
+
+
+# Money
+
+
+def test_a_ceiling_that_the_settings_allow(site: Any, reviews: Path) -> None:
+    datasette = site(reviews, max_cost=0.5)
+    person = ask(Person(datasette), max_cost="1", **PRICES)
+    assert "at most $0.50" in person.wrong("max_cost")
+    person = ask(Person(datasette), **PRICES)
+    assert 'name="max_cost" value="0.01"' in person.page.text
+    person.press("Send", agree="1", max_cost="2")
+    assert "at most $0.50" in person.wrong("max_cost")
+    assert not jobs(reviews)
+
+
+def test_a_ceiling_that_cant_hold_names_the_cap(site: Any, reviews: Path) -> None:
+    prices = {**PRICES, "price_input": "1", "price_output": "100000"}
+    person = ask(Person(site(reviews)), max_cost="1", **prices)
+    assert "can't hold" in person.text
+    person.press("Look again with answers")
+    assert "can't hold" not in person.text and "holds" in person.text
+    person.press("Send", agree="1")
+    assert person.path.endswith("/-/openai-batch/1"), person.text
+
+
+def test_models_that_the_settings_allow(site: Any, reviews: Path) -> None:
+    datasette = site(reviews, models=["gpt-4o-mini", "own"])
+    assert "doesn't allow gpt-4o" in ask(Person(datasette), model="gpt-4o").wrong("model")
+    assert "own at" in ask(Person(datasette), model="own").text
+
+
+def test_nothing_is_sent_without_the_tick(site: Any, reviews: Path) -> None:
+    person = ask(Person(site(reviews)))
+    person.press("Send")
+    assert "Tick this first" in person.wrong("agree")
+    assert not jobs(reviews)
+
+
+def test_without_a_key_nothing_is_offered_that_would_be_refused(serve: Any, reviews: Path) -> None:
+    person = ask(Person(serve(reviews, config={"permissions": BOTH})), max_tokens="20")
+    assert "no key for OpenAI" in person.text
+    assert "Save without sending" in person.buttons()
+    assert not [label for label in person.buttons() if label.startswith(("Try", "Send"))]
+    token = re.search(r'name="draft" value="([^"]*)"', person.page.text)
+    assert token
+    for button in ("try", "send"):
+        fields = {"do": button, "draft": token[1], "agree": "1"}
+        response = press(person.datasette, NEW, NEW, "ana", **fields)
+        assert response.status_code == 400 and "no key" in response.text
+    person.press("Save")
+    assert jobs(reviews) == [(1, "prepared")]
+
+
+# Trying
+
+
+def test_a_try_is_paid_once(site: Any, reviews: Path, server: LocalServer) -> None:
+    person = ask(Person(site(reviews)), schema="mood good|bad")
+    path, data = person.filled("Try")
+    person.press("Try")
+    assert "What they answered" in person.text
+    assert "3 of 3 rows" in person.text
+    assert "Try 3" not in " ".join(person.buttons())
+    shown = person.text
+    again = run(person.datasette.client.post(path, data=data, cookies=person.cookies))
+    assert again.status_code == 302
+    person.go(person.path)
+    assert person.text == shown
+    assert not jobs(reviews)
+    person.press("Send", agree="1")
+    assert person.path.endswith("/-/openai-batch/1")
+
+
+# Once
+
+
+def test_five_tabs_send_one_job(site: Any, reviews: Path) -> None:
+    person = ask(Person(site(reviews)))
+    path, data = person.filled("Send", agree="1")
+
+    async def all_at_once() -> list[Any]:
+        client = person.datasette.client
+        posts = [client.post(path, data=data, cookies=person.cookies) for _ in range(5)]
+        return list(await asyncio.gather(*posts))
+
+    assert {response.status_code for response in run(all_at_once())} == {302}
+    assert len(jobs(reviews)) == 1
+    person.press("Send", agree="1")
+    assert person.path.endswith("/-/openai-batch/1")
+    assert len(jobs(reviews)) == 1
+
+
+def test_going_back_to_the_form_makes_no_second_job(site: Any, reviews: Path) -> None:
+    person = Person(site(reviews))
+    person.go(f"{NEW}?table=reviews")
+    path, data = person.filled("Look", prompt="{{ body }}")
+    run(person.datasette.client.post(path, data=data, cookies=person.cookies))
+    response = run(person.datasette.client.post(path, data=data, cookies=person.cookies))
+    person.go(response.headers["location"])
+    person.press("Send", agree="1")
+    data["prompt"] = "another {{ body }}"
+    response = run(person.datasette.client.post(path, data=data, cookies=person.cookies))
+    person.go(response.headers["location"])
+    assert person.path.endswith("/-/openai-batch/1")
+    assert len(jobs(reviews)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("INSERT INTO reviews (body) VALUES ('One more')", "5 rows to ask, now there are 6"),
+        ("DELETE FROM reviews WHERE id = 1", "5 rows to ask, now there are 4"),
+        ("UPDATE reviews SET body = 'Wonderfil' WHERE id = 1", "rows were changed"),
+    ],
+)
+def test_what_changed_meanwhile_isnt_sent(site: Any, reviews: Path, change: str, says: str) -> None:
+    person = ask(Person(site(reviews)))
+    with closing(sqlite3.connect(reviews)) as conn:
+        conn.execute(change)
+        conn.commit()
+    person.press("Send", agree="1")
+    assert says in person.text
+    assert not jobs(reviews)
+    person.press("Send", agree="1")
+    assert person.path.endswith("/-/openai-batch/1")
+
+
+def test_a_permission_that_was_lost_meanwhile(site: Any, reviews: Path) -> None:
+    person = ask(Person(site(reviews)))
+    path, data = person.filled("Send", agree="1")
+    person.datasette = site(reviews, permissions={"openai-batch-create": {"id": "ben"}})
+    person.cookies["ds_actor"] = person.datasette.sign({"a": {"id": "ana"}}, "actor")
+    response = press(person.datasette, "/", path, "ana", **data)
+    assert response.status_code == 403
+    assert not jobs(reviews)
+
+
+def test_a_draft_is_its_actors_own(site: Any, reviews: Path) -> None:
+    both = {"openai-batch-create": {"id": ["ana", "ben"]}}
+    person = ask(Person(site(reviews, permissions=both)))
+    assert fetch(person.datasette, person.path, "ben").status_code == 404
+    assert fetch(person.datasette, person.path, "ana").status_code == 200
+
+
+def test_a_job_that_asks_the_same_is_running(site: Any, reviews: Path) -> None:
+    datasette = site(reviews)
+    ask(Person(datasette)).press("Save")
+    person = ask(Person(datasette))
+    assert "asks the same" in person.text
+    person.press("Send", agree="1")
+    assert "asks the same" in person.text
+    assert len(jobs(reviews)) == 1
+    person.press("Send", agree="1", new="1")
+    assert len(jobs(reviews)) == 2
+
+
+# Trouble
+
+
+def test_a_server_that_is_down(serve: Any, reviews: Path) -> None:
+    plugin = {"base_url": "http://127.0.0.1:9/v1"}
+    config = {"permissions": BOTH, "plugins": {"sqlite-utils-openai-batch": plugin}}
+    person = ask(Person(serve(reviews, config=config)))
+    for button in ("Try", "Send"):
+        person.press(button, agree="1")
+        assert "127.0.0.1:9" in person.text and "reach" in person.text
+    assert not jobs(reviews)
+
+
+def test_a_database_that_doesnt_change(serve: Any, reviews: Path) -> None:
+    datasette = serve(immutables=(reviews,), config={"permissions": BOTH})
+    assert "immutable" in fetch(datasette, NEW, "ana").text
+    fields = {"do": "look", "table": "reviews", "prompt": "{{ body }}"}
+    response = press(datasette, NEW, NEW, "ana", **fields)
+    assert response.status_code == 409 and "immutable" in response.text
+
+
+def test_a_form_that_is_too_large(site: Any, reviews: Path) -> None:
+    datasette = site(reviews)
+    response = press(datasette, "/", NEW, "ana", prompt="x" * 1_100_000)
+    assert response.status_code == 413
+    assert "too large" in response.text
+
+
+def test_a_job_again_with_changes(site: Any, reviews: Path) -> None:
+    person = ask(Person(site(reviews)), schema="mood good|bad", limit="2", max_tokens="77")
+    person.press("Save")
+    link = re.search(r'href="([^"]*)">Again, with changes', person.page.text)
+    assert link
+    person.go(link[1])
+    assert "Judge: {{ body }}" in person.page.text
+    assert 'name="max_tokens" value="77"' in person.page.text
+    person.press("Look", prefix="second_")
+    assert "reviews.second_mood" in person.text

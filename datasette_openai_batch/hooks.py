@@ -272,6 +272,7 @@ else:
     @hookimpl  # type: ignore[untyped-decorator]
     def startup(datasette: Any) -> Any:
         """Follow the jobs of databases whose settings say so."""
+        note_printing(datasette)
         return lambda: _follow_all(datasette)
 
     @hookimpl(trylast=True)  # type: ignore[untyped-decorator]
@@ -293,11 +294,6 @@ else:
             return None if sees_all else False
 
         return inner
-
-    @hookimpl  # type: ignore[untyped-decorator]
-    def startup(datasette: Any) -> None:
-        """Look at what this Datasette was started for."""
-        note_printing(datasette)
 
     @hookimpl  # type: ignore[untyped-decorator]
     def get_metadata(datasette: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .actions.actions import ACTIONS
 from .actions.views import job_action
 from .actions.webhook import PATH, webhook
 from .asking.views import new_job
@@ -36,5 +37,5 @@ ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (rf"{JOB}\.jsonl$", job_jsonl),
     (rf"{JOB}/report$", job_report),
     (rf"{JOB}/image$", job_image),
-    (rf"{JOB}/(?P<action>check|retry|pause|cancel)$", job_action),
+    (rf"{JOB}/(?P<action>{'|'.join(ACTIONS)})$", job_action),
 ]

@@ -51,6 +51,13 @@ class Said:
 
     sentences: list[str]
     failed: bool = False
+    field: str | None = None
+    """The field of the form that an error is about."""
+
+
+def failure(error: OpenAIBatchError) -> Said:
+    """An error as what there is to say."""
+    return Said([str(error)], failed=True, field=getattr(error, "field", None))
 
 
 _running: dict[Key, Future[Said]] = {}
@@ -77,7 +84,7 @@ async def changed(path: str, job_id: int, do: Do | None) -> Said:
     try:
         return Said(await in_database(path, change))
     except OpenAIBatchError as error:
-        return Said([str(error)], failed=True)
+        return failure(error)
 
 
 async def passed(path: str, job_id: int, do: Do | None, key_for: KeyFor = no_key) -> Said:
@@ -123,7 +130,7 @@ def _run(key: Key, future: Future[Said], do: Do | None, key_for: KeyFor) -> None
     try:
         said = look(path, job_id, do, key_for)
     except OpenAIBatchError as error:
-        said = Said([str(error)], failed=True)
+        said = failure(error)
     except Exception:  # whatever it is, nobody would see it in a thread
         logger.exception("The pass over job %s of %s stopped.", job_id, path)
         said = Said(["It stopped with an error: the server's log has it."], failed=True)

@@ -19,6 +19,7 @@ from sqlite_utils_openai_batch.pricing.prices import usd
 from sqlite_utils_openai_batch.requests.body import parse_body
 
 from ..access.settings import Settings
+from ..access.typed import Typed
 from .filters import Chosen
 
 #: Characters of one field at most.
@@ -64,31 +65,12 @@ class Rights:
     """Whether they may run SQL of their own on this database."""
 
 
-class Typed:
-    """The fields of a form as they came."""
-
-    def __init__(self, values: Mapping[str, Sequence[str]]) -> None:
-        self.values = {name: list(found) for name, found in values.items()}
-
-    def one(self, name: str) -> str:
-        """The text of a field, without the spaces around it; empty where it wasn't there."""
-        found = self.values.get(name)
-        return found[-1].replace("\r\n", "\n").strip() if found else ""
-
-    def all(self, name: str) -> list[str]:
-        """The texts of a field that may come several times."""
-        return [value.strip() for value in self.values.get(name, [])]
-
-    def ticked(self, name: str) -> bool:
-        """Whether a box is ticked."""
-        return self.one(name).lower() not in ("", "0", "off", "false", "no")
-
-    def lines(self) -> list[tuple[str, str, str, str]]:
-        """The lines of answers: name, kind, values, note."""
-        columns = [self.all(name) for name in LINE]
-        count = max(len(column) for column in columns)
-        full = [column + [""] * (count - len(column)) for column in columns]
-        return [(a, b or "text", c, d) for a, b, c, d in zip(*full, strict=True)]
+def lines_of(typed: Typed) -> list[tuple[str, str, str, str]]:
+    """The lines of answers: name, kind, values, note."""
+    columns = [typed.all(name) for name in LINE]
+    count = max(len(column) for column in columns)
+    full = [column + [""] * (count - len(column)) for column in columns]
+    return [(a, b or "text", c, d) for a, b, c, d in zip(*full, strict=True)]
 
 
 def read_form(
@@ -179,7 +161,7 @@ def read_rows(
 def read_answers(typed: Typed, options: dict[str, Any], errors: Errors) -> None:
     """The answer schema: a short form or JSON, or lines that say the same."""
     schema = typed.one("schema")
-    lines = [line for line in typed.lines() if any((line[0], line[2], line[3]))]
+    lines = [line for line in lines_of(typed) if any((line[0], line[2], line[3]))]
     if schema and lines:
         errors["schema"] = "Give the answers as lines or as a schema: one of them."
     elif schema:

@@ -23,10 +23,11 @@ from sqlite_utils_openai_batch.tables.sql import quote
 
 from .. import compat
 from ..access.settings import Settings
+from ..access.typed import Typed
 from ..actions import follow
 from ..text import names
 from .filters import Chosen
-from .form import KINDS, Typed
+from .form import KINDS, lines_of
 
 #: Models that are offered where the settings name none; any other may be typed.
 MODELS = ("gpt-4o-mini", "gpt-4.1-nano", "gpt-4.1-mini", "gpt-4.1", "gpt-4o", "gpt-5-nano",
@@ -101,8 +102,8 @@ async def form(
         columns = await db.execute_fn(lambda conn: columns_of(conn, table))
         keyless = table in await db.view_names()
         rows_words = await db.execute_fn(lambda conn: count_words(conn, table, chosen))
-    wanted = LINES if typed.one("do") != "more" else len(typed.lines()) + LINES
-    lines = typed.lines()
+    wanted = LINES if typed.one("do") != "more" else len(lines_of(typed)) + LINES
+    lines = lines_of(typed)
     lines += [("", "text", "", "")] * max(wanted - len(lines), 0)
     return {
         "tables": found,

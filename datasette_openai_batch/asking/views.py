@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from datasette import Forbidden, NotFound, Response
 
@@ -27,11 +27,13 @@ from .. import compat
 from ..access.job import open_job
 from ..access.request import database_of, render
 from ..access.settings import Settings, settings_of
+from ..access.typed import Typed
+from ..access.typed import posted as read_posted
 from ..actions import background
 from ..text import names, urls
 from . import page, threads, work
 from .filters import Chosen, chosen_by
-from .form import Errors, Rights, Typed, options_of_job, read_form, typed_of
+from .form import Errors, Rights, options_of_job, read_form, typed_of
 
 #: Names in the address that aren't filters of the table.
 OURS = ("table", "sql", "draft", "edit", "like", "filters", "pk")
@@ -256,8 +258,10 @@ async def looked_page(
 
 async def posted(asking: Asking) -> Response:
     """Do what a button says."""
-    body = (await asking.request.post_body()).decode("utf-8", "replace")
-    typed = Typed(parse_qs(body, keep_blank_values=True, max_num_fields=2_000))
+    try:
+        typed = await read_posted(asking.request)
+    except ValueError:
+        return Response.text("This form has too many fields. Nothing was done.", status=400)
     args = asking.request.args
     for name in ("table", "filters", "sql"):
         if not typed.one(name) and args.get(name):

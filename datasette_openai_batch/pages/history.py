@@ -12,6 +12,7 @@ from markupsafe import Markup
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base import clock
 from sqlite_utils_openai_batch.base import text as figures
+from sqlite_utils_openai_batch.base.json import kept_json
 from sqlite_utils_openai_batch.pricing.prices import usd
 from sqlite_utils_openai_batch.store import Part
 
@@ -152,7 +153,7 @@ def log(conn: sqlite3.Connection, opened: Opened) -> list[tuple[str, str, str, s
         conn,
         "SELECT log.at, parts.number, log.event, log.detail FROM openai_batch_log AS log "
         "LEFT JOIN openai_batch_parts AS parts ON parts.id = log.part_id "
-        "WHERE log.job_id = ? ORDER BY log.id DESC LIMIT ?",
+        "WHERE log.job_id = ? AND log.event != 'by' ORDER BY log.id DESC LIMIT ?",
         [opened.job.id, SHOWN],
     )
     read = [(row, detail_of(row["detail"])) for row in found]
@@ -161,6 +162,22 @@ def log(conn: sqlite3.Connection, opened: Opened) -> list[tuple[str, str, str, s
         for row, detail in read
         if may_show(opened, row["event"], detail)
     ]
+
+
+def by_whom(conn: sqlite3.Connection, job_id: int) -> list[tuple[str, str, str]]:
+    """Who did what with a job: (at, what, whom). For those only who may change it."""
+    found = store.rows(
+        conn,
+        "SELECT at, detail FROM openai_batch_log WHERE job_id = ? AND event = 'by' "
+        "ORDER BY id DESC LIMIT ?",
+        [job_id, SHOWN],
+    )
+    told: list[tuple[str, str, str]] = []
+    for row in found:
+        kept = kept_json(row["detail"] or "{}", dict, "openai_batch_log.detail")
+        whom = kept.get("actor")
+        told.append((times.moment(row["at"]), str(kept.get("did")), str(whom or "nobody known")))
+    return told
 
 
 def may_show(opened: Opened, event: str, detail: Any) -> bool:

@@ -15,12 +15,13 @@ from ..access.job import Opened
 from ..access.lists import listing
 from ..access.permissions import trouble_of
 from ..access.request import database_of, number, opened_job, render
-from ..actions.actions import offers
+from ..actions.actions import may_act, offers
 from ..data import rows, samples
 from ..data.samples import Mark
 from ..text import urls
 from . import images, job
 from . import job_json as twin
+from .history import by_whom
 from .on_datasette import may_start
 from .start import TABLE, command, first_command
 
@@ -133,6 +134,8 @@ async def job_page(datasette: Any, request: Any) -> Response:
         row=request.args.get("_row") or None,
     )
     context = await db.execute_fn(job.sections(opened, choice))
+    if await may_act(opened, request.actor):
+        context["by_whom"] = await db.execute_fn(lambda conn: by_whom(conn, opened.job.id))
     return await render(
         datasette,
         request,

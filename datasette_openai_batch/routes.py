@@ -13,6 +13,7 @@ from .files.views import job_csv, job_jsonl, job_report, job_xlsx
 from .pages.views import (
     all_jobs_json,
     all_jobs_page,
+    answers_page,
     job_image,
     job_json,
     job_page,
@@ -36,6 +37,7 @@ ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (rf"{JOB}\.xlsx$", job_xlsx),
     (rf"{JOB}\.jsonl$", job_jsonl),
     (rf"{JOB}/report$", job_report),
+    (rf"{JOB}/answers$", answers_page),
     (rf"{JOB}/image$", job_image),
     (rf"{JOB}/(?P<action>{'|'.join(ACTIONS)})$", job_action),
 ]

@@ -167,6 +167,7 @@ class Shown:
     answer: list[Cell]
     error: str | None
     notes: list[str]
+    status: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,17 +221,17 @@ def page(conn: sqlite3.Connection, opened: Opened, status: str, mark: Mark) -> P
     source = rows.open_rows(conn, opened.job)
     renderer = rows.bind(opened.job, source)
     asked = list(renderer.prompt_columns[:COLUMNS]) if renderer else []
-    shown = found[:TEN]
+    ten = found[:TEN]
     now: Mapping[Any, Row] = {}
     if source is not None and asked:
-        now = rows.fetch(conn, source, asked, [row["row_key"] for row in shown])
+        now = rows.fetch(conn, source, asked, [row["row_key"] for row in ten])
     read = cells_of(opened.job)
     return Page(
         status=status,
         asked_columns=asked,
         answer_columns=answer_columns(opened) if status == "ok" else [],
         requests=[
-            _shown(
+            shown(
                 opened,
                 row,
                 asked,
@@ -238,9 +239,9 @@ def page(conn: sqlite3.Connection, opened: Opened, status: str, mark: Mark) -> P
                 read(row["status"], row["answer"]),
                 named=status == "failed",
             )
-            for row in shown
+            for row in ten
         ],
-        next_href=_next(opened, status, shown) if len(found) > TEN else None,
+        next_href=_next(opened, status, ten) if len(found) > TEN else None,
         gone=source is None,
     )
 
@@ -256,15 +257,16 @@ def answer_columns(opened: Opened) -> list[AnswerColumn]:
     ]
 
 
-def _shown(
+def shown(
     opened: Opened,
     row: sqlite3.Row,
     asked: Sequence[str],
     now: Row | None,
     values: Row,
     *,
-    named: bool,
+    named: bool = False,
 ) -> Shown:
+    """One request as a table shows it; `now` is its row, `values` are those of its answer."""
     ok = row["status"] == "ok"
     return Shown(
         key=key_of(opened, row["id"], row["row_key"]),
@@ -277,6 +279,7 @@ def _shown(
         answer=[answer_cell(opened, value) for value in values] if ok else [],
         error=None if ok else what_happened(row, named=named),
         notes=notes(row),
+        status=row["status"],
     )
 
 

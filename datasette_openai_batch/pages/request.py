@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.pricing.prices import usd
 from sqlite_utils_openai_batch.requests.template import Renderer, hashed_columns
 from sqlite_utils_openai_batch.tables.hashing import source_hash
 from sqlite_utils_openai_batch.tables.source import Source
@@ -31,7 +33,7 @@ class Exact:
     attempts: int
     error: str | None
     notes: list[str]
-    tokens: list[tuple[str, int]]
+    tokens: list[tuple[str, int | str]]
     body: str | None
     problem: str | None
     changed: bool
@@ -59,7 +61,8 @@ def exact(
         error=None if row["status"] == "ok" else row["error_message"] or row["error_code"],
         notes=notes(row),
         tokens=[
-            (name.removesuffix("_tokens"), row[name]) for name in names if row[name] is not None
+            *[(name.removesuffix("_tokens"), row[name]) for name in names if row[name] is not None],
+            *[("cost", cost) for cost in cost_of(conn, row["id"])],
         ],
         body=body,
         problem=problem,
@@ -73,6 +76,14 @@ def exact(
             for line in samples.responses(conn, row["id"])
         ],
     )
+
+
+def cost_of(conn: sqlite3.Connection, request_id: int) -> list[str]:
+    """What a request cost, as one amount; none where that isn't known."""
+    found = store.rows(
+        conn, "SELECT cost_usd FROM openai_batch_results WHERE request_id = ?", [request_id]
+    )
+    return [usd(round(row["cost_usd"] * 1e9)) for row in found if row["cost_usd"] is not None]
 
 
 def render(

@@ -15,12 +15,14 @@ from ..access.job import Opened
 from ..access.lists import listing
 from ..access.permissions import trouble_of
 from ..access.request import database_of, number, opened_job, render
+from ..access.typed import in_address
 from ..actions.actions import may_act, offers
 from ..data import rows, samples
 from ..data.samples import Mark
 from ..text import urls
-from . import images, job
+from . import all_answers, images, job
 from . import job_json as twin
+from .answers import caution
 from .history import by_whom
 from .on_datasette import may_start
 from .start import TABLE, command, first_command
@@ -149,6 +151,7 @@ async def job_page(datasette: Any, request: Any) -> Response:
         again_href=await again_href(opened, request.actor),
         jobs_href=urls.jobs(datasette, db),
         facets_href=job.facets(opened),
+        answers_href=urls.job(datasette, db, opened.job.id, "/answers"),
         table_href=urls.table(datasette, db, opened.table) if opened.table else None,
         source_href=urls.table(datasette, db, opened.job.source) if opened.job.source else None,
         progress_js=urls.static(datasette, "progress.js") if opened.job.unfinished else None,
@@ -163,6 +166,26 @@ async def again_href(opened: Opened, actor: Any) -> str | None:
     if not await may_start(opened.datasette, actor, opened.db):
         return None
     return urls.new_job(opened.datasette, opened.db, ("like", opened.job.id))
+
+
+async def answers_page(datasette: Any, request: Any) -> Response:
+    """All rows of a job as a table."""
+    opened = await opened_job(datasette, request)
+    typed = in_address(request)
+    table = await opened.db.execute_fn(all_answers.table(opened, typed))
+    models = await opened.db.execute_fn(lambda conn: samples.models(conn, opened.parts))
+    return await render(
+        datasette,
+        request,
+        "answers.html",
+        database=opened.db.name,
+        job=opened.job,
+        opened=opened,
+        table=table,
+        wanted=all_answers.filter_of(opened, typed),
+        caution=caution(models),
+        job_href=urls.job(datasette, opened.db, opened.job.id),
+    )
 
 
 async def job_json(datasette: Any, request: Any) -> Response:

@@ -41,6 +41,8 @@ class Line:
     cost: str
     started: str
     ended: str
+    open: bool = False
+    """Whether it may still change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ def line(datasette: Any, db: Any, job: Job, standing: Standing) -> Line:
         cost=words.cost_words(job, ""),
         started=times.moment(job.submitted_at),
         ended=times.moment(job.finished_at),
+        open=job.unfinished,
     )
 
 

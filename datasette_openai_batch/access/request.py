@@ -32,6 +32,7 @@ async def render(datasette: Any, request: Any, template: str, **context: Any) ->
     context["openai_batch_css"] = urls.static(datasette, "openai_batch.css")
     context["openai_batch_times_js"] = urls.static(datasette, "times.js")
     context["openai_batch_folds_js"] = urls.static(datasette, "folds.js")
+    context["openai_batch_lists_js"] = urls.static(datasette, "lists.js")
     html = await datasette.render_template(f"openai_batch/{template}", context, request=request)
     return Response.html(html)
 

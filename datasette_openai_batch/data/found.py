@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlite_utils_openai_batch import store
+from sqlite_utils_openai_batch.store import outcomes
 from sqlite_utils_openai_batch.tables.source import Source
 
 from . import rows
@@ -57,18 +58,6 @@ class Found:
     """Where to go on; None at the end."""
     looked: int = 0
     """How many requests were looked at, where not all of them fit."""
-
-
-def bounds(conn: sqlite3.Connection, job_id: int) -> tuple[int, int]:
-    """One less than the first request id of a job, and the last: two look-ups a part."""
-    first, last = store.rows(
-        conn,
-        "SELECT min((SELECT min(id) FROM openai_batch_requests WHERE part_id = parts.id)), "
-        "max((SELECT max(id) FROM openai_batch_requests WHERE part_id = parts.id)) "
-        "FROM openai_batch_parts AS parts WHERE job_id = ?",
-        [job_id],
-    )[0]
-    return (first - 1, last) if first is not None else (0, 0)
 
 
 def find(
@@ -131,7 +120,8 @@ class Walk:
         self.job_id = job_id
         self.statuses = statuses
         self.down = down
-        self.before, self.last = bounds(conn, job_id)
+        first, self.last = outcomes.id_range(conn, job_id)
+        self.before = first - 1
         self.at = after if after is not None else (self.last + 1 if down else self.before)
         """The id that was passed last."""
 

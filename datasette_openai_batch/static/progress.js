@@ -6,6 +6,8 @@ const said = document.getElementById("ob-said");
 const FIRST = 1000;
 const SLOWEST = 60000;
 const CONTENT = ".content";
+const tell = document.getElementById("ob-tell");
+const TITLE = document.title;
 const ENDED = new Set(["completed", "cancelled", "failed"]);
 
 let wait = FIRST;
@@ -55,6 +57,34 @@ function announce(job) {
   announced = now;
 }
 
+// The tab says how far the job is; at its end a notification does, where somebody asked for that.
+function show(job) {
+  const done = job.requests - (job.outcomes.pending || 0);
+  const ended = ENDED.has(job.status) || job.status === "paused";
+  document.title = ended ? `${job.status}: ${TITLE}` : `${done}/${job.requests} ${TITLE}`;
+  if (ended && seen !== null && wanted()) {
+    new Notification(`Job ${job.id}: ${job.status_words}`, { tag: location.pathname });
+    sessionStorage.removeItem(location.pathname);
+  }
+}
+
+function wanted() {
+  return "Notification" in window && Notification.permission === "granted" &&
+    sessionStorage.getItem(location.pathname) === "tell";
+}
+
+async function ask() {
+  if ((await Notification.requestPermission()) !== "granted") return;
+  sessionStorage.setItem(location.pathname, "tell");
+  tell.textContent = "You will be told when it ends.";
+}
+
+if (tell && "Notification" in window) {
+  tell.hidden = false;
+  tell.addEventListener("click", ask);
+  if (wanted()) tell.textContent = "You will be told when it ends.";
+}
+
 async function poll() {
   timer = null;
   busy = true;
@@ -70,6 +100,7 @@ async function poll() {
     } else {
       wait = Math.min(wait * 1.5, SLOWEST);
     }
+    show(job);
     seen = now;
     announce(job);
   } catch {
@@ -129,7 +160,9 @@ function place(element, within) {
 }
 
 function plan(delay = wait) {
-  if (timer === null && !busy && !over && !document.hidden) timer = setTimeout(poll, delay);
+  // A hidden tab is asked about only where somebody waits to be told.
+  const seen = !document.hidden || wanted();
+  if (timer === null && !busy && !over && seen) timer = setTimeout(poll, delay);
 }
 
 document.addEventListener("visibilitychange", () => {

@@ -81,9 +81,9 @@ def find(
     walk = Walk(conn, job_id, wanted.statuses, after, down)
     found = Found([], {}, None)
     deadline = time.monotonic() + PATIENCE
-    while not walk.ended:
+    while not walk.ended and found.last is None:
         page = walk.step(count + 1 if wanted.is_plain else STEP)
-        now = rows_of(conn, source, columns, page)
+        now = rows_of(conn, source, columns, page) if wanted.text else {}
         for row in page:
             found.looked += 1
             if not fits(row, wanted, names, read, now.get(row["row_key"])):
@@ -91,13 +91,11 @@ def find(
             if len(found.requests) == count:
                 # there is one more: the next page begins with it
                 found.last = found.requests[-1]["id"]
-                return found
+                break
             found.requests.append(row)
-            if row["row_key"] in now:
-                found.now[row["row_key"]] = now[row["row_key"]]
-        if time.monotonic() > deadline and not walk.ended:
+        if found.last is None and not walk.ended and time.monotonic() > deadline:
             found.last = walk.at
-            return found
+    found.now = dict(rows_of(conn, source, columns, found.requests))
     return found
 
 

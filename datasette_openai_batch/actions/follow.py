@@ -8,6 +8,7 @@ may end at any moment: whoever looks next goes on.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import weakref
@@ -34,6 +35,12 @@ from . import background
 
 logger = logging.getLogger(__name__)
 
+#: The provider's secret for webhooks: where it is set, the provider says when a batch has ended.
+SECRET = "OPENAI_WEBHOOK_SECRET"
+NOBODY = (
+    "Nothing here fetches the answers by itself: somebody must press Check now on the job's page, "
+    "or run sync at the command line."
+)
 #: Seconds after a round that stopped with an error.
 AFTER_ERROR = 30.0
 
@@ -161,6 +168,11 @@ def is_followed(path: str) -> bool:
     """Whether the jobs of a database are brought in by themselves, all of them."""
     follower = _followers.get(path)
     return follower is not None and not follower.only_local
+
+
+def comes_by_itself(path: str, *, local: bool) -> bool:
+    """Whether the answers of a job come in without anybody's doing."""
+    return local or is_followed(path) or bool(os.environ.get(SECRET))
 
 
 def follow(

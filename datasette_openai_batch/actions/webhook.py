@@ -18,11 +18,11 @@ from datasette import NotFound, Response
 from ..access.settings import settings_of
 from ..data import queries
 from . import background
+from .follow import SECRET
 
 logger = logging.getLogger(__name__)
 
 PATH = "/-/openai-batch/webhook"
-SECRET = "OPENAI_WEBHOOK_SECRET"
 
 
 async def webhook(datasette: Any, request: Any) -> Response:

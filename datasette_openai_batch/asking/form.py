@@ -298,6 +298,8 @@ def read_place(options: dict[str, Any], settings: Settings, errors: Errors) -> N
     if options.get("local"):
         if not settings.local:
             errors["local"] = "The model on this machine isn't offered by this Datasette."
+        # it is one model, whatever the field beside it says
+        options.pop("model", None)
         return
     if settings.base_url:
         options["base_url"] = settings.base_url

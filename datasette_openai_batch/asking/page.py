@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sqlite3
 from dataclasses import dataclass
@@ -177,21 +176,8 @@ def draft(settings: Settings, draft: Draft, path: str, db: Any) -> dict[str, Any
         "max_cost": ceiling,
         "command": command(Path(path).name, draft),
         "local": local,
-        "nobody": None if follows(path, local) else nobody(),
+        "nobody": None if follow.comes_by_itself(path, local=local) else follow.NOBODY,
     }
-
-
-def follows(path: str, local: bool) -> bool:
-    """Whether answers come in by themselves."""
-    return local or follow.is_followed(path) or bool(os.environ.get("OPENAI_WEBHOOK_SECRET"))
-
-
-def nobody() -> str:
-    """That answers don't come in by themselves."""
-    return (
-        "Nothing here fetches the answers by itself: somebody must press Check now on the job's "
-        "page, or run sync at the command line."
-    )
 
 
 def sentence(settings: Settings, draft: Draft, local: bool) -> str:

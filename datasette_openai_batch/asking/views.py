@@ -266,7 +266,8 @@ async def posted(asking: Asking) -> Response:
     for name in ("table", "filters", "sql"):
         if not typed.one(name) and args.get(name):
             typed.values[name] = [args[name]]
-    token = typed.one("token") or typed.one("draft") or args.get("draft") or ""
+    drafted = typed.one("draft") or args.get("draft") or ""
+    token = typed.one("token") or drafted
     if not _TOKEN.fullmatch(token):
         token = secrets.token_urlsafe(16)
     button = typed.one("do")
@@ -277,7 +278,8 @@ async def posted(asking: Asking) -> Response:
         return await form_page(asking, typed, {}, token=token)
     if button == "live":
         return await live(asking, typed)
-    if button in BUTTONS:
+    # A button of the later steps without a draft: what was typed is looked at first.
+    if button in BUTTONS and (drafted or not typed.one("table")):
         return await BUTTONS[button](asking, await own_draft(asking, token), typed)
     return await look(asking, typed, token)
 

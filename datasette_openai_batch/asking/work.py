@@ -219,8 +219,14 @@ def all_blank(plan: Plan, tally: Tally) -> str:
 
 def suggested(estimate: Estimate | None, settings: Settings) -> dict[str, str]:
     """The ceiling that an estimate suggests: what it costs at most, in whole cents."""
-    if estimate is None or estimate.money.own or estimate.money.prices is None:
+    if estimate is None or estimate.money.own:
         return {}
+    if estimate.money.prices is None:
+        raise Fault(
+            "price_as",
+            "What this model costs isn't known, so no ceiling can hold. Name a model that costs "
+            "the same, or give $ per million tokens of questions and of answers.",
+        )
     if estimate.most is None:
         raise Fault(
             "max_cost",

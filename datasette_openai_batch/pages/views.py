@@ -9,6 +9,7 @@ from datasette import Forbidden, NotFound, Response
 from datasette.utils import add_cors_headers
 
 from sqlite_utils_openai_batch.base.statuses import OUTCOMES
+from sqlite_utils_openai_batch.provider.places import LOCAL
 
 from .. import compat
 from ..access.job import Opened
@@ -16,6 +17,7 @@ from ..access.lists import listing
 from ..access.permissions import trouble_of
 from ..access.request import database_of, number, opened_job, render
 from ..access.typed import in_address
+from ..actions import follow
 from ..actions.actions import may_act, offers
 from ..data import rows, samples
 from ..data.samples import Mark
@@ -137,6 +139,8 @@ async def job_page(datasette: Any, request: Any) -> Response:
     )
     context = await db.execute_fn(job.sections(opened, choice))
     if await may_act(opened, request.actor):
+        alone = not follow.comes_by_itself(str(db.path), local=opened.job.provider == LOCAL)
+        context["nobody"] = follow.NOBODY if alone and opened.job.status == "running" else None
         context["by_whom"] = await db.execute_fn(lambda conn: by_whom(conn, opened.job.id))
     return await render(
         datasette,

@@ -590,3 +590,32 @@ def test_what_is_typed_is_shown_and_never_run(site: Any, reviews: Path) -> None:
     person = ask(Person(person.datasette), prompt=bad, name=bad)
     assert "<script>alert(1)" not in person.page.text
     assert "<script>alert(1)</script>Wonderful" in person.text or "alert(1)" in person.page.text
+
+
+def test_a_price_that_nobody_knows(serve: Any, reviews: Path) -> None:
+    plugin = {"base_url": "https://models.example.com/v1", "key": "k"}
+    config = {"permissions": BOTH, "plugins": {"sqlite-utils-openai-batch": plugin}}
+    person = ask(Person(serve(reviews, config=config)), model="llama")
+    assert "no ceiling can hold" in person.wrong("price_as")
+    person.press("Look", max_cost="1")
+    assert "--price-as" in person.text or person.wrong("max_cost")
+    person.press("Look", max_cost="", max_tokens="10", price_input="1", price_output="2")
+    assert "5 to ask" in person.text and "$0.01: holds" in person.text
+    assert "to llama at models.example.com with the key of this Datasette" in person.text
+
+
+def test_the_small_model_is_asked_whatever_is_named(site: Any, reviews: Path) -> None:
+    person = ask(Person(site(reviews)), local="1")
+    assert "SmolLM2-135M-Instruct at this machine" in person.text
+    assert "It costs nothing" in person.text and "--local" in person.text
+
+
+@pytest.mark.parametrize("button", ["try", "send", "save"])
+def test_nothing_is_sent_that_nobody_looked_at(site: Any, reviews: Path, button: str) -> None:
+    datasette = site(reviews)
+    fields = {"do": button, "table": "reviews", "prompt": "{{ body }}", "agree": "1"}
+    response = press(datasette, NEW, NEW, "ana", **fields)
+    assert response.status_code == 302 and "draft=" in response.headers["location"]
+    page = fetch(datasette, response.headers["location"], "ana")
+    assert "Send 5 rows" in page.text and "What they answered" not in page.text
+    assert not jobs(reviews)

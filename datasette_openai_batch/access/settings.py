@@ -65,7 +65,7 @@ class Settings:
 
     def key_for(self, base_url: str | None) -> str | None:
         """The key for a job's server: only where that is the server which it was given for."""
-        here = (self.base_url or OPENAI_URL).rstrip("/")
+        here = (self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
         return self.key if (base_url or OPENAI_URL).rstrip("/") == here else None
 
 

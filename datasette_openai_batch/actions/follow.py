@@ -114,16 +114,26 @@ class Follower:
 
         jobs = [job for job in self.jobs(conn) if self.is_ours(conn, job, opened)]
         for job in jobs:
-            report = one_pass(conn, [job], opened)
-            for ended in report.ended:
-                forget_local(ended.uid)
-            for sentence in report.unreachable:
-                self.say(sentence)
+            self.one_pass(conn, job, opened)
         going = [store.get_job(conn, job.id) for job in jobs]
         paces = [self.pace(job) for job in going if job.unfinished and not job.needs_you]
         if self.only_local:
             return min(paces, default=None)
         return min([*paces, self.settings.sync_every or 60.0])
+
+    def one_pass(
+        self, conn: sqlite3.Connection, job: Job, opened: Callable[[Job], Provider]
+    ) -> None:
+        """One pass over one job; what goes wrong with it keeps no other job waiting."""
+        try:
+            report = one_pass(conn, [job], opened)
+        except OpenAIBatchError as error:
+            self.say(f"Job {job.id}: {error}")
+            return
+        for ended in report.ended:
+            forget_local(ended.uid)
+        for sentence in report.unreachable:
+            self.say(sentence)
 
     def jobs(self, conn: sqlite3.Connection) -> list[Job]:
         """The jobs that a pass may bring further."""

@@ -69,10 +69,13 @@ class Wanted:
 
 
 def words(file: str, options: Mapping[str, Any]) -> list[str]:
-    """The command line's words for options, after the command's name."""
-    begin = [file, options["table"]] if options.get("table") else [file]
-    found = [*begin, *(word for group in words_of(options) for word in group)]
-    return [*found, "--new"] if options.get("new") else found
+    """The command line's words for options, after the command's name.
+
+    The names come last, after `--`: a table may be called as an option is.
+    """
+    begin = [word for group in words_of(options) for word in group]
+    begin += ["--new"] if options.get("new") else []
+    return [*begin, "--", file, *([options["table"]] if options.get("table") else [])]
 
 
 def parse(file: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -619,3 +620,18 @@ def test_nothing_is_sent_that_nobody_looked_at(site: Any, reviews: Path, button:
     page = fetch(datasette, response.headers["location"], "ana")
     assert "Send 5 rows" in page.text and "What they answered" not in page.text
     assert not jobs(reviews)
+
+
+def test_names_and_texts_that_look_like_options(site: Any, reviews: Path) -> None:
+    with closing(sqlite3.connect(reviews)) as conn:
+        conn.execute('CREATE TABLE "--local" (id INTEGER PRIMARY KEY, "-p" TEXT)')
+        conn.execute("INSERT INTO \"--local\" VALUES (1, '--yes')")
+        conn.commit()
+    person = Person(site(reviews))
+    person.go(f"{NEW}?table=--local")
+    person.press("-p", prompt="--limit")
+    assert '--limit {{ row["-p"] }}' in unescape(person.page.text)
+    person.press("Look", system="-", model="gpt-4o-mini")
+    assert "1 to ask" in person.text and "--limit --yes" in person.text
+    person.press("Send", agree="1")
+    assert person.path.endswith("/-/openai-batch/1")

@@ -257,8 +257,6 @@ def _ask_retry(doing: Doing, conn: sqlite3.Connection, job: Job) -> Question:
         f"{count:,} {status}"
         for status, count in outcomes.items()
         if status in wanted or not wanted
-        for status, count in outcomes.items()
-        if status in wanted or not wanted
     )
     rows = counted(plan.requests, "row")
     told = ", ".join(f"{name} {value}" for name, value in changes.items())

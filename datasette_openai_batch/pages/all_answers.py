@@ -114,7 +114,9 @@ def read_table(conn: sqlite3.Connection, opened: Opened, typed: Typed) -> Table:
     few = len(page.requests) < PAGE and page.last is not None
     return Table(
         asked_columns=asked,
-        answer_columns=[AnswerColumn(name, None) for name in opened.output.names],
+        answer_columns=[
+            AnswerColumn(name, sorted_by(opened, name)) for name in opened.output.names
+        ],
         requests=[
             shown(
                 opened,
@@ -135,6 +137,13 @@ def read_table(conn: sqlite3.Connection, opened: Opened, typed: Typed) -> Table:
         source_columns=list(source.columns) if source else [],
         crosstab=crosstab(conn, opened, typed),
     )
+
+
+def sorted_by(opened: Opened, name: str) -> str | None:
+    """The page of the table that was written to, sorted by a column; None where none was."""
+    if opened.table is None:
+        return None
+    return urls.table(opened.datasette, opened.db, opened.table, ("_sort", name))
 
 
 @dataclass(frozen=True, slots=True)

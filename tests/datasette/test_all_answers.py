@@ -130,6 +130,10 @@ def test_looking_goes_on_where_a_page_ends(person: Person, monkeypatch: pytest.M
     assert seen == ["77"] and steps > 5
 
 
+def test_the_whole_table_sorted(person: Person) -> None:
+    assert link(person, "sort") == "/films/movies?_sort=category"
+
+
 def test_odd_addresses(person: Person) -> None:
     for query in ("_after=x", "_after=99999999999999999999", "_status=none", "_order=up",
                   "_answer=none&_by=none", "category=", "_search="):  # fmt: skip

@@ -232,3 +232,13 @@ def test_who_did_it_is_shown_to_those_who_manage_only(serve: Any, ended: Path) -
     assert "rename ana" in person.text
     for actor in ("ben", None):
         assert "ana" not in re.sub(r"<[^>]*>", "", fetch(person.datasette, JOB, actor).text)
+
+
+def test_a_retry_says_each_outcome_once(serve: Any, db: Path) -> None:
+    config = {"permissions": {"openai-batch-manage": {"id": "ana"}}}
+    person = Person(serve(db, config=config))
+    person.go("/films/-/openai-batch/1/retry")
+    assert "2 rows without an answer: 1 refused, 1 truncated. They" in person.text
+    person.go("/films/-/openai-batch/1/retry?status=truncated")
+    assert "1 row without an answer: 1 truncated. They" in person.text
+    assert person.page.text.count("checked") == 1

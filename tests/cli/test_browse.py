@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import http.cookiejar
+import os
+import re
 import signal
 import sqlite3
+import threading
+import time
 import urllib.error
 import urllib.request
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -83,3 +89,69 @@ def test_a_port_that_is_taken(run: Any, tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         said = run("browse", "t.csv", "--no-open", "--port", str(port), code=1)
     assert f"Port {port} can't be had" in said.err
+
+
+def value(path: Path, sql: str) -> Any:
+    # the tables may not be there yet
+    missing = suppress(sqlite3.OperationalError)
+    with closing(sqlite3.connect(path, timeout=30)) as conn, missing:
+        found = conn.execute(sql).fetchone()
+        return found[0] if found else None
+    return None
+
+
+def until(condition: Any, what: str) -> Any:
+    deadline = time.monotonic() + 120
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+    return found
+
+
+def signed_in(run: Any) -> tuple[Any, Any, str]:
+    """`browse survey.csv`, whose jobs go to the local batch server, and somebody signed in."""
+    env = {**os.environ, "OPENAI_BASE_URL": run.base_url, "OPENAI_API_KEY": "sk-test"}
+    browse = run.start("browse", "survey.csv", "--no-open", env=env)
+    link = browse.stdout.readline().strip()
+    me = browser()
+    text(me, link)
+    return browse, me, f"{link.partition('/-/')[0]}/survey/-/openai-batch/new"
+
+
+def post(me: Any, page: str, url: str, **fields: str) -> str:
+    """Send a form of a page, and follow where it leads."""
+    data = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page))
+    with me.open(url, urlencode(data | fields).encode(), timeout=120) as response:
+        return str(response.read().decode())
+
+
+@pytest.mark.parametrize("when", ["preparing", "done"])
+def test_killed_while_it_sends(run: Any, tmp_path: Path, when: str) -> None:
+    lines = "".join(f"{n},text {n}\n" for n in range(1, 3001))
+    (tmp_path / "survey.csv").write_text(f"id,said\n{lines}")
+    db = tmp_path / "survey.db"
+    browse, me, url = signed_in(run)
+    form = text(me, f"{url}?table=survey")
+    looked = post(me, form, url, do="look", prompt="Sum up: {{ said }}", model="gpt-4o-mini")
+    until(lambda: value(db, "SELECT status FROM openai_batch_drafts") == "looked", "a look")
+    token = value(db, "SELECT token FROM openai_batch_drafts")
+    looked = text(me, f"{url}?draft={token}")
+    sending = threading.Thread(target=give_up, args=(me, looked, url), daemon=True)
+    sending.start()
+    until(lambda: value(db, "SELECT status FROM openai_batch_drafts") in (when, "done"), when)
+    browse.send_signal(signal.SIGKILL)
+    browse.communicate()
+    sending.join(120)
+    _, me, url = signed_in(run)
+    until(lambda: value(db, "SELECT status FROM openai_batch_jobs") == "completed", "answers")
+    assert value(db, "SELECT count(*) FROM openai_batch_jobs") == 1
+    assert value(db, "SELECT count(*) FROM openai_batch_batches") == 1
+    assert value(db, "SELECT count(answer) FROM survey") == 3000
+    with me.open(f"{url}?draft={token}", timeout=60) as response:
+        assert response.geturl().endswith("/survey/-/openai-batch/1")
+
+
+def give_up(me: Any, page: str, url: str) -> None:
+    """Press Send at a server that is killed meanwhile."""
+    with suppress(OSError, http.client.HTTPException):
+        post(me, page, url, do="send", agree="1")

@@ -3,7 +3,10 @@
 __all__ = [
     "job",
     "keys",
+    "limits",
     "lists",
     "permissions",
     "request",
+    "settings",
+    "typed",
 ]

@@ -2,6 +2,8 @@
 
 __all__ = [
     "actions",
+    "background",
+    "follow",
     "views",
     "webhook",
 ]

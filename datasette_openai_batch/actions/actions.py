@@ -24,7 +24,7 @@ from sqlite_utils_openai_batch.pricing.prices import usd
 from sqlite_utils_openai_batch.provider.places import Places, forget_local
 from sqlite_utils_openai_batch.requests.body import parse_option
 from sqlite_utils_openai_batch.results import words
-from sqlite_utils_openai_batch.results.recipe import more_room
+from sqlite_utils_openai_batch.results.advice import in_vain, more_room
 from sqlite_utils_openai_batch.store import Job
 from sqlite_utils_openai_batch.store.connection import transaction
 
@@ -264,9 +264,10 @@ def _ask_retry(doing: Doing, conn: sqlite3.Connection, job: Job) -> Question:
         f"{rows} without an answer: {kinds}.",
         f"They are put to {changes.get('model', job.model)} at {words.host_words(job)}, "
         f"{f'with {told}' if told else 'as before'}.",
+        *in_vain(conn, job, plan.kinds, changes),
         retry_cost(conn, job, plan, changes),
     ]
-    room = more_room(job)
+    room = more_room(conn, job)
     looks = [
         *[
             Field(

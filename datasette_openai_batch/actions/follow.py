@@ -24,9 +24,9 @@ from sqlite_utils_openai_batch.base.errors import (
 )
 from sqlite_utils_openai_batch.jobs.sync.engine import one_pass, was_approved
 from sqlite_utils_openai_batch.jobs.sync.watch import poll_seconds
-from sqlite_utils_openai_batch.provider.accounts import check_account
+from sqlite_utils_openai_batch.provider.accounts import LOCAL, check_account
 from sqlite_utils_openai_batch.provider.client import Provider
-from sqlite_utils_openai_batch.provider.places import LOCAL, Places, forget_local
+from sqlite_utils_openai_batch.provider.places import Places, forget_local
 from sqlite_utils_openai_batch.store import Job
 from sqlite_utils_openai_batch.store.connection import connect, explained
 

@@ -8,7 +8,7 @@ from datasette import Forbidden, NotFound, Response
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
-from sqlite_utils_openai_batch.provider.places import LOCAL
+from sqlite_utils_openai_batch.provider.accounts import LOCAL
 from sqlite_utils_openai_batch.store.connection import transaction
 
 from .. import compat

@@ -1,1 +1,5 @@
-"""New jobs from the browser: a form, a look, a try, a confirmation."""
+"""New jobs from the browser: a form, a look, a try, a question."""
+
+__all__ = [
+    "views",
+]

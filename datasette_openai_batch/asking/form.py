@@ -16,7 +16,7 @@ import orjson
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
 from sqlite_utils_openai_batch.pricing.ceiling import parse_ceiling
 from sqlite_utils_openai_batch.pricing.prices import usd
-from sqlite_utils_openai_batch.requests.body import parse_body
+from sqlite_utils_openai_batch.requests.whole_body import parse_body
 
 from ..access.settings import Settings
 from ..access.typed import Typed

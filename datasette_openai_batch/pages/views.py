@@ -9,7 +9,7 @@ from datasette import Forbidden, NotFound, Response
 from datasette.utils import add_cors_headers
 
 from sqlite_utils_openai_batch.base.statuses import OUTCOMES
-from sqlite_utils_openai_batch.provider.places import LOCAL
+from sqlite_utils_openai_batch.provider.accounts import LOCAL
 
 from .. import compat
 from ..access.job import Opened

@@ -31,6 +31,18 @@ from .run import prepare_command, preview_command, run_command
 from .server import demo_command, serve
 from .trial import try_command
 
+# The pages ask by the same steps, and say it in the same words.
+__all__ = [
+    "destination",
+    "follow",
+    "manage",
+    "openai_batch",
+    "options",
+    "run",
+    "screens",
+    "trial",
+]
+
 
 class OpenAIBatchGroup(Group):
     """The commands under the headings of their help."""

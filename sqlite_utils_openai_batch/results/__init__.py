@@ -9,7 +9,6 @@ __all__ = [
     "reader",
     "recipe",
     "report",
-    "results",
     "review",
     "several",
     "shares",

@@ -1,6 +1,6 @@
 """All state, in the user's own database: tables, migrations, and every statement about them."""
 
-from . import connection, costs, history, leases, outcomes, owner, parts, records, reviews
+from . import connection, costs, drafts, history, leases, outcomes, owner, parts, records, reviews
 from .jobs import (
     asked_again_at,
     check_whole,
@@ -88,6 +88,7 @@ __all__ = [
     "connection",
     "costs",
     "count_outcomes",
+    "drafts",
     "drop_job",
     "drop_placeholder",
     "earlier_sends",

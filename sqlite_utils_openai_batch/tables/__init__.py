@@ -2,6 +2,7 @@
 
 __all__ = [
     "columns",
+    "files",
     "hashing",
     "lines",
     "moved_keys",

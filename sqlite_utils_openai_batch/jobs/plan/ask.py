@@ -86,6 +86,11 @@ class Ask:
         return {name: value for name, value in kept.items() if value is not None}
 
 
+def given_text(ask: Ask, text: str | None) -> str | None:
+    """What was given for a text: typed on a page, it is no name of a file."""
+    return text if ask.files or text is None else Text(text)
+
+
 def prompt_text(option: str, value: str | None, source: Source) -> str | None:
     """The text of --prompt or --system. Raises TemplateError, for a file's text naming the file."""
     text = text_or_file(value, option)
@@ -145,9 +150,7 @@ def whole_body(
                 options=ask.options,
             )
         )
-    # What somebody typed on a page is no name of a file here.
-    typed = (lambda text: text) if ask.files else (lambda text: text and Text(text))
-    prompt = prompt_text("--prompt", typed(ask.prompt), source)
+    prompt = prompt_text("--prompt", given_text(ask, ask.prompt), source)
     if ask.files:
         check_file(prompt)
     if prompt and is_whole_body(prompt):
@@ -168,7 +171,7 @@ def whole_body(
             endpoint=ask.endpoint,
             model=ask.model or default_model,
             prompt=prompt,
-            system=prompt_text("--system", typed(ask.system), source),
+            system=prompt_text("--system", given_text(ask, ask.system), source),
             schema=schema,
             options=ask.options,
             images=[image_slot(given, source) for given in ask.images],

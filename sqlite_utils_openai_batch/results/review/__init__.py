@@ -1,3 +1,8 @@
-"""People label rows of a job: which rows, what they may say, sheets, one row at a time."""
+"""People's labels beside the answers: samples, sheets, turns, columns."""
 
-__all__ = ["columns", "sample", "sheet", "turns"]
+__all__ = [
+    "columns",
+    "sample",
+    "sheet",
+    "turns",
+]

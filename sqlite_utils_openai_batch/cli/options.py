@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,7 +33,7 @@ NEVER_KEPT = ("key", "new", "like", "workers", "requests")
 PUTS_OUT = {
     "table": ("sql", "pk", "params"),
     "sql": ("table", "pk", "lines"),
-    "template": ("template_body", "prompt", "system", "images", "lines"),
+    "template": ("template_body", "prompt", "system", "images", "attach", "lines"),
     "prompt": ("template_body", "lines"),
     "requests": (
         "table",
@@ -49,6 +50,7 @@ PUTS_OUT = {
         "prompt",
         "template_body",
         "images",
+        "attach",
         "options",
         "endpoint",
     ),
@@ -409,6 +411,8 @@ row_options = together(
     option("--blanks", type=click.Choice(["skip", "send", "error"]), default="skip",
            show_default=True, section=ROWS,
            help="What to do with rows whose prompt columns are all empty"),
+    option("--encoding", metavar="NAME", section=ROWS,
+           help="Encoding of a CSV file in place of DB  [default: UTF-8, else Windows-1252]"),
 )  # fmt: skip
 
 request_options = together(
@@ -421,12 +425,16 @@ request_options = together(
            help="Whole request body with placeholders, JSON or YAML, for any endpoint"),
     option("-a", "--image", "images", multiple=True, metavar="COLUMN|TEMPLATE|URL",
            section=REQUEST, help="Show an image with the prompt, repeatable"),
-    option("--image-dir", metavar="DIR", section=REQUEST,
-           help="Folder of the image files that --image names; others aren't read"),
+    option("--image-dir", "--attach-dir", "image_dir", metavar="DIR", section=REQUEST,
+           help="Folder of the files that --image and --attach name; others aren't read"),
     option("--image-detail", type=click.Choice(["auto", "low", "high"]), section=REQUEST,
            help="How closely the model looks at images"),
     option("--image-size", type=click.IntRange(min=0), metavar="PX", section=REQUEST,
            help="Longest side of images; 0 sends them as they are  [default: 2048]"),
+    option("--attach", multiple=True, metavar="COLUMN", section=REQUEST,
+           help="Attach PDFs, WAV, MP3, images or text: paths, URLs or BLOBs; repeatable"),
+    option("--attach-tokens", type=click.IntRange(min=1), metavar="N", section=REQUEST,
+           help="The most tokens of one attached PDF or sound, for --max-cost to hold"),
     option("-o", "--option", "options", nargs=2, multiple=True, metavar="NAME VALUE",
            section=REQUEST, help="Any parameter of the request, such as -o max_tokens 200"),
     option("--schema", metavar="SPEC|FILE", section=REQUEST,
@@ -516,7 +524,8 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
              "blanks", "model", "system", "prompt", "schema", "endpoint", "name", "output",
              "output_table", "prefix", "replace", "responses", "part_requests", "part_bytes",
              "part_tokens", "enqueued_tokens", "attempts", "first_part", "first_wait", "new",
-             "workers", "reuse", "images", "image_detail", "image_size")  # fmt: skip
+             "workers", "reuse", "images", "image_detail", "image_size", "attach",
+             "attach_tokens")  # fmt: skip
     given = {name: options.pop(name) for name in names}
     return Ask(
         table=table,
@@ -527,7 +536,10 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
         image_dir=image_folder(options.pop("image_dir")),
         options=body,
         write=not options.pop("no_write"),
-        money=read_money(options, place, str(model), given["endpoint"]),
+        money=replace(
+            read_money(options, place, str(model), given["endpoint"]),
+            attach_tokens=given["attach_tokens"],
+        ),
         provider=place.provider,
         first_typed=was_typed("first_part"),
         **given,

@@ -43,7 +43,9 @@ requests_option = option(
 
 
 @contextmanager
-def opened(db: str, requests: str | None, *, writes: bool = True) -> Iterator[sqlite3.Connection]:
+def opened_for(
+    db: str, requests: str | None, *, writes: bool = True
+) -> Iterator[sqlite3.Connection]:
     """The database; with a file of requests it need not be there yet.
 
     One that was made for nothing is removed again. Where nothing is written there is none.

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .click_ext import INTERRUPTED, Command, confirm, give, option, show, talk, talk_over
+from .bring import check_csv_out, opened, write_csv_out
+from .click_ext import (
+    FAILED_REQUESTS,
+    INTERRUPTED,
+    Command,
+    confirm,
+    give,
+    option,
+    show,
+    talk,
+    talk_over,
+)
 from .destination import check_place, look_at_place, read_place
 from .options import (
     ask_options,
@@ -24,7 +35,7 @@ from .options import (
     table_argument,
     yes_option,
 )
-from .own import Own, opened, requests_option, take_lines
+from .own import Own, requests_option, take_lines
 
 if TYPE_CHECKING:
     import sqlite3
@@ -55,7 +66,7 @@ def preview_command(db: str, table: str | None, count: int, raw: bool, **options
     Example:
       sqlite-utils openai-batch preview movies.db movies --prompt '{{ title }}'
     """
-    with opened(db, options.get("requests"), writes=False) as conn:
+    with opened(db, table, options, keep=False) as (conn, db, table):
         preview(conn, db, table, count, raw, options)
 
 
@@ -290,8 +301,10 @@ def prepare_command(db: str, table: str | None, **options: Any) -> None:
     from ..results.words import COMMAND
     from .screens.plan import summary_screen
 
-    requests = options.get("requests")
-    with opened(db, requests) as conn, Places(key=options.get("key")) as places:
+    with (
+        opened(db, table, options, keep=True) as (conn, db, table),
+        Places(key=options.get("key")) as places,
+    ):
         made = make_job(conn, db, table, options, places, sends=False)
         if made is None:
             return
@@ -406,6 +419,8 @@ def counting(rows: int) -> None:
 @poll_option
 @option("--no-wait", is_flag=True, section="Where it runs", help="Leave after the first sends")
 @option("--dry-run", is_flag=True, section="Where it runs", help="The same as preview")
+@option("--csv-out", metavar="FILE", section="Answers",
+        help="At the end, write the rows with their answers to this CSV file")  # fmt: skip
 @yes_option
 def run_command(
     db: str,
@@ -413,12 +428,14 @@ def run_command(
     poll: float | None,
     no_wait: bool,
     dry_run: bool,
+    csv_out: str | None,
     yes: bool,
     **options: Any,
 ) -> None:
     """Ask about each row: prepare, confirm, send, wait, write the answers back.
 
-    Stop it at any moment; 'watch' or 'sync' goes on.
+    Stop it at any moment; 'watch' or 'sync' goes on. In place of DB a CSV file may stand: a
+    database is made beside it.
 
     \b
     Example:
@@ -427,15 +444,17 @@ def run_command(
     """
     from ..provider.places import Places
 
-    requests = options.get("requests")
+    check_csv_out(csv_out, db, no_wait)
+    if not dry_run:
+        check_may_send(yes, options.get("max_cost"), at_terminal())
     with (
-        opened(db, requests, writes=not dry_run) as conn,
+        opened(db, table, options, keep=not dry_run, yes=yes) as (conn, db, table),
         Places(key=options.get("key")) as places,
     ):
         if dry_run:
             preview(conn, db, table, 3, False, options)
             return
-        run(conn, db, table, options, places, poll=poll, no_wait=no_wait, yes=yes)
+        run(conn, db, table, options, places, poll=poll, no_wait=no_wait, yes=yes, csv_out=csv_out)
 
 
 def run(
@@ -448,6 +467,7 @@ def run(
     poll: float | None,
     no_wait: bool,
     yes: bool,
+    csv_out: str | None = None,
 ) -> None:
     """The whole way of a job, for `run` and `demo`."""
     from ..base.errors import CeilingError
@@ -455,7 +475,7 @@ def run(
     from .follow import follow
     from .screens.plan import confirmation
 
-    can_ask = sys.stdin.isatty() and sys.stderr.isatty()
+    can_ask = at_terminal()
     table = inherit(conn, db, table, options)
     check_may_send(yes, options.get("max_cost"), can_ask)
     typed, own = dict(options), Own()
@@ -485,7 +505,19 @@ def run(
             own.undo()
             talk("Nothing was sent.")
             return
-    follow(conn, db, [approve(conn, job)], places, poll=poll, once=no_wait)
+    try:
+        follow(conn, db, [approve(conn, job)], places, poll=poll, once=no_wait)
+    except click.exceptions.Exit as ended:
+        if csv_out is not None and ended.exit_code == FAILED_REQUESTS:
+            write_csv_out(conn, job.id, csv_out)
+        raise
+    if csv_out is not None:
+        write_csv_out(conn, job.id, csv_out)
+
+
+def at_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def capped(options: dict[str, Any], error: CeilingError) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..base.text import counted
+from .bring import opened
 from .click_ext import FAILED_REQUESTS, INTERRUPTED, Command, option, show, talk
 from .destination import check_place, read_place
 from .options import (
@@ -57,13 +58,13 @@ def try_command(
       sqlite-utils openai-batch try movies.db movies -n 5 \\
         --prompt '{{ title }}: {{ overview }}' --schema 'categories list, summary'
     """
-    from contextlib import closing
-
     from ..provider.places import Places
-    from ..store.connection import connect
 
     can_ask = sys.stdin.isatty() and sys.stderr.isatty()
-    with closing(connect(db)) as conn, Places(key=options.get("key")) as places:
+    with (
+        opened(db, table, options, keep=save is not None, yes=yes) as (conn, db, table),
+        Places(key=options.get("key")) as places,
+    ):
         table = inherit(conn, db, table, options)
         check_may_send(yes, options.get("max_cost"), can_ask)
         try_rows(conn, table, count, save, options, places)

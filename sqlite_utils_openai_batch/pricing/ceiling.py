@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_UP, Decimal
 from typing import Any
 
@@ -25,6 +25,8 @@ from .prices import CENT, PER_TOKEN, Prices, job_is_own, parse_usd, part_prices,
 from .tokens import Counter, answers_asked, count_requests, counter_for
 
 AT_ONCE = 256
+#: Lines with files are large.
+AT_ONCE_BYTES = 8_000_000
 
 
 def parse_ceiling(text: str) -> int:
@@ -48,6 +50,13 @@ def check_ceiling(estimate: Estimate, model: str, *, own_lines: bool = False) ->
         return
     if estimate.most is not None and estimate.most <= ceiling:
         return
+    if estimate.input.most is None and estimate.input.attached:
+        raise CeilingError(
+            f"The ceiling of {usd(ceiling)} can't hold: how many tokens are in what is attached "
+            f"({estimate.input.attached}) isn't known. Say the most that one PDF or sound may "
+            "have, by --attach-tokens N; a page of a PDF has 1,000 to 3,000. Or leave --max-cost "
+            "out."
+        )
     if estimate.input.most is None:
         raise CeilingError(
             f"The ceiling of {usd(ceiling)} can't hold: how many tokens the images are for "
@@ -117,6 +126,7 @@ class PartBound:
     completion: int | None = 0
     longest: int = 1
     _waiting: list[dict[str, Any]] = field(default_factory=list)
+    _waiting_bytes: int = 0
 
     @classmethod
     def of_part(cls, job: Job, part: Part) -> PartBound | None:
@@ -126,13 +136,15 @@ class PartBound:
             return None
         models = models_of(job, prices, part.changes)
         window = job.settings.get("context_window")
-        return cls(prices, counter_for(*models), job.endpoint, models, window)
+        counter = replace(counter_for(*models), attached=job.settings.get("attach_tokens"))
+        return cls(prices, counter, job.endpoint, models, window)
 
     def add(self, line: bytes) -> None:
         """Take a line that is about to be sent."""
         self.longest = max(self.longest, len(line))
         self._waiting.append(orjson.loads(line)["body"])
-        if len(self._waiting) >= AT_ONCE:
+        self._waiting_bytes += len(line)
+        if len(self._waiting) >= AT_ONCE or self._waiting_bytes >= AT_ONCE_BYTES:
             self.count()
 
     def count(self) -> PartBound:
@@ -146,6 +158,7 @@ class PartBound:
             self.longest = max(self.longest, counted.most or 0)
         self.requests += len(self._waiting)
         self._waiting.clear()
+        self._waiting_bytes = 0
         return self
 
     @property

@@ -41,12 +41,15 @@ class Money:
     window: int | None = None
     base_url: str | None = None
     account: str = ""
+    attach_tokens: int | None = None
+    """The most tokens that one attached PDF or sound is said to have."""
 
     def counter(self, model: str) -> Counter:
         """What counts the tokens. Where nothing is paid a figure from bytes is enough."""
         if self.own:
-            return Counter(model)
-        return counter_for(model, self.price_as) if self.price_as else counter_for(model)
+            return Counter(model, attached=self.attach_tokens)
+        found = counter_for(model, self.price_as) if self.price_as else counter_for(model)
+        return replace(found, attached=self.attach_tokens)
 
 
 @dataclass(slots=True)

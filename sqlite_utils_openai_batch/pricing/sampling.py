@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from ..base.text import counted as counted_words
 from .tokens import BYTES_PER_TOKEN, FEWEST_BYTES, MOST_BYTES, Counted, Counter, count_requests
 
 #: Lines that are kept at most; a source with fewer is counted whole.
@@ -47,6 +48,8 @@ class InputTokens:
     most: int | None
     how: str
     vocabulary: str | None = None
+    attached: str = ""
+    """What is attached whose tokens nobody publishes: `3 PDFs, 12 pages`."""
 
     @property
     def error(self) -> float:
@@ -107,6 +110,7 @@ class Sample:
     """Bytes of the longest line."""
     too_long: list[TooLong] = field(default_factory=list)
     unknown: bool = False
+    _files: Files = field(default_factory=lambda: Files())
     """Whether a line holds something that can't be counted."""
     _share: float = 1.0
     _kept: list[_Line] = field(default_factory=list)
@@ -186,6 +190,7 @@ class Sample:
             found = count_requests(self.counter, bodies, self.endpoint)
             for one, counted in zip(some, found, strict=True):
                 self.unknown |= counted.tokens is None
+                self._files.add(counted)
                 if self.window is not None and (counted.tokens or 0) > self.window:
                     self.too_long.append(TooLong(one.row_key, counted.tokens or 0))
                 kept = self._kept if one.place >= 0 else self._long
@@ -197,7 +202,8 @@ class Sample:
         """The figures for all lines taken so far."""
         self._count()
         if self.unknown:
-            return InputTokens(None, 0, 0, None, "sampled")
+            words = self._files.words(self.lines)
+            return InputTokens(None, 0, 0, None, "sampled", None, words)
         tokens, half = self._total([line.counted.tokens or 0 for line in self._kept], SIGMAS_95)
         most, spread = self._total([line.counted.most or 0 for line in self._kept], SIGMAS_MOST)
         tokens += sum(line.counted.tokens or 0 for line in self._long)
@@ -239,6 +245,34 @@ class Sample:
     def per_request(self) -> list[int]:
         """Tokens of the counted lines, for prices that depend on a request's length."""
         return [line.counted.tokens or 0 for line in (*self._kept, *self._long)]
+
+
+@dataclass
+class Files:
+    """Counts what is attached to the lines that were counted."""
+
+    lines: int = 0
+    pdfs: int = 0
+    pages: int | None = 0
+    sounds: int = 0
+
+    def add(self, counted: Counted) -> None:
+        """Take a line."""
+        self.lines += 1
+        for file in counted.attached:
+            if file.kind == "PDF":
+                self.pdfs += 1
+                known = self.pages is not None and file.pages is not None
+                self.pages = (self.pages or 0) + (file.pages or 0) if known else None
+            else:
+                self.sounds += 1
+
+    def words(self, lines: int) -> str:
+        """What so many lines have: `3 PDFs, 12 pages`; about, where only some were counted."""
+        grown = lines / self.lines if self.lines else 1.0
+        found = [(self.pdfs, "PDF"), (self.pages or 0, "page"), (self.sounds, "sound")]
+        told = [counted_words(round(count * grown), noun) for count, noun in found if count]
+        return ("about " if told and grown > 1 else "") + ", ".join(told)
 
 
 def _at_once(waiting: Sequence[_Waiting]) -> Iterator[list[_Waiting]]:

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from ..base.parameters import CHAT, EMBEDDINGS, RESPONSES
+from ..requests.attachments import Attached, read_attached
 from ..requests.images import Image, read_image
 from .image_tokens import image_tokens
 
@@ -93,6 +94,8 @@ class Counter:
     model: str
     encoding: str | None = None
     exact: bool = False
+    attached: int | None = None
+    """The most tokens that one attached PDF or sound is said to have."""
 
     @property
     def counts_as(self) -> str:
@@ -125,6 +128,7 @@ class Content:
 
     texts: list[str] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
+    attached: list[Attached] = field(default_factory=list)
     overhead: int = 0
 
 
@@ -180,6 +184,8 @@ def _value(content: Content, value: Any) -> None:
         image = read_image(value)
         if image is not None:
             content.images.append(image)
+        elif (file := read_attached(value)) is not None:
+            content.attached.append(file)
         else:
             for name, inner in value.items():
                 if name != "type":
@@ -201,11 +207,12 @@ def _strings(value: Any) -> Iterator[str]:
 class Counted:
     """Input tokens of one request: as counted, and the bound that they stay below.
 
-    Both are None where an image's tokens can't be known.
+    Both are None where the tokens of an image or a file can't be known.
     """
 
     tokens: int | None
     most: int | None
+    attached: tuple[Attached, ...] = ()
 
 
 def count_requests(
@@ -225,11 +232,13 @@ def count_requests(
             else content.overhead + sum(len(utf8(text)) for text in content.texts)
         )
         pixels = [image_tokens(counter.model, image) for image in content.images]
+        pixels += [counter.attached for _ in content.attached]
+        files = tuple(content.attached)
         if any(one is None for one in pixels):
-            found.append(Counted(None, None))
+            found.append(Counted(None, None, files))
         else:
             extra = sum(one for one in pixels if one is not None)
-            found.append(Counted(tokens + extra, most + extra))
+            found.append(Counted(tokens + extra, most + extra, files))
     return found
 
 

@@ -1,6 +1,7 @@
 """A row becomes a request line: body, template, placeholders, pictures, limits."""
 
 __all__ = [
+    "attachments",
     "body",
     "chunks",
     "images",

@@ -184,10 +184,12 @@ def build_body(
     options: Mapping[str, Any],
     images: Sequence[str] = (),
     detail: str | None = None,
+    attachments: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the template body for chat completions, responses or embeddings.
 
-    `images` are placeholders or URLs of images, shown with the prompt at this `detail`. Raises
+    `images` are placeholders or URLs of images, shown with the prompt at this `detail`;
+    `attachments` are placeholders of files of any kind. Raises
     UsageError for an endpoint that needs a whole body and for options that contradict each
     other, TemplateError for a parameter that the model refuses.
     """
@@ -199,9 +201,12 @@ def build_body(
         raise UsageError("No prompt: give it by --prompt, or a whole body by --template.")
     _check_options(options, schema)
     if endpoint == EMBEDDINGS:
-        _check_embeddings(system, schema, options, images)
+        _check_embeddings(system, schema, options, images, attachments)
     given = {name: value for name, value in options.items() if name != "json_object"}
-    body = {"model": model, **_ASKED[endpoint](_shown(endpoint, prompt, images, detail), system)}
+    body = {
+        "model": model,
+        **_ASKED[endpoint](_shown(endpoint, prompt, images, detail, attachments), system),
+    }
     if schema is not None:
         _merge(body, schema.response_format(endpoint))
     if options.get("json_object"):
@@ -245,19 +250,23 @@ def change_body(
 
 
 def _shown(
-    endpoint: str, prompt: str, images: Sequence[str], detail: str | None
-) -> str | list[dict[str, Any]]:
-    """The prompt, with the images that it is about."""
-    if not images:
+    endpoint: str,
+    prompt: str,
+    images: Sequence[str],
+    detail: str | None,
+    attachments: Sequence[str],
+) -> str | list[dict[str, Any] | str]:
+    """The prompt, with the images and files that it is about."""
+    if not images and not attachments:
         return prompt
     if endpoint == RESPONSES:
         # OpenAI's description of this endpoint wants a detail; auto is what it is without one
         look = detail or "auto"
         parts = [{"type": "input_image", "image_url": url, "detail": look} for url in images]
-        return [{"type": "input_text", "text": prompt}, *parts]
+        return [{"type": "input_text", "text": prompt}, *parts, *attachments]
     more = {} if detail is None else {"detail": detail}
     shown = [{"type": "image_url", "image_url": {"url": url, **more}} for url in images]
-    return [{"type": "text", "text": prompt}, *shown]
+    return [{"type": "text", "text": prompt}, *shown, *attachments]
 
 
 def _chat(prompt: Any, system: str | None) -> dict[str, Any]:
@@ -293,9 +302,11 @@ def _check_embeddings(
     schema: AnswerSchema | None,
     options: Mapping[str, Any],
     images: Sequence[str],
+    attachments: Sequence[str],
 ) -> None:
     refused = [
         ("--image", images),
+        ("--attach", attachments),
         ("--system", system),
         ("--schema", schema),
         ("-o json_object", options.get("json_object")),

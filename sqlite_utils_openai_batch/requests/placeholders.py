@@ -46,6 +46,8 @@ class Slot:
     """Columns whose values it prints or loops over, not those that are only tested."""
     native: bool
     """Whether it is exactly `{{ … | json }}`: its text is JSON, not a string's content."""
+    attached: bool = False
+    """Whether it is exactly `{{ … | attach }}`: its text is a content part of a file."""
 
     @property
     def column(self) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from ..base.text import listed
 from ..tables.columns import fold
 from ..tables.output import Output
 from ..tables.sql import SQLiteValue, is_blank
+from .attachments import Attachments, attached, is_content
 from .images import SIZE, Images
 from .lines import Columns, Lines, StoredSlot, all_filled, decoded, is_number, stored_slot
 from .placeholders import Slot, Text, Texts, one_by_one, read_slot
@@ -145,9 +146,11 @@ class Template:
         slots: dict[JSONPath, Slot] = {}
         for path, text in strings_of(self.body):
             place = place_of(path, self.body)
-            slot = read_slot(without_surrogates(text), place, columns, source, hidden)
+            clean = without_surrogates(text)
+            file = attached(clean) if is_content(path) else None
+            slot = read_slot(file or clean, place, columns, source, hidden)
             if slot is not None:
-                slots[path] = slot
+                slots[path] = slot if file is None else replace(slot, native=True, attached=True)
         return Renderer(self, slots, columns, images or Images())
 
 
@@ -161,6 +164,7 @@ class Renderer:
     takes_stored: bool
     """Whether `stored_lines` makes lines of most rows."""
     has_images: bool
+    """Whether lines hold images or files, each of which may be large."""
     fixed_inputs: int | None
     """How many inputs each line has, None where that differs from row to row."""
 
@@ -181,14 +185,14 @@ class Renderer:
         self._makers = [
             _Maker(
                 before,
-                *_texts(path, slot, self.columns, images),
+                *_texts(path, slot, self.columns, images, template.endpoint),
                 slot.native,
                 _stored(path, slot, self.columns),
             )
             for before, (path, slot) in zip(starts, slots.items(), strict=True)
         ]
         self.takes_stored = all(maker.stored for maker in self._makers)
-        self.has_images = any(map(is_image, slots))
+        self.has_images = any(is_image(path) or slot.attached for path, slot in slots.items())
         self.fixed_inputs = _fixed_inputs(template, slots)
 
     def line(self, custom_id: str, row: Sequence[SQLiteValue]) -> bytes:
@@ -329,9 +333,12 @@ class _Maker:
 
 
 def _texts(
-    path: JSONPath, slot: Slot, columns: Sequence[str], images: Images
+    path: JSONPath, slot: Slot, columns: Sequence[str], images: Images, endpoint: str
 ) -> tuple[Text, Texts]:
     """Return the functions that make a slot's text, of one row and of many."""
+    if slot.attached:
+        part = _attachment(slot, columns, Attachments(images, endpoint))
+        return part, one_by_one(part)
     if is_image(path):
         url = _image(slot, columns, images)
         return url, one_by_one(url)
@@ -353,6 +360,16 @@ def _image(slot: Slot, columns: Sequence[str], images: Images) -> Text:
         return lambda row: images.url(row[index], column)
     text = slot.text(columns)
     return lambda row: images.url(text(row), slot.place)
+
+
+def _attachment(slot: Slot, columns: Sequence[str], files: Attachments) -> Text:
+    """Return the function that makes a content part of what a column holds, or a text names."""
+    column = slot.column
+    if column is not None:
+        index = columns.index(column)
+        return lambda row: files.part(row[index], column)
+    text = slot.text(columns)
+    return lambda row: files.part(text(row), slot.place)
 
 
 def _fixed_inputs(template: Template, slots: dict[JSONPath, Slot]) -> int | None:

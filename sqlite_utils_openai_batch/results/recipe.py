@@ -35,6 +35,8 @@ OPTIONS = {
     "image_dir": "--image-dir",
     "image_detail": "--image-detail",
     "image_size": "--image-size",
+    "attach": "--attach",
+    "attach_tokens": "--attach-tokens",
     "options": "--option",
     "schema": "--schema",
     "endpoint": "--endpoint",
@@ -77,11 +79,11 @@ DEFAULTS = {
 HERE = (None, OPENAI_URL)
 #: Options that a job keeps as numbers, as flags, as lists; all others are texts.
 NUMBERS = frozenset(
-    ("limit", "sample", "seed", "image_size", "part_requests", "part_bytes", "part_tokens",
-     "enqueued_tokens", "attempts", "concurrency")
+    ("limit", "sample", "seed", "image_size", "attach_tokens", "part_requests", "part_bytes",
+     "part_tokens", "enqueued_tokens", "attempts", "concurrency")
 )  # fmt: skip
 FLAGS = frozenset(("missing", "changed", "replace", "no_write", "reuse", "local"))
-LISTS = {"pk": 1, "images": 1, "params": 2, "options": 2}
+LISTS = {"pk": 1, "images": 1, "attach": 1, "params": 2, "options": 2}
 #: Options of which only some values are any.
 VALUES = {
     "blanks": ("skip", "send", "error"),

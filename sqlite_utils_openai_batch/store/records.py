@@ -277,6 +277,7 @@ SETTINGS: dict[str, Callable[[Any], bool]] = {
     "attempts": _is_count,
     "concurrency": _is_count,
     "image_size": _is_count,
+    "attach_tokens": _is_count,
     "context_window": _is_count,
     "image_dir": is_folder,
     "reads": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),

@@ -1,6 +1,7 @@
 """The person's own tables: rows are read, answer columns written, and both undone."""
 
 __all__ = [
+    "brought",
     "columns",
     "files",
     "hashing",

@@ -50,7 +50,8 @@ def input_words(found: Estimate) -> str:
     """Tokens of the questions, and how they are known."""
     tokens = found.input
     if tokens.tokens is None:
-        return "not known (images)"
+        attached = tokens.attached
+        return f"not estimated ({attached})" if attached else "not known (images)"
     how = {
         "counted": "counted",
         "sampled": f"sampled, ±{percent(tokens.error)}",
@@ -90,7 +91,9 @@ def cost_words(found: Estimate, model: str, host: str) -> str:
             "(--price-as MODEL, or --price-input and --price-output)"
         )
     if found.input_cost is None:
-        return "unknown: how many tokens the images are isn't published"
+        attached = found.input.attached
+        what = f"what is attached has ({attached}" if attached else "the images are"
+        return f"unknown: how many tokens {what}{')' if attached else ''} isn't published"
     notes = f" ({'; '.join(price_notes(found))})"
     if found.most is None:
         return f"{usd(found.input_cost)} for the questions; nothing bounds the answers{notes}"

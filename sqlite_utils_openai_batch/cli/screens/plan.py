@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...base.text import counted, cut, oneline, size
+from ...requests.attachments import read_attached
 from .estimate import confirmation_line, estimate_rows, same_words
 from .text import row, row_words
 
@@ -54,8 +55,24 @@ def told(role: str, content: Any) -> Iterable[tuple[str, str]]:
         elif "image_url" in part:
             given = part["image_url"]
             yield "image", image_words(str(given.get("url") if isinstance(given, dict) else given))
+        elif (words := attached_words(part)) is not None:
+            yield words
         else:
             yield role, str(part.get("text") or json.dumps(part, ensure_ascii=False))
+
+
+def attached_words(part: dict[str, Any]) -> tuple[str, str] | None:
+    """A PDF or sound in a request: its name, how large it is, its pages; None for other parts."""
+    found = read_attached(part)
+    if found is None:
+        return None
+    holder = part.get("file") or part.get("input_audio") or part
+    data = str(holder.get("file_data") or holder.get("data") or "").rpartition(",")[2]
+    named = holder.get("filename") or holder.get("file_url") or holder.get("format") or ""
+    words = [str(named), size(len(data) * 3 // 4)] if data else [str(named)]
+    if found.pages is not None:
+        words.append(counted(found.pages, "page"))
+    return found.kind, f"{', '.join(words)}, tokens not estimated"
 
 
 def image_words(url: str) -> str:

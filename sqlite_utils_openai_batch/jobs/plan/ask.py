@@ -72,6 +72,10 @@ class Ask:
     image_dir: str | None = None
     image_detail: str | None = None
     image_size: int | None = None
+    attach: Sequence[str] = ()
+    """Columns whose paths, URLs or BLOBs are attached as what their bytes are."""
+    attach_tokens: int | None = None
+    """The most tokens that somebody says one attached PDF or sound has."""
     provider: str = "openai"
     new: bool = False
     workers: int = 1
@@ -81,8 +85,12 @@ class Ask:
 
     @property
     def image_settings(self) -> dict[str, Any]:
-        """What a job keeps of how images are read."""
-        kept = {"image_dir": self.image_dir, "image_size": self.image_size}
+        """What a job keeps of how images and files are read, and what they may cost."""
+        kept = {
+            "image_dir": self.image_dir,
+            "image_size": self.image_size,
+            "attach_tokens": self.attach_tokens,
+        }
         return {name: value for name, value in kept.items() if value is not None}
 
 
@@ -132,7 +140,8 @@ def whole_body(
     if ask.lines is not None:
         return dict(ask.lines)
     if ask.template is not None:
-        given = (("--prompt", ask.prompt), ("--system", ask.system), ("--image", ask.images))
+        given = (("--prompt", ask.prompt), ("--system", ask.system), ("--image", ask.images),
+                 ("--attach", ask.attach))  # fmt: skip
         for option, value in given:
             if value:
                 raise UsageError(f"--template is the whole body: {option} belongs in it.")
@@ -176,6 +185,7 @@ def whole_body(
             options=ask.options,
             images=[image_slot(given, source) for given in ask.images],
             detail=ask.image_detail,
+            attachments=[attach_slot(given, source) for given in ask.attach],
         )
     )
 
@@ -184,6 +194,16 @@ def needs_model(ask: Ask) -> bool:
     """Whether a template names no model, and its endpoint wants one."""
     assert ask.template is not None
     return "model" not in ask.template and ask.endpoint in (CHAT, RESPONSES, EMBEDDINGS)
+
+
+def attach_slot(given: str, source: Source) -> str:
+    """What stands in a body for `--attach`: a column's placeholder, marked as a file."""
+    if given in source.columns:
+        return f"{{{{ row[{json.dumps(given, ensure_ascii=False)}] | attach }}}}"
+    near = listed(nearest_first(given, source.columns))
+    raise TemplateError(
+        f"--attach {given!r} is no column. {meant(given, source.columns)}Columns: {near}."
+    )
 
 
 def image_slot(given: str, source: Source) -> str:

@@ -5,7 +5,9 @@ What the answerers look at must have the type that the API says; all else may be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -103,4 +105,73 @@ def refused(url: str, body: Mapping[str, Any]) -> Answer | None:
     except msgspec.ValidationError as error:
         message = f"Invalid request body: {error}."
         return api_error(400, message, type="invalid_request_error", code="invalid_type")
+    said = next(_unreadable_files(url, body), None)
+    if said is None:
+        return None
+    return api_error(400, said, type="invalid_request_error", code="invalid_file")
+
+
+# Files in content parts: their shape, and that they are what they say.
+
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
+SOUND_FORMATS = ("wav", "mp3")
+
+
+def _unreadable_files(url: str, body: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the files of a conversation, as sentences."""
+    messages = body.get("messages") if url == CHAT else body.get("input")
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) else ():
+            said = _wrong_file(url, part)
+            if said is not None:
+                yield said
+
+
+def _wrong_file(url: str, part: Mapping[str, Any]) -> str | None:
+    kind = part.get("type")
+    if kind not in ("file", "input_file", "input_audio"):
+        return None
+    wanted = ("file", "input_audio") if url == CHAT else ("input_file",)
+    if kind not in wanted:
+        return f"Invalid value: '{kind}'. {url} takes no content part of this type."
+    if kind == "input_audio":
+        return _wrong_sound(part.get("input_audio"))
+    return _wrong_pdf(part.get("file") if kind == "file" else part, url)
+
+
+def _wrong_sound(sound: Any) -> str | None:
+    if not isinstance(sound, Mapping) or sound.get("format") not in SOUND_FORMATS:
+        return f"Invalid value: input_audio.format must be one of {', '.join(SOUND_FORMATS)}."
+    start = _decoded(sound.get("data"))
+    wave = start is not None and start[:4] == b"RIFF" and start[8:12] == b"WAVE"
+    song = start is not None and (start[:3] == b"ID3" or start[:1] == b"\xff")
+    if not (wave if sound["format"] == "wav" else song):
+        return "Invalid value: input_audio.data is no sound of its format in base64."
     return None
+
+
+def _wrong_pdf(file: Any, url: str) -> str | None:
+    if not isinstance(file, Mapping):
+        return "Invalid type: a file must be an object."
+    if file.get("file_id") or (url == RESPONSES and file.get("file_url")):
+        return None
+    head, _, data = str(file.get("file_data") or "").partition(",")
+    if not file.get("filename"):
+        return "Missing required parameter: filename."
+    if head != "data:application/pdf;base64":
+        return "Invalid value: file_data must begin with data:application/pdf;base64, and a PDF."
+    start = _decoded(data)
+    if start is None or b"%PDF-" not in start[:1024]:
+        return f"The file '{file['filename']}' is no PDF that can be read."
+    return None
+
+
+def _decoded(data: Any) -> bytes | None:
+    """The first bytes of base64; None for what isn't any."""
+    if not isinstance(data, str):
+        return None
+    try:
+        return base64.b64decode(data[:4096], validate=True)
+    except binascii.Error:
+        return None

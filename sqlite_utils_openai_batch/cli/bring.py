@@ -1,0 +1,115 @@
+"""A database of what was brought: the database itself, or one made of a CSV file beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .click_ext import INTERRUPTED, confirm, talk
+from .own import opened_for
+
+
+@contextmanager
+def opened(
+    db: str, table: str | None, options: dict[str, Any], *, keep: bool, yes: bool = False
+) -> Iterator[tuple[sqlite3.Connection, str, str | None]]:
+    """Open what was given as the database; yields a connection, its file, and the table.
+
+    What is no database is made into one: beside it, or, where nothing is to `keep`, in a folder
+    that lasts as long as the command. At a terminal that is asked first, unless with `yes`.
+    """
+    from ..base.scratch import scratch
+    from ..store.connection import connect
+    from ..tables.brought import is_table_file
+
+    path = Path(db)
+    encoding = options.pop("encoding", None)
+    if options.get("attach") and not (options.get("image_dir") or options.get("like")):
+        # Files lie where the rows lie, and a database may name no file anywhere else.
+        options["image_dir"] = str(path.absolute().parent)
+    if not is_table_file(path):
+        with opened_for(db, options.get("requests"), writes=keep) as conn:
+            yield conn, db, table
+        return
+    with nullcontext() if keep else scratch() as folder:
+        database, table = from_csv(path, table, encoding, folder, yes=yes)
+        with closing(connect(database)) as conn:
+            yield conn, str(database), table
+
+
+def from_csv(
+    path: Path, table: str | None, encoding: str | None, folder: Path | None, *, yes: bool
+) -> tuple[Path, str]:
+    """The database of a CSV file and the table in it, made where it isn't there yet."""
+    from ..base.text import counted
+    from ..tables.brought import database_of, made_of, make_database
+
+    table = table or path.stem or "rows"
+    database = database_of(path)
+    if made_of(database, path, table):
+        talk(f"{database} was made of {path.name} before: its table {table} is asked.")
+        return database, table
+    if folder is not None:
+        database = folder / database.name
+    elif not yes:
+        agree(f"Make {database} of {path.name}?")
+    rows, notes = make_database(path, database, table, encoding)
+    if folder is None:
+        talk(f"Made {database} of {path.name}: table {table}, {counted(rows, 'row')}.")
+    for note in notes:
+        talk(note)
+    return database, table
+
+
+def agree(question: str) -> None:
+    """Ask at a terminal; leave where the answer is no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    try:
+        agreed = confirm(question)
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    if not agreed:
+        talk("Nothing was made, nothing was sent.")
+        raise click.exceptions.Exit(0)
+
+
+def check_csv_out(out: str | None, db: str, no_wait: bool) -> None:
+    """Raise UsageError where the answers can't be written to this CSV file at the end."""
+    from ..base.errors import UsageError
+    from ..base.file_kinds import DATABASE, kind_of
+
+    if out is None:
+        return
+    path = Path(out)
+    if no_wait:
+        raise UsageError("--csv-out writes the answers at the end, and --no-wait leaves before.")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UsageError(f"--csv-out '{out}': there is no such folder, or it is one.")
+    if path.exists() and (path.samefile(db) or kind_of(path) == DATABASE):
+        raise UsageError(f"--csv-out '{out}' would overwrite what is asked about. Name another.")
+
+
+def write_csv_out(conn: sqlite3.Connection, job_id: int, out: str) -> None:
+    """Write a job's rows with their answers, the bytes of `results --csv`, all or none of them."""
+    from .. import store
+    from ..results.csv import pieces
+    from ..results.reader import Reader
+
+    path = Path(out)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        job = store.get_job(conn, job_id)
+        with closing(Reader(conn, job, ())) as reader, unfinished.open("wb") as file:
+            for piece in pieces(reader, False, header=True):
+                file.write(piece)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    talk(f"Wrote the rows with their answers to {out}.")

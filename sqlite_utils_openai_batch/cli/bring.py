@@ -1,4 +1,4 @@
-"""A database of what was brought: the database itself, or one made of a CSV file beside it."""
+"""A database of what was brought: itself, or made of a CSV file or a folder beside it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,24 @@ def opened(
     """
     from ..base.scratch import scratch
     from ..store.connection import connect
-    from ..tables.brought import is_table_file
+    from ..tables.brought import is_folder_of_files, is_table_file
 
     path = Path(db)
-    encoding = options.pop("encoding", None)
-    if options.get("attach") and not (options.get("image_dir") or options.get("like")):
+    encoding, recursive = options.pop("encoding", None), options.pop("recursive", False)
+    if (
+        path.is_file()
+        and options.get("attach")
+        and not (options.get("image_dir") or options.get("like"))
+    ):
         # Files lie where the rows lie, and a database may name no file anywhere else.
         options["image_dir"] = str(path.absolute().parent)
+    if is_folder_of_files(path):
+        with nullcontext() if keep else scratch() as folder:
+            database, table = from_folder(path, table, recursive, folder, yes=yes)
+            attach_files(path, options)
+            with closing(connect(database)) as conn:
+                yield conn, str(database), table
+        return
     if not is_table_file(path):
         with opened_for(db, options.get("requests"), writes=keep) as conn:
             yield conn, db, table
@@ -65,6 +76,66 @@ def from_csv(
     for note in notes:
         talk(note)
     return database, table
+
+
+def from_folder(
+    path: Path, table: str | None, recursive: bool, scratch: Path | None, *, yes: bool
+) -> tuple[Path, str]:
+    """The database of a folder and its table of files, as the folder is now."""
+    from ..base.errors import FileError
+    from ..base.text import counted
+    from ..store.connection import connect
+    from ..tables.brought import (
+        FILES,
+        check_folder_database,
+        database_of_folder,
+        list_files,
+        take_folder,
+    )
+
+    table = table or FILES
+    database = database_of_folder(path)
+    there = check_folder_database(database, table)
+    files, left = list_files(path, recursive)
+    if not files and not there:
+        more = f" Its {counted(left, 'folder')} are taken with --recursive." if left else ""
+        raise FileError(f"'{path}' has no files: nothing to ask.{more}")
+    if scratch is not None:
+        database = copied(database, scratch) if there else scratch / database.name
+    elif not there and not yes:
+        agree(f"Make {database} of the files in {path}?")
+    if not there:
+        sqlite3.connect(database).close()
+        database.touch()
+    with closing(connect(database)) as conn:
+        new, count = take_folder(conn, path, table, files)
+    made = f"{database} has {counted(new, 'new file')} of {count:,}" if there else (
+        f"Made {database} of {path}: table {table}, {counted(count, 'file')}"
+    )  # fmt: skip
+    talk(f"{made}.")
+    if left:
+        talk(
+            f"{counted(left, 'folder')} in it {'is' if left == 1 else 'are'} left out: --recursive."
+        )
+    return database, table
+
+
+def copied(database: Path, folder: Path) -> Path:
+    """A copy of a database in a folder, whatever others do to it meanwhile."""
+    copy = folder / database.name
+    with closing(sqlite3.connect(database)) as one, closing(sqlite3.connect(copy)) as other:
+        one.backup(other)
+    return copy
+
+
+def attach_files(path: Path, options: dict[str, Any]) -> None:
+    """Attach each file by itself, unless the options say what is to be shown."""
+    if options.get("like"):
+        return
+    options["image_dir"] = options.get("image_dir") or str(path.resolve())
+    given = ("attach", "images", "template")
+    if not any(options.get(name) for name in given):
+        options["attach"] = ("path",)
 
 
 def agree(question: str) -> None:

@@ -411,6 +411,8 @@ row_options = together(
     option("--blanks", type=click.Choice(["skip", "send", "error"]), default="skip",
            show_default=True, section=ROWS,
            help="What to do with rows whose prompt columns are all empty"),
+    option("--recursive", is_flag=True, section=ROWS,
+           help="The files of its subfolders too, where DB is a folder"),
     option("--encoding", metavar="NAME", section=ROWS,
            help="Encoding of a CSV file in place of DB  [default: UTF-8, else Windows-1252]"),
 )  # fmt: skip

@@ -434,8 +434,8 @@ def run_command(
 ) -> None:
     """Ask about each row: prepare, confirm, send, wait, write the answers back.
 
-    Stop it at any moment; 'watch' or 'sync' goes on. In place of DB a CSV file may stand: a
-    database is made beside it.
+    Stop it at any moment; 'watch' or 'sync' goes on. In place of DB a CSV file or a
+    folder of PDFs, sound, images or text may stand: a database is made beside it.
 
     \b
     Example:

@@ -19,7 +19,7 @@ import filetype
 import orjson
 
 from ..base.errors import UnrenderableRow
-from ..base.parameters import CHAT, RESPONSES
+from ..base.parameters import CHAT, RESPONSES, plain_name
 from ..tables.sql import SQLiteValue, is_blank
 from .images import WEB, Images
 
@@ -189,6 +189,27 @@ def read_attached(part: Mapping[str, Any]) -> Attached | None:
     holder = given if isinstance(given, dict) else part
     data = holder.get("file_data")
     return Attached("PDF", _pages_of(data) if isinstance(data, str) else None)
+
+
+#: OpenAI's models, and which of them read what. Source: the pages of OpenAI's model reference
+#: ("modalities"); guide "PDF files": models with vision read PDFs.
+_OPENAI = r"(ft:)?(gpt-[3456]|chatgpt|o[134]).*"
+_HEARS = r".*audio.*"
+_TEXT_ONLY = (
+    r"(ft:)?(gpt-3\.5.*|gpt-4(-\d{4})?|gpt-4-(\d{4}-preview|32k.*)|o1-mini.*|o3-mini.*)|.*audio.*"
+)
+
+
+def cannot_read(model: str, file: Attached) -> str | None:
+    """A sentence where a model of OpenAI's is known not to read a file of this kind."""
+    name = plain_name(model)
+    if not re.fullmatch(_OPENAI, name):
+        return None
+    if file.kind == "sound" and not re.fullmatch(_HEARS, name):
+        return f"{model} hears no sound, for OpenAI at least. Name a model that does: -m gpt-audio"
+    if file.kind == "PDF" and re.fullmatch(_TEXT_ONLY, name):
+        return f"{model} reads no PDF, for OpenAI at least. Name a model that does: -m gpt-4o-mini"
+    return None
 
 
 def _pages_of(url: str) -> int | None:

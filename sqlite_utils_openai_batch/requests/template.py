@@ -165,6 +165,8 @@ class Renderer:
     """Whether `stored_lines` makes lines of most rows."""
     has_images: bool
     """Whether lines hold images or files, each of which may be large."""
+    attaches: bool
+    """Whether lines hold files that their rows attach."""
     fixed_inputs: int | None
     """How many inputs each line has, None where that differs from row to row."""
 
@@ -193,6 +195,7 @@ class Renderer:
         ]
         self.takes_stored = all(maker.stored for maker in self._makers)
         self.has_images = any(is_image(path) or slot.attached for path, slot in slots.items())
+        self.attaches = any(slot.attached for slot in slots.values())
         self.fixed_inputs = _fixed_inputs(template, slots)
 
     def line(self, custom_id: str, row: Sequence[SQLiteValue]) -> bytes:

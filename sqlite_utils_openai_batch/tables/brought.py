@@ -1,23 +1,28 @@
-"""What people bring that is no database, made into one that lies beside it: a CSV file."""
+"""What people bring that is no database, made into one beside it: a CSV file, a folder."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import json
+import mimetypes
 import re
 import shlex
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import filetype
 
 from .. import store
 from ..base.errors import FileError
 from ..base.file_kinds import CSV, DATABASE, TSV, kind_of
 from ..base.text import cut, listed
 from ..store.connection import connect, transaction
+from .sql import quote
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -113,7 +118,7 @@ def make_database(
             store.migrate(conn)
             with transaction(conn):
                 store.log(conn, EVENT, file=path.name, table=table, sha256=fingerprint(path))
-            (rows,) = conn.execute(f'SELECT count(*) FROM "{table.replace(chr(34), chr(34) * 2)}"')
+            (rows,) = conn.execute(f"SELECT count(*) FROM {quote(table)}")
         unfinished.replace(database)
     finally:
         for name in (unfinished.name, f"{unfinished.name}-journal"):
@@ -302,3 +307,127 @@ def _free(name: str, is_taken: Callable[[str], bool]) -> str:
     while is_taken(f"{name}_{number}"):
         number += 1
     return f"{name}_{number}"
+
+
+# A folder of files: a row for each, its columns called as `sqlite-utils insert-files` calls them.
+
+FILES = "files"
+_HEAD = 8_192
+
+
+def is_folder_of_files(path: Path) -> bool:
+    """Whether a path is a folder, whose files are to be asked about."""
+    return path.is_dir()
+
+
+def database_of_folder(path: Path) -> Path:
+    """The database that belongs to a folder: beside it, of the same name."""
+    whole = path.resolve()
+    beside = path if path.name and path.name != ".." else whole
+    return beside.with_name(f"{whole.name}.db")
+
+
+def check_folder_database(database: Path, table: str) -> bool:
+    """Whether there is a database of a folder; FileError where one of its name isn't one."""
+    if not database.exists():
+        return False
+    with closing(connect(database)) as conn:
+        if origin(conn, table) is None:
+            raise FileError(
+                f"'{database}' is there already, and wasn't made of a folder. Move it away, or "
+                "rename the folder."
+            )
+    return True
+
+
+def list_files(folder: Path, recursive: bool) -> tuple[list[Path], int]:
+    """The files of a folder in the order of their names, and how many folders are left out.
+
+    Hidden ones, whose names begin with a dot, are no part of it. Raises FileError.
+    """
+    found: list[Path] = []
+    left = 0
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        try:
+            entries = sorted(here.iterdir())
+        except OSError as error:
+            raise FileError(f"'{here}' can't be read: {error.strerror}.") from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_file():
+                found.append(entry)
+            elif entry.is_dir() and not entry.is_symlink():
+                left += not recursive
+                if recursive:
+                    waiting.append(entry)
+    return sorted(found), left
+
+
+def take_folder(
+    conn: sqlite3.Connection, folder: Path, table: str, files: Sequence[Path]
+) -> tuple[int, int]:
+    """Bring a table of files up to date. Files that are gone keep their rows and answers.
+
+    Returns how many are new, and how many are in the table.
+    """
+    from sqlite_utils import Database
+
+    store.migrate(conn)
+    rows = Database(conn, execute_plugins=False).table(table)
+    with transaction(conn):
+        if not rows.exists():
+            types = dict.fromkeys(("path", "name", "type"), str)
+            rows.create(
+                {**types, "size": int, "sha256": str, "mtime_iso": str}, pk="path"
+            )  # the names of insert-files
+            store.log(conn, EVENT, file=folder.resolve().name, table=table, sha256="")
+        name = quote(table)
+        known = {
+            path: (size, changed)
+            for path, size, changed in conn.execute(f"SELECT path, size, mtime_iso FROM {name}")
+        }
+        new = 0
+        for file in files:
+            path = file.relative_to(folder).as_posix()
+            size, changed = _stamp(file)
+            if known.get(path) == (size, changed):
+                continue
+            new += path not in known
+            conn.execute(
+                f"INSERT INTO {name} (path, name, type, size, sha256, mtime_iso) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET type = excluded.type, "
+                "size = excluded.size, sha256 = excluded.sha256, mtime_iso = excluded.mtime_iso",
+                [path, file.name, _type(file), size, fingerprint(file), changed],
+            )
+        (count,) = conn.execute(f"SELECT count(*) FROM {name}").fetchone()
+    return new, int(count)
+
+
+def _stamp(file: Path) -> tuple[int, str]:
+    """Bytes of a file, and when it was changed."""
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise FileError(f"'{file}' can't be read: {error.strerror}.") from error
+    return found.st_size, datetime.fromtimestamp(found.st_mtime, timezone.utc).isoformat()
+
+
+def _type(file: Path) -> str:
+    """The media type of a file: by its bytes, for text by its name."""
+    with file.open("rb") as opened:
+        head = opened.read(_HEAD)
+    if b"%PDF-" in head[:1024]:
+        return "application/pdf"
+    guessed: str | None = filetype.guess_mime(head)
+    if guessed is not None:
+        return guessed
+    try:
+        # Only the last character may be cut.
+        head[: -4 if len(head) == _HEAD else None].decode("utf-8-sig", "strict")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 8:
+            return "application/octet-stream"
+    return mimetypes.guess_type(file.name)[0] or "text/plain"

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from ... import store
 from ...answers.schema import AnswerSchema
-from ...base.errors import OutputError, TemplateError, UsageError
+from ...base.errors import OutputError, TemplateError, UnrenderableRow, UsageError
 from ...base.parameters import json_refused, lacks_json
 from ...base.text import listed
 from ...pricing.estimate import capped_by_schema
+from ...pricing.tokens import content_of
+from ...requests.attachments import cannot_read
 from ...requests.body import check_body, elsewhere
 from ...requests.limits import Limits, limits_for
 from ...requests.template import Renderer, Template, bind, bind_lines, hashed_columns
@@ -28,6 +30,8 @@ from .selection import Choosing, Chosen, check_choice, choose, chooses
 
 # Characters of a page: beside an emoji each takes four bytes, and two pages may be held at once.
 PAGE_BYTES = 1_000_000
+#: Rows whose files tell whether the model can read such.
+ATTACHED = 4
 
 
 @dataclass
@@ -90,7 +94,7 @@ def settle(
         source.close()
         raise
     try:
-        plan.warnings += json_warnings(plan)
+        plan.warnings += json_warnings(plan) + attach_warnings(plan)
     except BaseException:
         plan.close()
         raise
@@ -214,6 +218,32 @@ def json_warnings(plan: Plan) -> list[str]:
         raise TemplateError(f"Each request would be refused: {refused}, in --prompt or --system.")
     where = "Some rows" if said else "All rows"
     return [f"{where} would be refused by OpenAI: {refused}, in --prompt or --system."]
+
+
+def attach_warnings(plan: Plan) -> list[str]:
+    """What to say of a model that, for all that is published, can't read what is attached.
+
+    The first rows tell.
+    """
+    if not plan.renderer.attaches:
+        return []
+    for page in plan.pages(plan.renderer.columns):
+        return list(dict.fromkeys(unread_files(plan, [values for _, values in page[:ATTACHED]])))
+    return []
+
+
+def unread_files(plan: Plan, rows: Sequence[Row]) -> Iterator[str]:
+    """A sentence for each PDF or sound in these rows that the model can't read."""
+    for values in rows:
+        try:
+            body = plan.renderer.body(values)
+        except UnrenderableRow:
+            # That row is told of by itself.
+            continue
+        for file in content_of(body, plan.template.endpoint).attached:
+            said = cannot_read(plan.model, file)
+            if said is not None:
+                yield said
 
 
 def earlier_jobs(

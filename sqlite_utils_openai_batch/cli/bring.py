@@ -54,6 +54,13 @@ def opened(
             yield conn, str(database), table
 
 
+def is_brought(db: str) -> bool:
+    """Whether this is no database, but something that one can be made of."""
+    from ..tables.brought import is_folder_of_files, is_table_file
+
+    return is_folder_of_files(Path(db)) or is_table_file(Path(db))
+
+
 def from_csv(
     path: Path, table: str | None, encoding: str | None, folder: Path | None, *, yes: bool
 ) -> tuple[Path, str]:

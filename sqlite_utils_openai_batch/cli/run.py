@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .bring import check_csv_out, opened, write_csv_out
+from .bring import check_csv_out, is_brought, opened, write_csv_out
 from .click_ext import (
     FAILED_REQUESTS,
     INTERRUPTED,
@@ -445,7 +445,8 @@ def run_command(
     from ..provider.places import Places
 
     check_csv_out(csv_out, db, no_wait)
-    if not dry_run:
+    if not dry_run and is_brought(db):
+        # Before a database is made of it; of a database `run` itself sees to that.
         check_may_send(yes, options.get("max_cost"), at_terminal())
     with (
         opened(db, table, options, keep=not dry_run, yes=yes) as (conn, db, table),

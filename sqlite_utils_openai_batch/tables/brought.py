@@ -226,6 +226,14 @@ def _delimiter(path: Path, encoding: str) -> str:
     return max(DELIMITERS, key=header.count)
 
 
+def _is_spaced(path: Path, encoding: str) -> bool:
+    """Whether each name of the header but the first begins with a space, as `ID, Age` does."""
+    with path.open(encoding=encoding, newline="") as file:
+        rows = csv.reader(file, delimiter=_delimiter(path, encoding))
+        header = next((row for row in rows if row), [])
+    return len(header) > 1 and all(name.startswith(" ") for name in header[1:])
+
+
 def _records(path: Path, encoding: str, notes: list[str]) -> Iterator[dict[str, Any]]:
     """Yield the records of a file by column. Raises FileError naming file and line."""
     csv.field_size_limit(LONGEST_CELL)
@@ -233,7 +241,11 @@ def _records(path: Path, encoding: str, notes: list[str]) -> Iterator[dict[str, 
     record: list[str] = []
     try:
         with path.open(encoding=encoding, newline="") as file:
-            reader = csv.reader(_kept(file, record), delimiter=delimiter)
+            reader = csv.reader(
+                _kept(file, record),
+                delimiter=delimiter,
+                skipinitialspace=_is_spaced(path, encoding),
+            )
             header = _header(next((row for row in reader if row), None), path, notes)
             record.clear()
             for row in reader:
@@ -316,8 +328,8 @@ _HEAD = 8_192
 
 
 def is_folder_of_files(path: Path) -> bool:
-    """Whether a path is a folder, whose files are to be asked about."""
-    return path.is_dir()
+    """Whether a path is a folder whose files may be asked about: not one named like a database."""
+    return path.is_dir() and path.suffix.lower() not in (".db", ".sqlite", ".sqlite3")
 
 
 def database_of_folder(path: Path) -> Path:

@@ -90,6 +90,7 @@ def test_it_is_asked_first(run: Any, terminal: Any) -> None:
         ("id,comment\n1,Größe\n".encode("cp1252"), [(1, "Größe")]),
         ("\ufeffid|comment\n1.5|x\n2|y\n".encode(), [(1.5, "x"), (2.0, "y")]),
         (b'comment\n"two\nlines"\n\nthree\n', [("two\nlines",), ("three",)]),
+        (b"id, comment\n1, No\n2, \"a, b\"\n", [(1, "No"), (2, "a, b")]),
         (b",comment\n0,a\n1,b\n", [(0, "a"), (1, "b")]),
         (b"phone,comment,comment\n+49123,a,b\n", [("+49123", "a", "b")]),
         (b"tweet,comment\n12345678901234567890,a\n1,b\n",

@@ -60,6 +60,9 @@ DATABASES = {
 @pytest.mark.parametrize("name", DATABASES)
 @pytest.mark.parametrize("command", ["preview", "jobs", "results"])
 def test_a_file_that_is_no_database(run: Any, files: Path, command: str, name: str) -> None:
+    if command == "preview" and name.endswith((".csv", ".tsv")):
+        # Of those a database is made: tests/cli/test_csv_files.py
+        return
     more = ("notes", *ASK) if command == "preview" else ()
     said = run(command, name, *more, code=1)
     assert said.err.startswith(f"Error: '{name}' {DATABASES[name]}")

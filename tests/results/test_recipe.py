@@ -20,6 +20,7 @@ UGLY = 'It\'s "{{ text }}" $HOME `id` \\ !!\n--limit 3 \N{CLAPPER BOARD} {{ mark
 # Options of the moment, and those that the job itself stands in for.
 LEFT_OUT = {
     "db", "table", "key", "new", "like", "template", "poll", "yes", "no_wait", "dry_run", "workers",
+    "encoding", "recursive", "csv_out",
 }  # fmt: skip
 
 

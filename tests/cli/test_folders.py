@@ -85,7 +85,7 @@ def test_a_file_that_has_gone_or_is_none_fails_alone(run: Any) -> None:
     scans()
     run("prepare", "scans", *ASK, "--base-url", run.base_url)
     Path("scans/b.pdf").unlink()
-    run("submit", "scans.db", "-y", "--poll", "0.05", code=3)
+    run("submit", "scans.db", "-y", code=3)
     assert rows("SELECT status, count(*) FROM openai_batch_requests GROUP BY 1 ORDER BY 1") == [
         ("ok", 1), ("unrenderable", 1),
     ]  # fmt: skip

@@ -110,11 +110,8 @@ def waits(job: Job, parts: Sequence[PartHead]) -> Markup | None:
     said = Markup("{}.").format(", ".join(pieces))
     if job.status == "paused":
         # What was sent before still answers, and is paid for.
-        return (
-            said + Markup(" What was sent is still answered: sync brings it in.")
-            if under_way
-            else said
-        )
+        open_ = counted(under_way, "open batch", "open batches")
+        return said + Markup(" {} will still answer.").format(open_) if under_way else said
     if words.own_server(job):
         return said
     ends = [part.expires_at for part in parts if part.expires_at and not part.ended_at]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .click_ext import Command, option, talk
+from .click_ext import Command, give, option, talk
 from .options import WHERE
 
 if TYPE_CHECKING:
@@ -124,13 +124,13 @@ def announce(link: str, base: str, no_open: bool) -> None:
     import webbrowser
 
     if no_open:
-        click.echo(link)
+        give(link)
         talk("Open this link: it signs you in, once. Ctrl-C stops.")
     else:
         talk(f"Opening {base} in your browser. Ctrl-C stops.")
         if not webbrowser.open(link):
             talk("No browser could be opened. Open this link: it signs you in, once.")
-            click.echo(link)
+            give(link)
 
 
 def going_on(db: Path) -> list[str]:

@@ -11,16 +11,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.answers.outcome import is_providers_fault, read_response
 from sqlite_utils_openai_batch.answers.schema import AnswerSchema
 from sqlite_utils_openai_batch.base.outcome import Outcome
 from sqlite_utils_openai_batch.base.statuses import OUTCOMES
-
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 CHAT, RESPONSES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
 FILM = AnswerSchema.parse("categories list, summary")

@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.answers import strict
 from sqlite_utils_openai_batch.answers.schema import AnswerSchema, read_json
 from sqlite_utils_openai_batch.answers.strict import make_strict
 from sqlite_utils_openai_batch.base.errors import SchemaError
-
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 TEXT, WHOLE, REAL = {"type": "string"}, {"type": "integer"}, {"type": "number"}
 

@@ -210,7 +210,7 @@ def test_answers_of_others_arent_taken_in(run: Any, notes: Path) -> None:
         ("films.csv", "is a CSV file, no request body."),
         ("films.xlsx", "is an Excel workbook, no request body."),
         ("data.db", "is a SQLite database, no request body."),
-        ("notes.txt", "The template must be an object"),
+        ("notes.txt", "must be an object"),
     ],
 )
 def test_a_template_of_another_kind(run: Any, files: Path, name: str, what: str) -> None:

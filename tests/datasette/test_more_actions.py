@@ -150,7 +150,7 @@ def test_pause_and_resume(serve: Any, run: Any, held: Any, notes: Path) -> None:
     person.press("Pause")
     assert "1 open batch will still answer" in person.text
     follow(person, "Resume")
-    assert "It was paused: paused by you" in person.text
+    assert "It was paused: paused by hand" in person.text
     person.press("Send")
     assert value(notes, "SELECT status FROM openai_batch_jobs") == "running"
     answerer.release()

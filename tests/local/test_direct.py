@@ -122,8 +122,11 @@ def test_responses_stream(bench: Bench) -> None:
     assert said == final.output_text
 
 
-def test_responses_stream_of_a_cut_answer(bench: Bench) -> None:
-    stream = bench.client.responses.create(model="m", input="hi", max_output_tokens=2, stream=True)
+def test_responses_stream_of_a_cut_answer(serve_with: Serve) -> None:
+    bench = serve_with(answerer=SimulatedAnswerer(echo=True))
+    stream = bench.client.responses.create(
+        model="m", input="hello " * 100, max_output_tokens=16, stream=True
+    )
     last = list(stream)[-1]
     assert last.type == "response.incomplete"
     assert last.response.incomplete_details

@@ -570,7 +570,7 @@ def retry_truncated(made: Made) -> None:
 
 
 # The queue lets one part go first until one was accepted, so a pass may send one only.
-PASSES = 60
+PASSES = 400
 
 
 @settings(

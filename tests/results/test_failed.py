@@ -48,7 +48,7 @@ def test_retry_of_all_that_failed(run: Any, mixed: Path, server: Any) -> None:
         said = run("retry", mixed, "1", "--status", status, code=2)
         assert "needs -y" in said.err
     said = run("retry", mixed, "1", "--status", "ok", "-y", code=2)
-    assert "--status ok: failed outcomes are http_error, " in said.err
+    assert "--status ok: failed outcomes are refused, " in said.err
 
 
 def test_names_of_outcomes() -> None:

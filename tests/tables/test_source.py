@@ -469,7 +469,7 @@ def test_a_parameter_that_was_not_given(conn: sqlite3.Connection) -> None:
 
 
 def test_options_that_contradict_each_other(conn: sqlite3.Connection) -> None:
-    with pytest.raises(UsageError, match="Name a table or view, or give --sql: one of them"):
+    with pytest.raises(UsageError, match="Name a table or view after the database, or give --sql"):
         open_source(conn)
     with pytest.raises(UsageError, match="one of them"):
         open_source(conn, "films", sql="SELECT 1")

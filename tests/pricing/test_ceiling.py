@@ -360,6 +360,7 @@ def make(
         prompt="Say: {{ text }}",
         options={"max_tokens": cap},
         part_requests=part_requests,
+        first_part=0,
         money=Money(prices=prices, max_cost=max_cost),
     )
     plan = settle(conn, ask)
@@ -570,7 +571,7 @@ def retry_truncated(made: Made) -> None:
 
 
 # The queue lets one part go first until one was accepted, so a pass may send one only.
-PASSES = 400
+PASSES = 60
 
 
 @settings(

@@ -282,7 +282,7 @@ class Verbatim(Renderer):
         """
         self._fresh = fresh
         self.columns = self.prompt_columns = (column,)
-        self.takes_stored, self.has_images = True, False
+        self.takes_stored, self.has_images, self.attaches = True, False, False
         self.fixed_inputs = None if endpoint == EMBEDDINGS else 1
         self._changes = changes
 

@@ -159,10 +159,12 @@ def no_database(path: Path) -> str:
 def refuse_others(path: Path, what: str) -> None:
     """Raise FileError for a file that can't be the requests or answers (`what`) of a batch.
 
+    A file that is packed, and says so by its name, is unpacked by who reads it.
+
     JSON over several lines is left to the caller: only its form is wrong. So is other text: its
     lines tell what is wrong with them.
     """
-    kind = kind_of(path)
+    kind = None if path.suffix.lower() == ".gz" else kind_of(path)
     file = shlex.quote(str(path))
     if kind in (None, PRETTY, JSON_LIST, JSON_LINES, TEXT):
         return

@@ -120,7 +120,7 @@ def fits(name: str, value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if name in LISTS:
         return isinstance(value, list) and all(_fits_list(one, LISTS[name]) for one in value)
-    if name == "template_body":
+    if name in ("template_body", "lines"):
         return isinstance(value, dict)
     if (name not in OPTIONS and name != "table") or not isinstance(value, str):
         return False

@@ -588,8 +588,8 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a table": (
         lambda path: path.write_text("id,text\n1,one\n"),
-        "'wrong' is no output file of a batch: none of its 2 lines is a JSON object with a "
-        "custom_id.",
+        "'wrong' is a CSV file, no file of answers. To ask about its rows: sqlite-utils insert "
+        "wrong.db wrong wrong --csv, then sqlite-utils openai-batch run wrong.db wrong …",
     ),
     "a folder": (lambda path: path.mkdir(), "'wrong' is a folder. Name the files in it."),
     "nothing": (lambda path: None, "No such file: 'wrong'."),

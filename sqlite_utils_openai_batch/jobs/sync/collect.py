@@ -404,7 +404,7 @@ def take_batch(
         files = download.whole_files()
         collected = take_files(conn, job, part, files, writer)
     # Answers that can't be read any more were paid for.
-    collected.spent.unpriced += download.gone
+    collected.spent.unpriced += download.gone or (state.hides_answers and not files)
     return collected
 
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import ipaddress
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-import uvicorn
-from starlette.types import ASGIApp
 
 from ..base.errors import ConfigurationError, JobError
 from ..base.scratch import SERVER, Scratch
@@ -23,12 +17,14 @@ from .answerers.simulate import SimulatedAnswerer
 from .faults.registry import Faults
 from .lock import StateLock
 from .protocol.answers import Answerer
-from .service import Service
 from .settings import Clock, Folders, ServerLimits
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from .batches.store import Store
     from .batches.webhooks import Webhook
+    from .http.thread import Serving
 
 
 class LocalServer:
@@ -108,7 +104,6 @@ class LocalServer:
         from .batches.store import Store
         from .http.app import API
         from .http.gate import OwnNames
-        from .service import Service
 
         self.state_dir = self._root()
         lock = StateLock(self.state_dir)
@@ -117,6 +112,8 @@ class LocalServer:
         folders = Folders(self.state_dir, durable=self._temporary is None).create()
         self._store = Store(folders.database, durable=folders.durable)
         self.key = self.key or self._store.secret("key", "local-" + secrets.token_hex(16))
+        from .service import Service
+
         service = Service(
             self._store,
             folders,
@@ -131,6 +128,8 @@ class LocalServer:
         )
         listener = listen(*self._address)
         self.base_url = "http://{}:{}/v1".format(*url_parts(listener))
+        from .http.thread import Serving
+
         app: ASGIApp = API(service).app()
         if is_loopback(self._address[0]):
             app = OwnNames(app)  # elsewhere it has names that nobody here knows, and a fixed key
@@ -228,110 +227,3 @@ def url_parts(listener: socket.socket) -> tuple[str, int]:
     """Host and port of a socket as a URL writes them."""
     host, port = listener.getsockname()[:2]
     return (f"[{host}]" if ":" in host else host), port
-
-
-# uvicorn in a thread: starts at once, stops at once, leaves signals and logging alone.
-
-GRACE = 1.0
-"""Seconds that requests in flight may still take when the server stops."""
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn without its waits of a tenth of a second."""
-
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
-        super().__init__(config)
-        self.ready = threading.Event()
-        self._service = service
-        self._stopping: asyncio.Event | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        self._service.connections.watch(self.server_state.connections)
-        await self._service.start()
-        await super().startup(sockets=sockets)
-        self.ready.set()
-
-    async def main_loop(self) -> None:
-        await self.on_tick(0)
-        assert self._stopping is not None
-        await self._stopping.wait()
-
-    def stop(self) -> None:
-        """Ask the server to stop, from any thread."""
-        if self._loop is not None and self._stopping is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # A connection that was accepted but not yet taken over when its listener closes would
-        # leak: first accept no more, then let those come through, then close.
-        with contextlib.suppress(NotImplementedError):  # Windows has no readers
-            for listener in sockets or []:
-                asyncio.get_running_loop().remove_reader(listener)
-        await _turns()
-        for server in self.servers:
-            server.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        if self.server_state.tasks:
-            await asyncio.wait(list(self.server_state.tasks), timeout=GRACE)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        await self._service.stop()
-        await _turns()
-
-
-async def _turns() -> None:
-    """Let callbacks run, and those that they call."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-class Serving:
-    """One application on one socket, served by a thread."""
-
-    def __init__(self, app: ASGIApp, service: Service, listener: socket.socket) -> None:
-        config = uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-        )
-        self._listener = listener
-        self._server = _Uvicorn(config, service)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="local batch server", daemon=True)
-
-    def _run(self) -> None:
-        try:
-            self._server.run(sockets=[self._listener])
-        except BaseException as error:  # noqa: BLE001  kept for the thread that waits in start
-            self._error = error
-        finally:
-            self._server.ready.set()
-            self._listener.close()
-
-    def start(self) -> None:
-        """Start the thread; returns when connections are accepted."""
-        self._thread.start()
-        self._server.ready.wait()
-        if self._error is not None:
-            raise self._error
-
-    def stop(self) -> None:
-        """Stop the server and wait for its thread."""
-        self._server.stop()
-        self._thread.join()
-
-    def join(self) -> None:
-        """Wait for the thread's end; raises what it failed with."""
-        while self._thread.is_alive():
-            self._thread.join(1.0)  # without a limit, Windows would not see Ctrl-C
-        if self._error is not None:
-            raise self._error

@@ -103,7 +103,7 @@ def lines_of(process: Process, file_id: str) -> list[dict[str, Any]]:
 
 
 def test_killed_in_the_middle_three_times(start: Start, tmp_path: Path) -> None:
-    total = 900
+    total = 3_000
     process = start("--simulate", "--echo", "--rate", "2000")
     batch_id = create(process, request_lines([chat(f"n {n}") for n in range(1, total + 1)]))
     for part in (1, 2, 3):

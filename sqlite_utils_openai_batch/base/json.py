@@ -1,4 +1,4 @@
-"""JSON that did not come out of a tidy encoder, read without surprises.
+r"""JSON that did not come out of a tidy encoder, read without surprises.
 
 msgspec reads what is well formed, fast. What it refuses is read here: lone surrogate escapes
 (`"\ud83d"`, from text cut in the middle of an emoji), control characters in strings, `NaN`,

@@ -130,12 +130,13 @@ def test_moments_are_in_the_reader_s_zone(driver: Any, base: str, films: Path) -
     in_zone(driver, "Asia/Kolkata")
     try:
         driver.get(f"{base}/films/-/openai-batch/1")
-        assert "20 Nov, 21:11" in text(driver, ".ob-headline")
+        # The script runs once the page is there.
+        until(lambda: "20 Nov, 21:11" in text(driver, ".ob-headline"), "the reader's time")
         assert "UTC" not in text(driver, "main") + text(driver, ".ob-headline")
         title = driver.execute_script("return document.querySelector('.ob-headline time').title")
         assert title.endswith("; 2026-11-20 15:41:00 UTC") and title[0] == "A"
         driver.get(f"{base}/films/-/openai-batch")
-        assert "20 Nov, 19:32" in text(driver, ".ob-jobs")
+        until(lambda: "20 Nov, 19:32" in text(driver, ".ob-jobs"), "the reader's time")
         driver.get(f"{base}/films/-/openai-batch/2")
         driver.execute_script("window.stillHere = true")
         until(lambda: polls(driver), "a poll")

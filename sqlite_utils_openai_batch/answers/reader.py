@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from ..base.outcome import Outcome
+from .confidence import Confidence, take_up
 from .fastpath import Check, Values, quick_check, read_usual, unsure
 from .outcome import check_answer, read_response
 from .schema import AnswerSchema
@@ -18,23 +19,50 @@ class Reader:
     """Reads lines, in two steps: an answer is checked when it is its turn to be written."""
 
     def __init__(
-        self, endpoint: str, schema: AnswerSchema | None = None, *, json_mode: bool = False
+        self,
+        endpoint: str,
+        schema: AnswerSchema | None = None,
+        *,
+        json_mode: bool = False,
+        confidence: Sequence[str] = (),
     ) -> None:
+        """`confidence` are label columns whose probability is put beside them in the answer."""
         is_chat = endpoint.removeprefix("/v1") == "/chat/completions"
         self.schema = schema
         self.quick: Check = (schema and quick_check(schema)) or unsure
         self.usual = read_usual if is_chat and not json_mode else None
         self.whole = partial(read_response, endpoint=endpoint, schema=schema, json_mode=json_mode)
+        self.sure = Confidence(schema, confidence) if schema and confidence else None
 
     def read(self, lines: Iterable[bytes]) -> list[Outcome]:
         """What lines say. An `ok` without the values of the schema isn't checked yet."""
+        if self.sure is not None:
+            return [self.read_sure(line, self.sure) for line in lines]
         usual, whole = self.usual, self.whole
         if usual is None:
             return [whole(line) for line in lines]
         return [usual(line) or whole(line) for line in lines]
 
+    def read_sure(self, line: bytes, sure: Confidence) -> Outcome:
+        """What a line says, and how sure it is of its labels."""
+        outcome = (self.usual and self.usual(line)) or self.whole(line)
+        if outcome.status == "ok":
+            outcome.confidence = sure.of(line, outcome.answer)
+        return outcome
+
     def check(self, outcomes: Iterable[Outcome]) -> None:
         """Check the answers that aren't checked yet."""
+        if self.sure is None:
+            self.check_values(outcomes)
+            return
+        found = list(outcomes)
+        self.check_values(found)
+        for outcome in found:
+            if outcome.confidence is not None:
+                take_up(outcome, self.sure.columns)
+
+    def check_values(self, outcomes: Iterable[Outcome]) -> None:
+        """Check answers by the schema, and read its columns."""
         schema = self.schema
         if schema is None:
             return

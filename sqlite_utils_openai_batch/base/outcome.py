@@ -21,7 +21,8 @@ class Outcome(msgspec.Struct, gc=False, array_like=True):
     answer was cut or breaks its schema. `error_code` begins with the HTTP status where that is
     not 200: `429 rate_limit_exceeded`, or `502` if the provider gave no code of its own.
     `error_message` has at most 1,000 characters. `values` are the schema's columns, if ok.
-    `note` says what was forgiven in an answer that is ok.
+    `note` says what was forgiven in an answer that is ok. `confidence` is how sure it is of each of
+    its labels (--confidence), until that stands in the answer and its values.
     """
 
     custom_id: str | None
@@ -37,3 +38,4 @@ class Outcome(msgspec.Struct, gc=False, array_like=True):
     reasoning_tokens: int | None = None
     values: Cells | None = None
     note: str | None = None
+    confidence: tuple[float | None, ...] | None = None

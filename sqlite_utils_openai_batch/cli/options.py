@@ -455,6 +455,8 @@ answer_options = together(
            help="Write to this table instead of the source"),
     option("--prefix", default="", metavar="TEXT", section=ANSWERS,
            help="Begin the names of answer columns with this"),
+    option("--confidence", is_flag=True, section=ANSWERS,
+           help="How sure the model is of each label, in a column beside it: mood_confidence"),
     option("--replace", is_flag=True, section=ANSWERS, help="Overwrite columns that hold values"),
     option("--no-write", is_flag=True, section=ANSWERS,
            help="Keep the answers in the job only, write no columns"),
@@ -527,7 +529,7 @@ def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
              "output_table", "prefix", "replace", "responses", "part_requests", "part_bytes",
              "part_tokens", "enqueued_tokens", "attempts", "first_part", "first_wait", "new",
              "workers", "reuse", "images", "image_detail", "image_size", "attach",
-             "attach_tokens")  # fmt: skip
+             "attach_tokens", "confidence")  # fmt: skip
     given = {name: options.pop(name) for name in names}
     return Ask(
         table=table,

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 import orjson
 
 from .. import store
-from ..answers.outcome import read_response
-from ..answers.reader import asks_for_json
+from ..answers.reader import Reader, asks_for_json
 from ..base import clock
 from ..base.errors import OpenAIBatchError
 from ..base.outcome import Outcome
@@ -124,16 +123,17 @@ def ask_rows(
     workers = [threading.Thread(target=work, daemon=True) for _ in range(min(at_once, len(rows)))]
     for worker in workers:
         worker.start()
-    json_mode = asks_for_json(plan.template.body)
+    reader = Reader(
+        plan.template.endpoint,
+        plan.asked_schema,
+        json_mode=asks_for_json(plan.template.body),
+        confidence=plan.confidence,
+    )
     try:
         for place, reply in in_order(done, len(rows)):
             # Read here: the decoders of response lines can't be made in two threads at once.
-            outcome = read_response(
-                result_line("try", reply.status, reply.content),
-                endpoint=plan.template.endpoint,
-                schema=plan.schema,
-                json_mode=json_mode,
-            )
+            (outcome,) = reader.read([result_line("try", reply.status, reply.content)])
+            reader.check([outcome])
             yield Tried(rows[place], reply.status, reply.content, outcome, reply.seconds)
     except OpenAIBatchError:
         stopped.set()

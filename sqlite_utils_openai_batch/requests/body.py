@@ -147,6 +147,9 @@ OWN_OPTIONS = {
     "json_schema": "--schema",
 }
 
+#: What a response includes only if asked.
+LOGPROBS = "message.output_text.logprobs"
+
 #: JSON mode: ``-o json_object 1``.
 JSON_MODE: dict[str, dict[str, Any]] = {
     CHAT: {"response_format": {"type": "json_object"}},
@@ -247,6 +250,30 @@ def change_body(
     plain = {name: value for name, value in options.items() if name != "json_object"}
     _merge(changed, adapt(endpoint, name or "", plain))
     return changed
+
+
+def with_logprobs(body: Mapping[str, Any], endpoint: str, tokens: int) -> dict[str, Any]:
+    """Return a body that asks for the probabilities of tokens, so many for each place.
+
+    Raises UsageError where it can't have them: its model gives none, or it asks for several
+    answers.
+    """
+    model = str(body.get("model") or "")
+    name = plain_name(model)
+    for rule in REFUSALS:
+        if rule.holds(name, "logprobs", True, body):
+            raise UsageError(
+                f"--confidence goes by the probabilities of tokens, and {model} gives none: "
+                f"{rule.why}. Ask a model that does, such as gpt-4o-mini, or leave out "
+                "--confidence."
+            )
+    if body.get("n") not in (None, 1):
+        raise UsageError("--confidence tells how sure one answer is: leave out -o n.")
+    more: dict[str, Any] = {"top_logprobs": body.get("top_logprobs") or tokens}
+    if endpoint == RESPONSES:
+        include = [one for one in body.get("include") or () if one != LOGPROBS]
+        return {**body, "include": [*include, LOGPROBS], **more}
+    return {**body, "logprobs": True, **more}
 
 
 def _shown(

@@ -40,8 +40,10 @@ class Answers:
         self.job = job
         schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
         self.schema = schema
-        self.names = [column.name for column in schema.columns] if schema else ["answer"]
-        self.kinds = [column.kind for column in schema.columns] if schema else ["string"]
+        # What stands beside the answers comes behind them, and is no answer to be compared.
+        columns = [one for one in schema.columns if one.name not in job.beside] if schema else []
+        self.names = [column.name for column in columns] if schema else ["answer"]
+        self.kinds = [column.kind for column in columns] if schema else ["string"]
         self.quick: Callable[[Any], Values] = (schema and quick_check(schema)) or unsure
 
     def values(self, status: str | None, answer: Any) -> Values | None:

@@ -39,6 +39,7 @@ OPTIONS = {
     "attach_tokens": "--attach-tokens",
     "options": "--option",
     "schema": "--schema",
+    "confidence": "--confidence",
     "endpoint": "--endpoint",
     "name": "--name",
     "output": "--output",
@@ -82,7 +83,7 @@ NUMBERS = frozenset(
     ("limit", "sample", "seed", "image_size", "attach_tokens", "part_requests", "part_bytes",
      "part_tokens", "enqueued_tokens", "attempts", "concurrency")
 )  # fmt: skip
-FLAGS = frozenset(("missing", "changed", "replace", "no_write", "reuse", "local"))
+FLAGS = frozenset(("confidence", "missing", "changed", "replace", "no_write", "reuse", "local"))
 LISTS = {"pk": 1, "images": 1, "attach": 1, "params": 2, "options": 2}
 #: Options of which only some values are any.
 VALUES = {

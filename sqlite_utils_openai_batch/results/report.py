@@ -189,7 +189,7 @@ def asked(job: store.Job) -> Iterator[str]:
         yield ""
         yield "Answers had to match this JSON schema, and were checked by it:"
         yield ""
-        yield fenced(json.dumps(job.schema, ensure_ascii=False, indent=2), "json")
+        yield fenced(json.dumps(job.asked_schema, ensure_ascii=False, indent=2), "json")
     elif wanted := body.get("response_format") or body.get("text"):
         yield ""
         yield f"Response format: {code(json.dumps(wanted, ensure_ascii=False))}"

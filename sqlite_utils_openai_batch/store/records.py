@@ -108,6 +108,21 @@ class Job:
         return kept_json(self.answer_schema, dict, "openai_batch_jobs.answer_schema", self.id)
 
     @property
+    def beside(self) -> tuple[str, ...]:
+        """Properties of the answers that no model was asked for: how sure a label is."""
+        sure = self.settings.get("confidence") or ()
+        return tuple(f"{name}_confidence" for name in sure)
+
+    @property
+    def asked_schema(self) -> dict[str, Any] | None:
+        """The JSON schema that the model was asked for: `schema` without what came beside."""
+        schema, left = self.schema, set(self.beside)
+        if schema is None or not left:
+            return schema
+        properties = {name: one for name, one in schema["properties"].items() if name not in left}
+        return {**schema, "properties": properties, "required": list(properties)}
+
+    @property
     def made_columns(self) -> list[str]:
         """Columns that the job made, its key's too where it made the whole output table."""
         column = "openai_batch_jobs.created_columns"
@@ -272,6 +287,10 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _is_name(value: object) -> bool:
+    return isinstance(value, str)
+
+
 #: Of what a job keeps beside, what its next pass goes by.
 SETTINGS: dict[str, Callable[[Any], bool]] = {
     "attempts": _is_count,
@@ -281,6 +300,7 @@ SETTINGS: dict[str, Callable[[Any], bool]] = {
     "context_window": _is_count,
     "image_dir": is_folder,
     "reads": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+    "confidence": lambda value: isinstance(value, list) and all(map(_is_name, value)),
     "recipe": lambda value: isinstance(value, dict),
     "prices": lambda value: isinstance(value, dict),
     "model_prices": lambda value: isinstance(value, dict),

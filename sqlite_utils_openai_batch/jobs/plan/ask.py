@@ -48,6 +48,8 @@ class Ask:
     endpoint: str = CHAT
     name: str | None = None
     blanks: str = "skip"
+    confidence: bool = False
+    """Whether how sure the model is of its labels stands beside them."""
     output: str | None = None
     output_table: str | None = None
     prefix: str = ""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ... import store
+from ...answers.confidence import confident, tokens_for, with_columns
 from ...answers.schema import AnswerSchema
 from ...base.errors import OutputError, TemplateError, UnrenderableRow, UsageError
 from ...base.parameters import json_refused, lacks_json
@@ -17,7 +18,7 @@ from ...base.text import listed
 from ...pricing.estimate import capped_by_schema
 from ...pricing.tokens import content_of
 from ...requests.attachments import cannot_read
-from ...requests.body import check_body, elsewhere
+from ...requests.body import check_body, elsewhere, with_logprobs
 from ...requests.limits import Limits, limits_for
 from ...requests.template import Renderer, Template, bind, bind_lines, hashed_columns
 from ...tables.lines import open_lines
@@ -43,6 +44,11 @@ class Plan:
     template: Template
     renderer: Renderer
     schema: AnswerSchema | None
+    """What answers hold: what is asked for, and what comes beside it (--confidence)."""
+    asked_schema: AnswerSchema | None
+    """What the model is asked for."""
+    confidence: tuple[str, ...]
+    """The label columns beside which stands how sure the model is of them."""
     output: Output
     limits: Limits
     model: str
@@ -106,9 +112,13 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     load = AnswerSchema.load if ask.files else AnswerSchema.parse
     schema = load(ask.schema) if ask.schema else None
     body = whole_body(ask, source, schema, default_for(ask.endpoint, default_model))
+    asked_schema, sure = schema, asked_confidence(ask, schema)
+    if asked_schema is not None and sure:
+        body = with_logprobs(body, ask.endpoint, tokens_for(asked_schema, sure))
+        schema = with_columns(asked_schema, sure)
     # Where no price is known there is no bound to bring down, and nobody would be told of the cap.
     priced = ask.money.prices is not None and ask.lines is None
-    capped = capped_by_schema(body, ask.endpoint, schema) if priced else None
+    capped = capped_by_schema(body, ask.endpoint, asked_schema) if priced else None
     template = Template(capped or body, ask.endpoint)
     output = asked_output(ask, source, schema)
     doubts: list[str] = []
@@ -129,6 +139,8 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         template=template,
         renderer=renderer,
         schema=schema,
+        asked_schema=asked_schema,
+        confidence=sure,
         output=output,
         limits=limits,
         model=str(body.get("model") or ""),
@@ -143,6 +155,15 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         earlier=earlier_jobs(conn, ask, template, renderer, hashed, schema),
         capped_by_schema=capped is not None,
     )
+
+
+def asked_confidence(ask: Ask, schema: AnswerSchema | None) -> tuple[str, ...]:
+    """The columns of --confidence; none without it. Raises UsageError where it can't be told."""
+    if not ask.confidence:
+        return ()
+    if ask.lines is not None:
+        raise UsageError("--confidence: each line of a file is sent as it is. Leave it out.")
+    return confident(schema, ask.endpoint)
 
 
 def asked_source(

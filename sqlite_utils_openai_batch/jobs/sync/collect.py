@@ -548,4 +548,8 @@ def reader_of(job: store.Job) -> Reader:
     """The reader of a job's lines."""
     schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
     body = Template.from_json(job.template, job.endpoint).body
-    return Reader(job.endpoint, schema, json_mode=asks_for_json(body))
+    sure = job.settings.get("confidence") or ()
+    if schema is not None and sure:
+        # What comes beside the answer was asked of no model.
+        schema = AnswerSchema(job.asked_schema)
+    return Reader(job.endpoint, schema, json_mode=asks_for_json(body), confidence=sure)

@@ -184,6 +184,7 @@ def is_plain(said: Outcome) -> bool:
         said.status == "ok"
         and said.values is None
         and said.note is None
+        and said.confidence is None
         and said.error_code is None
         and said.error_message is None
     )

@@ -37,6 +37,8 @@ class Reply:
     def __init__(self, stop: threading.Event) -> None:
         self.text = ""
         self.finish_reason = "stop"
+        self.tokens: list[dict[str, Any]] = []
+        """The probabilities of its tokens, where they were asked for."""
         self.usage = Usage(0, 0)
         self.error: dict[str, Any] | None = None
         self._stop = stop
@@ -46,6 +48,7 @@ class Reply:
         self.error = self.error or chunk.get("error")
         for choice in chunk.get("choices", ()):
             self.text += choice["delta"].get("content") or ""
+            self.tokens += (choice.get("logprobs") or {}).get("content") or ()
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
         if usage := chunk.get("usage"):
             details = usage.get("prompt_tokens_details") or {}

@@ -20,6 +20,7 @@ from ..protocol.shapes import (
     answer_body,
     asked_limit,
     asked_schema,
+    asked_tokens,
     content_text,
     embeddings,
     encoded,
@@ -195,7 +196,7 @@ class ModelAnswerer:
         answer = answer_body(
             url, custom_id, body, reply.text,
             model=MODEL_NAME, finish_reason=reply.finish_reason, usage=reply.usage,
-            created=created, fingerprint=FINGERPRINT,
+            created=created, fingerprint=FINGERPRINT, tokens=reply.tokens or None,
         )  # fmt: skip
         return Answer(200, answer)
 
@@ -241,6 +242,8 @@ def _chat_request(body: Mapping[str, Any]) -> dict[str, Any]:
         "stream_options": {"include_usage": True},
     }
     request.update({name: body[name] for name in SAMPLING if body.get(name) is not None})
+    if asked_tokens(body) is not None:
+        request |= {"logprobs": True, "top_logprobs": asked_tokens(body)}
     if schema is not None:
         request["grammar"] = grammar(bounded(schema))
     return request

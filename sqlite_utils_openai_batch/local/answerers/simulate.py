@@ -7,6 +7,8 @@ ending `-simulated`) and in `system_fingerprint`.
 
 from __future__ import annotations
 
+import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +23,7 @@ from ..protocol.shapes import (
     answer_id,
     asked_limit,
     asked_schema,
+    asked_tokens,
     chat_completion,
     chat_usage,
     content_text,
@@ -241,21 +244,28 @@ class SimulatedAnswerer:
     async def close(self) -> None:
         """Nothing is held."""
 
-    def _text(self, asked: str, custom_id: str, schema: Any = None) -> str:
+    def _seed(self, body: Mapping[str, Any]) -> int:
+        """What chooses: the server's own seed, and that of the request."""
+        given = body.get("seed")
+        return (self.seed + given) % 2**32 if isinstance(given, int) else self.seed
+
+    def _text(self, asked: str, custom_id: str, schema: Any = None, seed: int = 0) -> str:
         sentence = f"simulated answer to {custom_id}"
         if self.echo:
             sentence += f": {asked}"
         if schema is None:
             return sentence
-        chooser = zlib.crc32(asked.encode("utf-8", "surrogatepass"), self.seed)
+        chooser = zlib.crc32(asked.encode("utf-8", "surrogatepass"), seed)
         return orjson.dumps(made_up(schema, sentence, chooser)).decode()
 
     def _conversation(self, url: str, body: Mapping[str, Any], custom_id: str) -> dict[str, Any]:
         messages = messages_of(body)
         if (tool := _required_tool(body)) and url == "/v1/chat/completions":
             return self._tool_call(tool, messages, body, custom_id)
-        whole = self._text(last_user_message(messages), custom_id, asked_schema(body))
+        schema = asked_schema(body)
+        whole = self._text(last_user_message(messages), custom_id, schema, self._seed(body))
         text, was_cut = _cut(whole, asked_limit(body))
+        likely = asked_tokens(body)
         return answer_body(
             url,
             custom_id,
@@ -266,6 +276,7 @@ class SimulatedAnswerer:
             usage=Usage(_prompt_tokens(messages), tokens(text) * (body.get("n") or 1)),
             created=CREATED,
             fingerprint=FINGERPRINT,
+            tokens=None if likely is None else made_up_tokens(text, schema, likely, self.seed),
         )
 
     def _tool_call(
@@ -276,7 +287,7 @@ class SimulatedAnswerer:
         custom_id: str,
     ) -> dict[str, Any]:
         schema = tool.get("parameters") or {"type": "object"}
-        arguments = self._text(last_user_message(messages), custom_id, schema)
+        arguments = self._text(last_user_message(messages), custom_id, schema, self._seed(body))
         call = {
             "id": answer_id("call_", custom_id),
             "type": "function",
@@ -333,6 +344,64 @@ class SimulatedAnswerer:
         body = {"model": MODELS[-1], **body}
         results = [result] * len(inputs_of(body))
         return {"id": answer_id("modr-", custom_id), "model": _model(body), "results": results}
+
+
+# Token probabilities that are made up too: a label is one token, beside those of the others.
+
+_PIECE = re.compile(r"\w+|\s+|[^\w\s]")
+
+
+def made_up_tokens(text: str, schema: Any, likely: int, seed: int) -> list[dict[str, Any]]:
+    """The tokens of an answer with their probabilities, `likely` of them for each place.
+
+    Where a label stands, others of the schema are likely as well, and a word that is no label.
+    """
+    places = _label_places(text, schema)
+    found, at = [], 0
+    while at < len(text):
+        piece, labels = places.get(at) or ((_PIECE.match(text, at) or [text[at]])[0], [])
+        number = zlib.crc32(f"{seed} {at} {text}".encode("utf-8", "surrogatepass"))
+        shares = {piece: 0.99 if not labels else 0.4 + number % 550 / 1000}
+        others = [label for label in labels if label != piece]
+        left = 1 - shares[piece]
+        if labels:
+            shares["perhaps"] = left / 10
+            left -= left / 10
+        for n, other in enumerate(others):
+            shares[other] = left if n == len(others) - 1 else left / 2
+            left -= shares[other]
+        most = sorted(shares, key=lambda word: -shares[word])[:likely]
+        found.append(
+            {**_token(piece, shares), "top_logprobs": [_token(word, shares) for word in most]}
+        )
+        at += len(piece)
+    return found
+
+
+def _token(word: str, shares: Mapping[str, float]) -> dict[str, Any]:
+    spelling = list(word.encode("utf-8", "surrogatepass"))
+    return {"token": word, "logprob": math.log(shares[word]), "bytes": spelling}
+
+
+def _label_places(text: str, schema: Any) -> dict[int, tuple[str, list[str]]]:
+    """Where labels begin in an answer: each with what stands there, and all labels."""
+    found: dict[int, tuple[str, list[str]]] = {}
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    for name, node in (properties or {}).items():
+        labels = node.get("enum") if isinstance(node, dict) else None
+        if isinstance(node, dict) and node.get("type") == "boolean":
+            labels = [True, False]
+        begin = text.find(f"{orjson.dumps(name).decode()}:")
+        if not labels or begin < 0:
+            continue
+        begin = text.index(":", begin + len(orjson.dumps(name))) + 1
+        words = [orjson.dumps(label).decode() for label in labels]
+        begin += words[0][:1] == '"'
+        words = sorted((word.strip('"') for word in words), key=len, reverse=True)
+        written = next((word for word in words if text.startswith(word, begin)), None)
+        if written:
+            found[begin] = (written, words)
+    return found
 
 
 def tokens(text: str) -> int:

@@ -79,6 +79,16 @@ def asked_limit(body: Mapping[str, Any]) -> int | None:
     return None
 
 
+def asked_tokens(body: Mapping[str, Any]) -> int | None:
+    """How many likely tokens are wanted for each place; None where no probabilities are."""
+    include = body.get("include")
+    wanted = isinstance(include, list) and "message.output_text.logprobs" in include
+    if not (body.get("logprobs") is True or wanted):
+        return None
+    most = body.get("top_logprobs")
+    return most if isinstance(most, int) else 0
+
+
 def inputs_of(body: Mapping[str, Any]) -> list[Any]:
     """The inputs of an embeddings request: texts, or lists of tokens."""
     given = body.get("input")
@@ -100,16 +110,18 @@ def chat_completion(
     created: int,
     fingerprint: str,
     choices: int = 1,
+    tokens: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Build the body of a chat completion; `message` is merged into the usual one."""
     whole = {"role": "assistant", "content": None, "refusal": None, "annotations": [], **message}
+    sure = None if tokens is None else {"content": tokens, "refusal": None}
     return {
         "id": answer_id("chatcmpl-", custom_id),
         "object": "chat.completion",
         "created": created,
         "model": model,
         "choices": [
-            {"index": index, "message": whole, "logprobs": None, "finish_reason": finish_reason}
+            {"index": index, "message": whole, "logprobs": sure, "finish_reason": finish_reason}
             for index in range(choices)
         ],
         "usage": chat_usage(usage),
@@ -182,9 +194,9 @@ def response(
     }
 
 
-def output_text(text: str) -> dict[str, Any]:
+def output_text(text: str, tokens: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     """The part of a response that holds its text."""
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": tokens or []}
 
 
 def response_usage(usage: Usage) -> dict[str, Any]:
@@ -224,13 +236,17 @@ def answer_body(
     usage: Usage,
     created: int,
     fingerprint: str,
+    tokens: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Build the reply body of a text answer, of chat completions or of responses."""
+    """Build the reply body of a text answer, of chat completions or of responses.
+
+    `tokens` are its tokens with their probabilities, as the API writes them.
+    """
     if url == "/v1/responses":
         return response(
             custom_id,
             body,
-            output_text(text),
+            output_text(text, tokens),
             model=model,
             finish_reason=finish_reason,
             usage=usage,
@@ -245,6 +261,7 @@ def answer_body(
         created=created,
         fingerprint=fingerprint,
         choices=body.get("n") or 1,
+        tokens=tokens,
     )
 
 

@@ -140,7 +140,8 @@ def questions(job: store.Job, wanted: Sequence[str] = ()) -> list[Question]:
         raise UsageError(f"The answers of job {job.id} are embeddings: people can't judge them.")
     every = all_questions(job, output.answer_names)
     if not wanted:
-        return every
+        # Nobody labels how sure the model is.
+        return [one for one in every if one.column not in job.beside]
     return [find_question(every, name) for name in dict.fromkeys(wanted)]
 
 

@@ -19,7 +19,7 @@ from ...base.statuses import OUTCOMES
 from ...base.text import listed, meant
 from ...store import outcomes, reviews
 from ...store.reviews import Sample
-from .columns import find_question, questions
+from .columns import questions
 
 SIZE = 100
 SEED = 0
@@ -118,7 +118,7 @@ def of_status(conn: sqlite3.Connection, job: store.Job, status: str, size: int) 
 
 def least_sure(conn: sqlite3.Connection, job: store.Job, column: str, size: int) -> list[int]:
     """Rows whose answer has the smallest number in a column, such as `confidence`."""
-    question = find_question(questions(job), column)
+    (question,) = questions(job, [column])
     if question.kind not in ("integer", "number"):
         raise UsageError(
             f"{question.name} holds no numbers: --least-sure wants the answer that says how sure "

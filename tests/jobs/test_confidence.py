@@ -101,7 +101,7 @@ def test_places_of_values() -> None:
     found = {name: text.encode()[a:b].decode() for name, (a, b) in values_in(text)}
     assert found == {"a é": '[1, {"b": 2}]', "mood": '"süß"'}
     for wrong in ("", "[]", "{", '{"a"', '{"a":', '{"a":1', '{"a":1;'):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             dict(values_in(wrong))
 
 

@@ -22,6 +22,7 @@ IS_1_0 = hasattr(hookspecs, "permission_resources_sql")
 
 MANAGE = "openai-batch-manage"
 CREATE = "openai-batch-create"
+REVIEW = "openai-batch-review"
 
 
 # Datasettes whose answers the command line prints.
@@ -96,6 +97,17 @@ async def may_manage(datasette: Any, actor: Any, database: str) -> bool:
 async def may_create(datasette: Any, actor: Any, database: str) -> bool:
     """Whether the actor may start jobs, which spend money: nobody, unless it is granted."""
     return await _granted(datasette, actor, database, CREATE)
+
+
+async def may_review(datasette: Any, actor: Any, database: str) -> bool:
+    """Whether the actor may label rows of the jobs of a database: nobody, unless it is granted."""
+    return await _granted(datasette, actor, database, REVIEW)
+
+
+def actor_id(actor: Any) -> str | None:
+    """The name under which what an actor says is kept; None for whoever isn't signed in."""
+    found = actor.get("id") if isinstance(actor, dict) else None
+    return None if found is None or not str(found).strip() else str(found).strip()
 
 
 async def _granted(datasette: Any, actor: Any, database: str, action: str) -> bool:

@@ -19,7 +19,7 @@ from datasette import hookimpl
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
 
 from . import compat
-from .compat import CREATE, IS_1_0, MANAGE, note_printing
+from .compat import CREATE, IS_1_0, MANAGE, REVIEW, note_printing
 from .text import names
 
 # True while the permissions of sources are being asked for: the rule about our tables, which
@@ -142,10 +142,11 @@ if IS_1_0:
 
     @hookimpl  # type: ignore[untyped-decorator]
     def register_actions() -> list[Any]:
-        """The permissions to start and to change jobs: denied unless configuration grants them."""
+        """The permissions to start, to change and to review jobs: denied unless granted."""
         described = {
             CREATE: "Start batch jobs, which cost money",
             MANAGE: "Submit, pause, cancel, retry, apply, revert and delete batch jobs",
+            REVIEW: "Label rows of batch jobs by hand",
         }
         return [
             Action(
@@ -259,7 +260,7 @@ else:
     from datasette.utils import actor_matches_allow
 
     def _granted(datasette: Any, actor: Any, action: str, database: str | None) -> bool | None:
-        """Whether `permissions` blocks grant the right to start or change jobs, as on 1.0.
+        """Whether `permissions` blocks grant the right to start, change or review jobs, as on 1.0.
 
         0.65 itself reads no such blocks. None where none of them speaks of it.
         """
@@ -281,7 +282,7 @@ else:
 
         0.65 lets the last hook that has an opinion decide, hence `trylast`.
         """
-        if action in (CREATE, MANAGE):
+        if action in (CREATE, MANAGE, REVIEW):
             return _granted(datasette, actor, action, resource)
         if action != "view-table" or _asking.get() or not resource:
             return None

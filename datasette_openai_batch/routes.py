@@ -20,6 +20,7 @@ from .pages.views import (
     jobs_json,
     jobs_page,
 )
+from .review.views import review
 
 DATABASE = r"(?P<database>[^/]+)"
 JOB = rf"^/{DATABASE}/-/openai-batch/(?P<job>[0-9]{{1,18}})"
@@ -39,5 +40,6 @@ ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (rf"{JOB}/report$", job_report),
     (rf"{JOB}/answers$", answers_page),
     (rf"{JOB}/image$", job_image),
+    (rf"{JOB}/review$", review),
     (rf"{JOB}/(?P<action>{'|'.join(ACTIONS)})$", job_action),
 ]

@@ -153,6 +153,7 @@ async def job_page(datasette: Any, request: Any) -> Response:
         files=job.files(opened),
         offers=await offers(opened, request.actor),
         again_href=await again_href(opened, request.actor),
+        review_href=await review_href(opened, request.actor),
         jobs_href=urls.jobs(datasette, db),
         facets_href=job.facets(opened),
         answers_href=urls.job(datasette, db, opened.job.id, "/answers"),
@@ -170,6 +171,17 @@ async def again_href(opened: Opened, actor: Any) -> str | None:
     if not await may_start(opened.datasette, actor, opened.db):
         return None
     return urls.new_job(opened.datasette, opened.db, ("like", opened.job.id))
+
+
+async def review_href(opened: Opened, actor: Any) -> str | None:
+    """Where rows of a job are labelled by hand, for whoever may."""
+    if not opened.outcomes.get("ok") or compat.unwritable(opened.db) is not None:
+        return None
+    if compat.actor_id(actor) is None or opened.output.columns[0].type == "BLOB":
+        return None
+    if not await compat.may_review(opened.datasette, actor, opened.db.name):
+        return None
+    return urls.job(opened.datasette, opened.db, opened.job.id, "/review")
 
 
 async def answers_page(datasette: Any, request: Any) -> Response:

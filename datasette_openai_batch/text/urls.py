@@ -32,6 +32,11 @@ def job(datasette: Any, db: Any, job_id: int, suffix: str = "", **query: Any) ->
     return f"{address}?{urlencode(query)}" if query else address
 
 
+def with_query(address: str, *query: tuple[str, Any]) -> str:
+    """An address with what is asked of it; a name may come several times."""
+    return f"{address}?{urlencode(query)}" if query else address
+
+
 def table(datasette: Any, db: Any, name: str, *query: tuple[str, Any]) -> str:
     """A table's own page in Datasette."""
     address = str(datasette.urls.table(db.name, name))

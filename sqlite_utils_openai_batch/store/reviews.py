@@ -100,16 +100,45 @@ def of_job(conn: sqlite3.Connection, job_id: int, coder: str | None = None) -> l
     if not has_tables(conn):
         return []
     mine = "" if coder is None else " AND coder = ?"
+    return newest_where(conn, f"job_id = ?{mine}", [job_id] if coder is None else [job_id, coder])
+
+
+def of_request(conn: sqlite3.Connection, job_id: int, request_id: int, coder: str) -> list[Review]:
+    """The newest that a coder says of each cell of one row."""
+    if not has_tables(conn):
+        return []
+    return newest_where(
+        conn, "request_id = ? AND +job_id = ? AND +coder = ?", [request_id, job_id, coder]
+    )
+
+
+def newest_where(conn: sqlite3.Connection, where: str, params: Sequence[Any]) -> list[Review]:
+    """The newest of each coder and cell among reviews of which a condition holds."""
     found = conn.execute(
         "SELECT request_id, column, value, coder, blind, seconds, note, skipped "
         "FROM openai_batch_reviews WHERE id IN (SELECT max(id) FROM openai_batch_reviews "
-        f"WHERE job_id = ?{mine} GROUP BY request_id, column, coder) ORDER BY id",
-        [job_id] if coder is None else [job_id, coder],
+        f"WHERE {where} GROUP BY request_id, column, coder) ORDER BY id",
+        list(params),
     ).fetchall()
     return [
         Review._make([*row[:4], None if row[4] is None else bool(row[4]), *row[5:7], bool(row[7])])
         for row in found
     ]
+
+
+def has_reviews(conn: sqlite3.Connection) -> bool:
+    """Whether anybody has said anything of any row in this database."""
+    if not has_tables(conn):
+        return False
+    return conn.execute("SELECT 1 FROM openai_batch_reviews LIMIT 1").fetchone() is not None
+
+
+def reviewed_jobs(conn: sqlite3.Connection) -> list[int]:
+    """The jobs of whose rows somebody has said something."""
+    if not has_tables(conn):
+        return []
+    found = conn.execute("SELECT DISTINCT job_id FROM openai_batch_reviews").fetchall()
+    return [row[0] for row in found]
 
 
 def reviewed(reviews: Iterable[Review]) -> dict[int, dict[str, Any]]:

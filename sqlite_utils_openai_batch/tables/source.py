@@ -264,6 +264,19 @@ class Source:
                 found = find(self.conn, table, on, wanted, keys)
         return {row_keys[n]: row for n, row in found}
 
+    def fetch_few(
+        self, columns: Sequence[str], row_keys: Sequence[SQLiteValue]
+    ) -> dict[SQLiteValue, Row]:
+        """As `fetch`, for a few rows: a view is asked for them, and not copied as a whole."""
+        if self._direct or self.kind != "view":
+            return self.fetch(columns, row_keys)
+        self._check_columns(columns)
+        on, wanted = ([quote(name) for name in some] for some in (self.key_columns, columns))
+        keys = [decode_key(row_key, len(self.key_columns)) for row_key in row_keys]
+        with sentences(self._subject):
+            found = find(self.conn, self._choice.relation.origin, on, wanted, keys)
+        return {row_keys[n]: row for n, row in found}
+
     def fetch_stored(self, columns: Sequence[str], row_keys: Sequence[SQLiteValue]) -> Group | None:
         """Return the rows of keys as `fetch` finds them, TEXT as bytes as it is stored.
 

@@ -1,6 +1,7 @@
 """People's labels beside the answers: samples, sheets, turns, columns."""
 
 __all__ = [
+    "coders",
     "columns",
     "sample",
     "sheet",

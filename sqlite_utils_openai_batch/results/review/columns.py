@@ -6,8 +6,8 @@ A value is kept as the answer's own column would hold it, so that both can be co
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ... import store
@@ -39,6 +39,8 @@ class Question:
     """What may be chosen, in the schema's order; none for free text and numbers."""
     allows_null: bool = False
     definition: str | None = None
+    notes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """What the codebook says of each label: its definition, and an example."""
     schema: AnswerSchema | None = None
     """The schema of this column alone; None where answers have none."""
 

@@ -25,7 +25,7 @@ from ...store import reviews
 from ...store.reviews import Review, Sample
 from ...tables.columns import fold
 from ...tables.output import Output
-from ...tables.source import source_of_job
+from ...tables.source import Source, source_of_job
 from ...tables.sql import decode_key, encode_key
 from .columns import Question, questions
 
@@ -42,8 +42,15 @@ def source_columns(conn: sqlite3.Connection, job: store.Job, *, blind: bool) -> 
     What a job wrote is left out, unless this job's own prompt reads it.
     """
     with closing(source_of_job(conn, job)) as source:
-        columns, keys = source.columns, {fold(key) for key in source.key_columns}
-        is_table = source.kind == "table"
+        return shown_columns(conn, job, source, blind=blind)
+
+
+def shown_columns(
+    conn: sqlite3.Connection, job: store.Job, source: Source, *, blind: bool
+) -> list[str]:
+    """The same of a source that is open."""
+    columns, keys = source.columns, {fold(key) for key in source.key_columns}
+    is_table = source.kind == "table"
     hidden = {fold(name) for name in Output.from_json(job.output).names}
     if blind:
         hidden |= {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -18,7 +18,7 @@ from ...tables.output import Output
 from ...tables.source import source_of_job
 from ...tables.sql import decode_key
 from .columns import Question
-from .sheet import read_columns, source_columns
+from .sheet import read_columns, shown_columns
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,20 @@ class Turn:
     key: tuple[Any, ...]
     cells: list[tuple[str, Any]]
     """What the prompt reads of the row, by column, then the rest; none where the row is gone."""
+    read: int
+    """How many of them, from the beginning, the prompt reads."""
     answer: tuple[Any, ...] | None
     """What the model says, by question; None while it is hidden."""
     status: str
     said: dict[str, Review]
     """What this coder said before, by column of the answer."""
+    blind: bool
+    """Whether the model's answer is hidden."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether this coder has said anything of the row."""
+        return bool(self.said)
 
 
 class Turns:
@@ -69,45 +78,55 @@ class Turns:
 
     def next_number(self, after: int = 0) -> int | None:
         """The place of the next row that isn't done, from the beginning again at the end."""
-        done = self.done()
+        return self.next_after(after, self.done())
+
+    def next_after(self, after: int, done: Set[int]) -> int | None:
+        """The same, where it is known which are done."""
         total = len(self.sample.requests)
         order = chain(range(after + 1, total + 1), range(1, min(after, total) + 1))
         return next((number for number in order if number not in done), None)
 
-    def turn(self, number: int) -> Turn:
-        """The row at a place of the sample. Raises IndexError where there is none."""
+    def turn(self, number: int, *, reveal: bool = False) -> Turn:
+        """The row at a place of the sample. Raises IndexError where there is none.
+
+        With `reveal` a row of which the coder has said something is no longer blind: what they say
+        from then on isn't either.
+        """
         if number < 1:
             raise IndexError(number)
         request = self.sample.requests[number - 1]
         key, status, answer = reviews.row_of(self.conn, request)
         said = {
             review.column: review
-            for review in reviews.of_job(self.conn, self.job.id, self.coder)
-            if review.request_id == request
+            for review in reviews.of_request(self.conn, self.job.id, request, self.coder)
         }
+        blind = self.sample.blind and not (reveal and said)
+        cells, read = self.cells(key)
         return Turn(
-            request,
-            number,
-            decode_key(key, len(self.job.keys)),
-            self.cells(key),
-            self.answer(status, answer),
-            status,
-            said,
+            request_id=request,
+            number=number,
+            key=decode_key(key, len(self.job.keys)),
+            cells=cells,
+            read=read,
+            answer=None if blind else self.answer(status, answer),
+            status=status,
+            said=said,
+            blind=blind,
         )
 
-    def cells(self, key: Any) -> list[tuple[str, Any]]:
-        """What a coder sees of a row: first what the prompt reads."""
-        shown = source_columns(self.conn, self.job, blind=self.sample.blind)
+    def cells(self, key: Any) -> tuple[list[tuple[str, Any]], int]:
+        """What a coder sees of a row: first what the prompt reads, and how many that are."""
         with closing(source_of_job(self.conn, self.job)) as source:
+            shown = shown_columns(self.conn, self.job, source, blind=self.sample.blind)
             read = {fold(name) for name in read_columns(self.job, source.columns)}
             first = [name for name in shown if fold(name) in read]
             names = first + [name for name in shown if fold(name) not in read]
-            row = source.fetch(names, [key]).get(key)
-        return [] if row is None else list(zip(names, row, strict=True))
+            row = source.fetch_few(names, [key]).get(key)
+        return ([] if row is None else list(zip(names, row, strict=True))), len(first)
 
     def answer(self, status: str, answer: Any) -> tuple[Any, ...] | None:
-        """The model's answer, where it isn't hidden."""
-        if self.sample.blind or status != "ok":
+        """What the model says in each column that is asked for; None where it gave no answer."""
+        if status != "ok":
             return None
         width = len(Output.from_json(self.job.output).answers)
         cells = stored_cells(self.job.answer_schema, width)(status, answer)
@@ -128,7 +147,7 @@ class Turns:
                 column=question.column,
                 value=values.get(question.column),
                 coder=self.coder,
-                blind=self.sample.blind,
+                blind=turn.blind,
                 seconds=seconds,
                 note=note,
                 skipped=question.column not in values,

@@ -16,6 +16,7 @@ lint:
     {{bin}}ruff format --check .
     {{bin}}ruff check .
     {{bin}}lint-imports
+    {{bin}}deptry .
 
 types:
     {{bin}}mypy

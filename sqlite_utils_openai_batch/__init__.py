@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlite_utils import hookimpl
+from pluggy import HookimplMarker
 
 if TYPE_CHECKING:
     import click
+
+# What `sqlite_utils.hookimpl` is. Whoever wants the batch server alone, such as pytest in any
+# project where this is installed, doesn't wait for sqlite-utils.
+hookimpl = HookimplMarker("sqlite_utils")
 
 
 @hookimpl

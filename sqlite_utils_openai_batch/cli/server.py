@@ -37,6 +37,8 @@ address_options = together(
     option("--key", section=ADDRESS, help="The only key to accept  [default: any]"),
     option("--state", type=click.Path(file_okay=False), metavar="DIR", section=ADDRESS,
            help="Keep batches and files here  [default: until the server stops]"),
+    option("--print-url", is_flag=True, section=ADDRESS,
+           help="Print the base URL and nothing else, for scripts and tests"),
 )  # fmt: skip
 
 answer_options = together(
@@ -85,7 +87,7 @@ def serve(**options: Any) -> None:
     """Run a server of OpenAI's Files and Batches API on this machine.
 
     The small real model answers, or --simulate, or --upstream. The first line of stdout is the
-    server's base URL; everything else is on stderr. Ctrl-C stops it.
+    server's base URL; everything else is on stderr. Ctrl-C stops it, and so does `kill`.
 
     \b
     Example: a batch server for the models of Ollama
@@ -101,11 +103,13 @@ def serve(**options: Any) -> None:
     signal.signal(signal.SIGTERM, interrupt)
     with server:
         give(server.base_url)
-        introduce(server, options)
+        if not options["print_url"]:
+            introduce(server, options)
         try:
             server.join()
         except KeyboardInterrupt:
-            talk(farewell(options["state"]))
+            if not options["print_url"]:
+                talk(farewell(options["state"]))
     click.get_current_context().exit(INTERRUPTED)
 
 

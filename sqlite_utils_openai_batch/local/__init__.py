@@ -10,17 +10,21 @@ with LocalServer() as server:
 
 from __future__ import annotations
 
-from . import settings
-from .answerers.model import MODEL_NAME, ModelAnswerer
-from .answerers.simulate import SimulatedAnswerer
-from .answerers.upstream import UpstreamAnswerer, upstream_models
-from .answerers.weights import ensure_weights, weights_path
-from .batches.webhooks import Webhook
-from .faults.registry import FAULTS, Fault
-from .lock import StateInUse
-from .protocol.answers import Answer, Answerer, ImmediateAnswerer, NoAnswer
-from .server import LocalServer
-from .settings import Clock, ServerLimits
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import settings
+    from .answerers.model import MODEL_NAME, ModelAnswerer
+    from .answerers.simulate import SimulatedAnswerer
+    from .answerers.upstream import UpstreamAnswerer, upstream_models
+    from .answerers.weights import ensure_weights, weights_path
+    from .batches.webhooks import Webhook
+    from .faults.registry import FAULTS, Fault
+    from .lock import StateInUse
+    from .protocol.answers import Answer, Answerer, ImmediateAnswerer, NoAnswer
+    from .server import LocalServer
+    from .settings import Clock, ServerLimits
 
 __all__ = [
     "FAULTS",
@@ -43,3 +47,33 @@ __all__ = [
     "upstream_models",
     "weights_path",
 ]
+
+_HOMES = {
+    "Answer": ".protocol.answers",
+    "Answerer": ".protocol.answers",
+    "Clock": ".settings",
+    "FAULTS": ".faults.registry",
+    "Fault": ".faults.registry",
+    "ImmediateAnswerer": ".protocol.answers",
+    "LocalServer": ".server",
+    "MODEL_NAME": ".answerers.model",
+    "ModelAnswerer": ".answerers.model",
+    "NoAnswer": ".protocol.answers",
+    "ServerLimits": ".settings",
+    "SimulatedAnswerer": ".answerers.simulate",
+    "StateInUse": ".lock",
+    "UpstreamAnswerer": ".answerers.upstream",
+    "Webhook": ".batches.webhooks",
+    "ensure_weights": ".answerers.weights",
+    "upstream_models": ".answerers.upstream",
+    "weights_path": ".answerers.weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for, so that pytest, which imports this in any project, loads nothing."""
+    if name == "settings":
+        return import_module(".settings", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -31,9 +33,9 @@ def my_program():
             assert len(list(client.batches.list())) == 1
 """
 LIMITED = """
-def test_limited(batch_server):
-    assert batch_server.limits.enqueued_tokens == 90_000
-    assert [fault["argument"] for fault in batch_server.faults.active()] == [10]
+def test_limited(openai_batch_server):
+    assert openai_batch_server.limits.enqueued_tokens == 90_000
+    assert [fault["argument"] for fault in openai_batch_server.faults.active()] == [10]
 """
 
 
@@ -48,16 +50,27 @@ def test_scripts(tmp_path: Path, block: str) -> None:
 
 
 def test_fixtures(tmp_path: Path) -> None:
-    conftest, test, options = (
+    test, options = (
         next(block for block in BLOCKS if text in block)
-        for text in ("# conftest.py", "def test_my_program", "def batch_server_options")
+        for text in ("def test_my_program", "def openai_batch_server_options")
     )
-    (tmp_path / "conftest.py").write_text(conftest)
     (tmp_path / "test_plain.py").write_text(MY_PROGRAM + test)
     (tmp_path / "test_other.py").write_text(MY_PROGRAM + options + LIMITED)
     done = run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
+
+
+def test_from_another_language(tmp_path: Path) -> None:
+    [block] = re.findall(r"```sh\n(.*?--print-url.*?)```", DOCS.read_text(), re.DOTALL)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["sh", "-c", block], cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["data"] == []
+    assert done.stderr == ""
+    assert (tmp_path / "url").read_text().count("\n") == 1
 
 
 def test_every_fault_is_in_the_table() -> None:

@@ -21,10 +21,12 @@ lint:
 types:
     {{bin}}mypy
 
-# Write --help texts into the docs
+# Write --help texts into the docs, and what the commands print that pages show
 cog:
     {{bin}}cog -r README.md docs/*.md
+    {{bin}}python docs/console.py docs/*.md
 
+# The commands of pages are checked by tests/test_docs.py
 docs:
     {{bin}}cog --check README.md docs/*.md
 

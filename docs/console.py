@@ -1,29 +1,33 @@
-"""Runs the commands that a page shows, and writes down what they printed.
+"""Types a page along, from what a reader sees of it, and writes down what the commands print.
 
-Cog runs this (`just cog`), and CI sees whether a page still tells the truth. The commands run one
-after the other in a folder with a copy of demo.db and nothing else, against a batch server on this
-machine that makes answers up. What is different every time is made the same: times of day,
-durations, ids, free disk space.
+    python docs/console.py docs/*.md            write it into the pages
+    python docs/console.py --check docs/*.md    say where a page no longer tells the truth
+
+A page is typed in an empty folder, from its visible text alone: HTML comments are left out. A block
+marked `sh` is pasted as it is; in a block marked `console` each command begins with `$ `, and what
+it prints stands below it. Where that ends with the answer to a question (`[y/N]: y`), the answer is
+typed. What is different every time is made the same: times of day, durations, ids, free disk space,
+ports.
 """
 
 from __future__ import annotations
 
-import atexit
+import difflib
 import os
 import pty
 import re
-import shutil
+import shlex
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
-from sqlite_utils_openai_batch.local import LocalServer
-
-DEMO = Path(__file__).resolve().parent.parent / "demo.db"
-# As pages write it; a port of as many digits is what the server really gets.
-SHOWN_ADDRESS = "127.0.0.1:18900"
+BLOCK = re.compile(r"^```(?P<kind>console|sh)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+ANSWER = re.compile(r"\[y/N\]: (\w+)$", re.MULTILINE)
+# As pages write them; ports of as many digits are what the servers really get.
+PORTS = ("18900", "18901")
 
 SAME_EVERY_TIME = (
     # What a terminal writes over while a job runs.
@@ -35,6 +39,7 @@ SAME_EVERY_TIME = (
     (r"(?m) · [\d.]+ s$", " · 0.1 s"),
     (r"out, [\d.]+ s\.", "out, 0.2 s."),
     (r"simulated answer to [a-z0-9]{10}-", "simulated answer to k3v9x2m7qa-"),
+    (r"custom_id '[a-z0-9]{10}-", "custom_id 'k3v9x2m7qa-"),
     (r"direct-[0-9a-f]{8}", "direct-5d81c09e"),
     # Of the package that prices come from, which has newer ones now and then.
     (r"batch prices of \d{4}-\d\d-\d\d", "batch prices of 2026-10-14"),
@@ -43,88 +48,139 @@ SAME_EVERY_TIME = (
 )
 
 
-class Console:
-    """One reader at a terminal. `write` gets a code block for each `show`."""
+def seen(page: str) -> str:
+    """The text that a reader sees, each character at its place."""
+    return re.sub(r"<!--.*?-->", lambda hidden: " " * len(hidden[0]), page, flags=re.DOTALL)
 
-    def __init__(self, write: Callable[[str], object]) -> None:
-        self._write = write
-        self._home = tempfile.TemporaryDirectory()
-        self._server = LocalServer().start()
-        atexit.register(self._server.stop)
-        self._address = self._server.base_url.removeprefix("http://").removesuffix("/v1")
-        self.folder = Path(self._home.name) / "folder"
-        self.folder.mkdir()
-        self.fresh()
 
-    def fresh(self) -> None:
-        """Begin again with a demo.db that nothing was asked about."""
-        for file in self.folder.iterdir():
-            file.unlink()
-        shutil.copyfile(DEMO, self.folder / "demo.db")
+def typed_along(page: str) -> str:
+    """Type a page along. Returns it with what its commands print now."""
+    parts, end = [], 0
+    with tempfile.TemporaryDirectory() as home:
+        reader = Reader(Path(home))
+        try:
+            for block in BLOCK.finditer(seen(page)):
+                parts += [page[end : block.start("text")], reader.block(*block.groups())]
+                end = block.end("text")
+        finally:
+            reader.leave()
+    return "".join([*parts, page[end:]])
 
-    def hold(self) -> None:
-        """From now on the server answers nothing, so that a job is seen on its way."""
-        self._server.faults.add("stuck:validating")
 
-    def misbehave(self, *faults: str) -> None:
-        """From now on the server does what these faults say, until `release`."""
-        for fault in faults:
-            self._server.faults.add(fault)
+def commands(block: str) -> Iterator[tuple[str, str]]:
+    """The commands of a console block, each with what is printed below it."""
+    lines = block.splitlines()
+    while lines:
+        command = lines.pop(0).removeprefix("$ ")
+        while unfinished(command) and lines:
+            command += f"\n{lines.pop(0)}"
+        printed = ""
+        while lines and not lines[0].startswith("$ "):
+            printed += f"{lines.pop(0)}\n"
+        yield command, printed
 
-    def release(self) -> None:
-        """The server answers again."""
-        self._server.faults.clear()
 
-    def quietly(self, command: str) -> None:
-        """Run what the page doesn't show. Raises CalledProcessError where it fails."""
-        subprocess.run(
-            ["sh", "-c", command], cwd=self.folder, env=self._environment(), check=True,
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+def unfinished(command: str) -> bool:
+    """Whether a shell would wait for another line."""
+    try:
+        shlex.split(command)
+    except ValueError:
+        return True
+    return command.endswith(("\\", "|"))
 
-    def show(self, command: str, *, typed: str | None = None, code: bool = False) -> None:
-        """Run a command and write it down with its output, and with its exit code if wanted.
 
-        With `typed` it runs on a terminal, where that is typed at the first question.
-        """
-        real = command.replace(SHOWN_ADDRESS, self._address)
-        status, printed = self._on_terminal(real, typed) if typed else self._in_pipe(real)
-        text = f"$ {command}\n{self._same_every_time(printed)}"
-        if code:
-            text += f"$ echo $?\n{status}\n"
-        self._write(f"\n```console\n{text}```\n")
+class Reader:
+    """Somebody at a terminal, in an empty folder."""
 
-    def _environment(self) -> dict[str, str]:
+    def __init__(self, home: Path) -> None:
+        self._folder = home / "folder"
+        self._folder.mkdir()
+        self._servers: list[subprocess.Popen[bytes]] = []
+        self._status = 0
+        self._ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         kept = {name: os.environ[name] for name in ("LANG", "PYTHONPATH") if name in os.environ}
-        return kept | {
+        self._environment = kept | {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath]),
-            "HOME": self._home.name,
-            "LLM_USER_PATH": self._home.name,
+            "HOME": str(home),
+            "LLM_USER_PATH": str(home),
+            "TMPDIR": str(home),
             "TZ": "UTC",
             "COLUMNS": "80",
-            "OPENAI_BASE_URL": self._server.base_url,
-            "OPENAI_API_KEY": "any",
         }
+
+    def leave(self) -> None:
+        """End the servers that were started."""
+        for server in self._servers:
+            server.terminate()
+            server.wait()
+
+    def block(self, kind: str, text: str) -> str:
+        """Type a block. Returns it with what its commands print."""
+        if kind == "sh":
+            status, printed = self._in_pipe(text)
+            if status:
+                raise SystemExit(f"A block ended with {status}:\n{text}{printed}")
+            return text
+        return "".join(
+            f"$ {command}\n{self._typed(command, ANSWER.search(printed))}"
+            for command, printed in commands(text)
+        )
+
+    def _typed(self, command: str, answer: re.Match[str] | None) -> str:
+        if command == "echo $?":
+            return f"{self._status}\n"
+        real = self._swapped(command, self._ports)
+        if command.startswith("export "):
+            given = (word.partition("=") for word in shlex.split(real)[1:])
+            self._environment |= {name: value for name, _, value in given}
+            return ""
+        if command.endswith(" &"):
+            self._serve(real.removesuffix(" &"))
+            return ""
+        self._status, printed = (
+            self._on_terminal(real, f"{answer[1]}\n") if answer else self._in_pipe(real)
+        )
+        text = self._swapped(printed, {port: shown for shown, port in self._ports.items()})
+        for pattern, replacement in SAME_EVERY_TIME:
+            text = re.sub(pattern, replacement, text)
+        return text
+
+    @staticmethod
+    def _swapped(text: str, ports: dict[str, str]) -> str:
+        return re.sub("|".join(map(re.escape, ports)), lambda port: ports[port[0]], text)
+
+    def _serve(self, command: str) -> None:
+        """Start a server, which says on its first line that it is there."""
+        server = subprocess.Popen(
+            ["sh", "-c", f"exec {command.partition(' > ')[0]}"], cwd=self._folder,
+            env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self._servers.append(server)
+        assert server.stdout is not None
+        if not server.stdout.readline().startswith(b"http://"):
+            raise SystemExit(f"No server started: {command}")
+        server.stdout.close()
 
     def _in_pipe(self, command: str) -> tuple[int, str]:
         done = subprocess.run(
-            ["sh", "-c", command], cwd=self.folder, env=self._environment(), text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+            ["sh", "-c", command], cwd=self._folder, env=self._environment, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            check=False,
         )  # fmt: skip
         return done.returncode, done.stdout
 
-    def _on_terminal(self, command: str, typed: str) -> tuple[int, str]:
+    def _on_terminal(self, command: str, answer: str) -> tuple[int, str]:
         ours, theirs = pty.openpty()
         with subprocess.Popen(
-            ["sh", "-c", command], cwd=self.folder, env=self._environment(),
+            ["sh", "-c", command], cwd=self._folder, env=self._environment,
             stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         ) as process:  # fmt: skip
             os.close(theirs)
-            printed = self._converse(ours, typed)
+            printed = self._converse(ours, answer)
         os.close(ours)
         return process.returncode, printed.replace("\r\n", "\n")
 
-    def _converse(self, ours: int, typed: str) -> str:
+    def _converse(self, ours: int, answer: str) -> str:
         printed, asked = b"", False
         while True:
             try:
@@ -137,10 +193,37 @@ class Console:
             printed += more
             if not asked and printed.endswith(b"[y/N]: "):
                 asked = True
-                os.write(ours, typed.encode())
+                os.write(ours, answer.encode())
 
-    def _same_every_time(self, printed: str) -> str:
-        text = printed.replace(self._address, SHOWN_ADDRESS)
-        for pattern, replacement in SAME_EVERY_TIME:
-            text = re.sub(pattern, replacement, text)
-        return text
+
+def free_ports(number: int) -> list[str]:
+    """Ports of five digits that nobody uses, so that no column of an output moves."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    found = [str(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Type pages along. Returns how many of them would change, with --check."""
+    check, changed = "--check" in arguments, 0
+    for name in arguments:
+        if name == "--check":
+            continue
+        page = Path(name)
+        before = page.read_text(encoding="utf-8")
+        if not BLOCK.search(seen(before)):
+            continue
+        after = typed_along(before)
+        if not check:
+            page.write_text(after, encoding="utf-8")
+        elif after != before:
+            changed += 1
+            lines = (text.splitlines(keepends=True) for text in (before, after))
+            sys.stdout.writelines(difflib.unified_diff(*lines, name, "typed along"))
+    return changed
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

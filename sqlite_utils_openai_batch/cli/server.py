@@ -226,8 +226,8 @@ SCHEMA = "sentiment positive|negative|mixed, about"
 
 
 @click.command("demo", cls=Command)
-@option("--rows", type=click.IntRange(min=1, max=300), default=ROWS, show_default=True,
-        help="Reviews to ask about")  # fmt: skip
+@option("--rows", type=click.IntRange(min=0, max=300), default=ROWS, show_default=True,
+        help="Reviews to ask about; 0 only copies demo.db")  # fmt: skip
 def demo_command(rows: int) -> None:
     """Watch a small model on this machine answer a question about some reviews.
 
@@ -246,10 +246,13 @@ def demo_command(rows: int) -> None:
     from .destination import fetch_weights
     from .run import run, run_command
 
-    fetch_weights()
+    if rows:
+        fetch_weights()
     began = time.monotonic()
     db = copy_to(Path.cwd()).name
     talk(f"{db} is here: films, personas, reviews and furniture to try things on.")
+    if not rows:
+        return
     talk(f"\nAsking a small model on this machine about {rows} reviews:\n")
     talk(as_typed(db, rows) + "\n")
     options = run_command.make_context("run", arguments(db, rows)).params

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from sqlite_utils.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "demo"
@@ -123,6 +125,15 @@ def test_build_does_without_the_product(tmp_path: Path, committed: sqlite3.Conne
         tables = plain.execute("SELECT name FROM sqlite_master").fetchall()
         assert [name for (name,) in tables] == list(COLUMNS)
         assert dump(plain, "reviews") == dump(committed, "reviews")
+
+
+def test_demo_of_no_rows_only_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For pages that are typed along: no weights, no server, no question."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, ["openai-batch", "demo", "--rows", "0"])
+    assert result.exit_code == 0, result.output
+    assert [file.name for file in tmp_path.iterdir()] == ["demo.db"]
+    assert (tmp_path / "demo.db").read_bytes() == (ROOT / "demo.db").read_bytes()
 
 
 def test_build_refuses_beside_a_write_ahead_log(tmp_path: Path) -> None:

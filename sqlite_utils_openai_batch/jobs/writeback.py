@@ -288,7 +288,7 @@ def kept_out_by(conn: sqlite3.Connection, target: Target) -> str:
 def labels_by_key(conn: sqlite3.Connection, job: store.Job) -> dict[Any, dict[str, Any]]:
     """What people say of the rows of a job, by row key and column of the answer."""
     labels = reviews.reviewed(reviews.of_job(conn, job.id))
-    return {reviews.row_of(conn, request)[0]: said for request, said in labels.items()}
+    return {reviews.row_of(conn, job.id, request)[0]: said for request, said in labels.items()}
 
 
 def read_columns(job: store.Job, source: Source, output: Output) -> list[str] | None:

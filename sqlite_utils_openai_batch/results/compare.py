@@ -307,7 +307,7 @@ class Comparison:
     def pairs_with_people(self) -> Iterator[Pair]:
         """The rows that people judged, with what the model and they say; the others aren't read."""
         for request, said in sorted(self.labels.items()):
-            row_key, status, answer = reviews.row_of(self.conn, request)
+            row_key, status, answer = reviews.row_of(self.conn, self.first.job.id, request)
             other = tuple(said.get(name) for name, _ in self.gold)
             yield row_key, self.first.values(status, answer), other, True
 

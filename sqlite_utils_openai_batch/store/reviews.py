@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..base import clock
-from ..base.json import kept_json
+from ..base.json import kept_json, unreadable
 from .connection import transaction
 
 #: Kinds of samples, and how each is told to people.
@@ -115,11 +115,13 @@ def of_request(conn: sqlite3.Connection, job_id: int, request_id: int, coder: st
 def newest_where(conn: sqlite3.Connection, where: str, params: Sequence[Any]) -> list[Review]:
     """The newest of each coder and cell among reviews of which a condition holds."""
     found = conn.execute(
-        "SELECT request_id, column, value, coder, blind, seconds, note, skipped "
+        "SELECT request_id, column, value, coder, blind, seconds, note, skipped, job_id "
         "FROM openai_batch_reviews WHERE id IN (SELECT max(id) FROM openai_batch_reviews "
         f"WHERE {where} GROUP BY request_id, column, coder) ORDER BY id",
         list(params),
     ).fetchall()
+    for row in found:
+        check_review(row)
     return [
         Review._make([*row[:4], None if row[4] is None else bool(row[4]), *row[5:7], bool(row[7])])
         for row in found
@@ -139,6 +141,20 @@ def reviewed_jobs(conn: sqlite3.Connection) -> list[int]:
         return []
     found = conn.execute("SELECT DISTINCT job_id FROM openai_batch_reviews").fetchall()
     return [row[0] for row in found]
+
+
+def check_review(row: Sequence[Any]) -> None:
+    """Raise DatabaseError where a row of the reviews holds what this program never writes."""
+    seconds, note, _, job_id = row[5:]
+    for name, value, fits in (
+        ("request_id", row[0], isinstance(row[0], int)),
+        ("column", row[1], isinstance(row[1], str)),
+        ("coder", row[3], isinstance(row[3], str)),
+        ("seconds", seconds, isinstance(seconds, int | float | None)),
+        ("note", note, isinstance(note, str | None)),
+    ):
+        if not fits:
+            raise unreadable(value, f"openai_batch_reviews.{name}", job_id)
 
 
 def reviewed(reviews: Iterable[Review]) -> dict[int, dict[str, Any]]:
@@ -190,12 +206,25 @@ def samples(conn: sqlite3.Connection, job_id: int) -> list[Sample]:
         "FROM openai_batch_samples WHERE job_id = ? ORDER BY id DESC",
         [job_id],
     ).fetchall()
-    return [Sample._make([*row[:6], bool(row[6]), kept_ids(row[7])]) for row in found]
+    return [kept_sample(row) for row in found]
 
 
-def kept_ids(text: str) -> tuple[int, ...]:
-    """The ids of a sample, as they are kept."""
-    return tuple(kept_json(text, list, "openai_batch_samples.requests"))
+def kept_sample(row: Sequence[Any]) -> Sample:
+    """A sample from its row. Raises DatabaseError for what this program never writes."""
+    _, job_id, kind, seed, size, population, blind, requests = row
+    for name, value, fits in (
+        ("kind", kind, kind in KINDS),
+        ("seed", seed, isinstance(seed, int | None)),
+        ("size", size, isinstance(size, int)),
+        ("population", population, isinstance(population, int)),
+    ):
+        if not fits:
+            raise unreadable(value, f"openai_batch_samples.{name}", job_id)
+    column = "openai_batch_samples.requests"
+    ids = kept_json(requests, list, column, job_id)
+    if not all(type(one) is int and abs(one) < 2**63 for one in ids):
+        raise unreadable(requests, column, job_id)
+    return Sample._make([*row[:6], bool(blind), tuple(ids)])
 
 
 def answered_ids(
@@ -242,12 +271,16 @@ def least_first(
     return [row[0] for row in found]
 
 
-def row_of(conn: sqlite3.Connection, request_id: int) -> tuple[Any, str, Any]:
-    """Row key, outcome and answer of a request."""
-    key, status, answer = conn.execute(
-        "SELECT row_key, status, answer FROM openai_batch_requests WHERE id = ?", [request_id]
+def row_of(conn: sqlite3.Connection, job_id: int, request_id: int) -> tuple[Any, str, Any]:
+    """Row key, outcome and answer of a request. Raises DatabaseError where the job has no such."""
+    row = conn.execute(
+        "SELECT row_key, status, answer FROM openai_batch_requests "
+        "WHERE id = ? AND +job_id = ? AND status <> 'placeholder'",
+        [request_id, job_id],
     ).fetchone()
-    return key, str(status), answer
+    if row is None:
+        raise unreadable(f"request {request_id}", "what people were asked to label", job_id)
+    return row[0], str(row[1]), row[2]
 
 
 def request_of(conn: sqlite3.Connection, job_id: int, row_key: Any) -> int | None:

@@ -313,10 +313,11 @@ class Output:
         taken = ("openai_batch_", "sqlite_", "_sqlite_")
         return (
             all(isinstance(text, str) for text in texts)
-            and self.table != ""
+            and (self.table is None or (isinstance(self.table, str) and self.table != ""))
             and not fold(self.table or "").startswith(taken)
             and all(column.type in COLUMN_TYPES for column in self.columns)
             and all(isinstance(column.property, str | None) for column in self.columns)
+            and all(column.judged in (None, "reviewed", "final") for column in self.columns)
             and isinstance(self.replace, bool)
             and isinstance(self.write, bool)
             and self.responses in ("all", "failed", "none")

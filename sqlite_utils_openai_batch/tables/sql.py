@@ -95,7 +95,19 @@ def _encode_one(value: SQLiteValue) -> str:
 def _decode_one(value: Any) -> SQLiteValue:
     if isinstance(value, dict):
         return bytes.fromhex(value[_BLOB])
-    return value  # type: ignore[no-any-return]
+    return plain_value(value)
+
+
+def plain_value(value: Any) -> SQLiteValue:
+    """A value from JSON that a cell can hold. Raises ValueError for any other."""
+    if value is None or isinstance(value, float):
+        return value
+    if isinstance(value, str):
+        value.encode()
+        return value
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
+    raise ValueError("no cell can hold that")
 
 
 Row = tuple[SQLiteValue, ...]

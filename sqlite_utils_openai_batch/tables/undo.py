@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..base.json import kept_json, unreadable
+from ..base.json import kept_json, kept_words, unreadable
 from .hashing import source_hash, source_hashes
-from .sql import SQLiteValue, Stored
+from .sql import SQLiteValue, Stored, plain_value
 
 Values = Sequence[SQLiteValue]
 
@@ -65,8 +65,8 @@ def refusal(words: str) -> str:
 
 
 def refusal_in(previous: str) -> str:
-    """Read what `refusal` wrote."""
-    return str(json.loads(previous)["refused"])
+    """Read what `refusal` wrote; no words where somebody changed it."""
+    return kept_words(previous).get("refused", "")
 
 
 def remember_also(memory: str, values: Mapping[str, SQLiteValue]) -> str:
@@ -83,9 +83,11 @@ def recall(text: str) -> Memory:
     try:
         for name in ("was", "became"):
             memory[name] = {key: _value(one) for key, one in memory.get(name, {}).items()}
-        return Memory(**memory)
+        found = Memory(**memory)
+        bytes.fromhex(found.wrote)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise unreadable(text, column) from error
+    return found
 
 
 def still_written(memory: Memory, names: Sequence[str], given: Values, now: Values) -> list[bool]:
@@ -124,8 +126,9 @@ def _json(value: SQLiteValue) -> Any:
 
 
 def _value(value: Any) -> SQLiteValue:
+    """What a cell held, from JSON. Raises ValueError or KeyError for what none can hold."""
     if not isinstance(value, dict):
-        return value  # type: ignore[no-any-return]
+        return plain_value(value)
     if "$base64_text" in value:
         return Stored(base64.b64decode(value["$base64_text"]))
     return base64.b64decode(value["$base64"])

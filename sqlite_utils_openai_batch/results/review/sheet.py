@@ -97,7 +97,9 @@ def sheet(
     read = stored_cells(job.answer_schema, len(Output.from_json(job.output).answers))
     with closing(source_of_job(conn, job)) as source:
         for start in range(0, len(sample.requests), PAGE):
-            found = [reviews.row_of(conn, one) for one in sample.requests[start : start + PAGE]]
+            found = [
+                reviews.row_of(conn, job.id, one) for one in sample.requests[start : start + PAGE]
+            ]
             rows = source.fetch(shown, [key for key, _, _ in found])
             for key, status, answer in found:
                 cells = rows.get(key) or (None,) * len(shown)

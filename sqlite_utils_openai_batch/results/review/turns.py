@@ -95,7 +95,7 @@ class Turns:
         if number < 1:
             raise IndexError(number)
         request = self.sample.requests[number - 1]
-        key, status, answer = reviews.row_of(self.conn, request)
+        key, status, answer = reviews.row_of(self.conn, self.job.id, request)
         said = {
             review.column: review
             for review in reviews.of_request(self.conn, self.job.id, request, self.coder)

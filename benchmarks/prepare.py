@@ -174,9 +174,11 @@ def command(folder: Path, *arguments: str) -> None:
     from click.testing import CliRunner
     from sqlite_utils.cli import cli
 
-    from sqlite_utils_openai_batch.cli import destination, run
+    from sqlite_utils_openai_batch.jobs import new_job
 
-    destination.check_place = run.check_model = lambda *_: []  # type: ignore[assignment]
+    nobody = (True, [])
+    new_job.look_at_place = lambda *_: nobody  # type: ignore[assignment]
+    new_job.check_model = lambda *_: []  # type: ignore[assignment]
     os.chdir(folder)
     result = CliRunner().invoke(cli, ["openai-batch", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output

@@ -16,8 +16,8 @@ from sqlite_utils_openai_batch.answers.schema import AnswerSchema
 from sqlite_utils_openai_batch.base.errors import JobError, OpenAIBatchError, UsageError
 from sqlite_utils_openai_batch.base.text import counted
 from sqlite_utils_openai_batch.jobs import manage
-from sqlite_utils_openai_batch.jobs.apply import Wish, apply
-from sqlite_utils_openai_batch.jobs.revert import check_settled, revert
+from sqlite_utils_openai_batch.jobs.apply import Wish, applied_lines, apply
+from sqlite_utils_openai_batch.jobs.revert import check_settled, revert, reverted_lines
 from sqlite_utils_openai_batch.jobs.sync.engine import approve, open_batches
 from sqlite_utils_openai_batch.pricing.ceiling import parse_ceiling
 from sqlite_utils_openai_batch.pricing.prices import usd
@@ -125,14 +125,11 @@ def _submit(doing: Doing, conn: sqlite3.Connection, job: Job) -> str:
 
 
 def _ask_submit(doing: Doing, conn: sqlite3.Connection, job: Job) -> Question:
-    from sqlite_utils_openai_batch.cli.follow import rows_to_send
-    from sqlite_utils_openai_batch.cli.screens.spent import job_expects
-
-    rows = counted(rows_to_send(store.list_parts(conn, job.id)), "row")
+    rows = counted(manage.rows_to_send(store.list_parts(conn, job.id)), "row")
     facts = [
         f"{rows} of {job.source or 'a query'} wait to be sent to {job.model} "
         f"at {words.host_words(job)}.",
-        job_expects(job, None),
+        words.job_expects(job, None),
     ]
     if job.status == "paused" and job.message:
         facts.append(f"It was paused: {job.message}")
@@ -150,8 +147,6 @@ def ceiling_field(job: Job) -> Field:
 
 def _raise(doing: Doing, conn: sqlite3.Connection, job: Job, *, needed: bool) -> int | None:
     """Store the ceiling that was typed, where it is another one. Raises Wrong."""
-    from sqlite_utils_openai_batch.cli.options import job_ceiling, raise_ceiling
-
     text = doing.typed.one("max_cost").lstrip("$")
     if not text:
         if needed:
@@ -164,7 +159,7 @@ def _raise(doing: Doing, conn: sqlite3.Connection, job: Job, *, needed: bool) ->
             raise UsageError(f"This Datasette lets a job cost at most {usd(most)}: lower it.")
         if asked == job.max_cost_nanousd:
             return asked
-        raise_ceiling(conn, job, job_ceiling(conn, job, text))
+        manage.raise_ceiling(conn, job, manage.job_ceiling(conn, job, text))
     except OpenAIBatchError as error:
         raise Wrong("max_cost", str(error)) from error
     return asked
@@ -311,8 +306,6 @@ def retry_cost(
 
 
 def _apply(doing: Doing, conn: sqlite3.Connection, job: Job) -> str:
-    from sqlite_utils_openai_batch.cli.manage import applied_lines
-
     typed = doing.typed
     try:
         schema = AnswerSchema.parse(typed.one("schema")) if typed.one("schema") else None
@@ -357,8 +350,6 @@ def _ask_apply(doing: Doing, conn: sqlite3.Connection, job: Job) -> Question:
 
 
 def _revert(doing: Doing, conn: sqlite3.Connection, job: Job) -> str:
-    from sqlite_utils_openai_batch.cli.manage import reverted_lines
-
     return " ".join(reverted_lines(revert(conn, job)))
 
 

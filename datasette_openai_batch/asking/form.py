@@ -1,6 +1,6 @@
 """What stands in the form of a new job ↔ the options that the command line takes.
 
-Each field is named as its option. Options are kept by the names of `results.recipe.OPTIONS`,
+Each field is named as its option. Options are kept by the names of `jobs.plan.options.OPTIONS`,
 which is what a job keeps of how it was asked.
 """
 

@@ -12,11 +12,10 @@ from typing import Any
 
 from datasette.utils import sqlite_timelimit
 
-from sqlite_utils_openai_batch.base.text import counted, cut
+from sqlite_utils_openai_batch.base.text import COMMAND, counted, cut
+from sqlite_utils_openai_batch.jobs.plan.options import words_of
 from sqlite_utils_openai_batch.pricing.prices import find_prices
 from sqlite_utils_openai_batch.provider.client import OPENAI_URL
-from sqlite_utils_openai_batch.results.recipe import options as words_of
-from sqlite_utils_openai_batch.results.words import COMMAND
 from sqlite_utils_openai_batch.store.drafts import Draft
 from sqlite_utils_openai_batch.tables.sql import quote
 

@@ -305,7 +305,7 @@ async def look(asking: Asking, typed: Typed, token: str) -> Response:
         return drafts.take_draft(conn, token, "looking", ("asked",))
 
     try:
-        work.parse(asking.path, options)
+        work.check(options)
         draft = await background.in_database(asking.path, take)
     except OpenAIBatchError as error:
         field = getattr(error, "field", "form")

@@ -12,9 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import Any
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import (
@@ -22,29 +20,43 @@ from sqlite_utils_openai_batch.base.errors import (
     JobError,
     OpenAIBatchError,
     OutputError,
-    UsageError,
 )
 from sqlite_utils_openai_batch.base.text import counted, cut
+from sqlite_utils_openai_batch.jobs.new_job import (
+    Asked,
+    approve,
+    discard,
+    settled,
+    store_job,
+    trying,
+)
 from sqlite_utils_openai_batch.jobs.plan.conflicts import check_free
-from sqlite_utils_openai_batch.jobs.plan.plan import Plan, settle
-from sqlite_utils_openai_batch.jobs.plan.prepare import estimated, new_tally, prepare
+from sqlite_utils_openai_batch.jobs.plan.options import complete
+from sqlite_utils_openai_batch.jobs.plan.plan import Plan
+from sqlite_utils_openai_batch.jobs.plan.prepare import estimated, new_tally
 from sqlite_utils_openai_batch.jobs.plan.render import Rendered, Run, Tally, rendered
-from sqlite_utils_openai_batch.jobs.sync.engine import approve
-from sqlite_utils_openai_batch.pricing.ceiling import check_ceiling, parse_ceiling
+from sqlite_utils_openai_batch.jobs.plan.words import (
+    all_blank,
+    all_warnings,
+    nothing_to_ask,
+    reads_words,
+    row_words,
+    said,
+    writes_words,
+)
+from sqlite_utils_openai_batch.jobs.trial import all_rows, answer_pairs, prices_now, spent
+from sqlite_utils_openai_batch.jobs.trial import told as told_of
+from sqlite_utils_openai_batch.pricing.ceiling import PartBound, check_ceiling, parse_ceiling
+from sqlite_utils_openai_batch.pricing.estimate import Estimate
 from sqlite_utils_openai_batch.pricing.prices import CENT, usd
-from sqlite_utils_openai_batch.provider.places import Places, forget_local
-from sqlite_utils_openai_batch.results.recipe import options as words_of
+from sqlite_utils_openai_batch.pricing.words import cost_words, estimate_rows, same_words
+from sqlite_utils_openai_batch.provider.places import Places
 from sqlite_utils_openai_batch.store import drafts
 from sqlite_utils_openai_batch.store.connection import transaction
 from sqlite_utils_openai_batch.store.drafts import Draft
 
 from ..access.settings import Settings
 from .form import field_of
-
-if TYPE_CHECKING:
-    from sqlite_utils_openai_batch.cli.destination import Place
-    from sqlite_utils_openai_batch.jobs.plan.ask import Ask
-    from sqlite_utils_openai_batch.pricing.estimate import Estimate
 
 #: Requests that are shown, and tried.
 SHOWN = 3
@@ -59,63 +71,6 @@ class Fault(OpenAIBatchError):
         self.field = field
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a draft asks for, as the command line would have read it."""
-
-    ask: Ask
-    place: Place
-    plan: Plan
-
-
-def words(file: str, options: Mapping[str, Any]) -> list[str]:
-    """The command line's words for options, after the command's name.
-
-    The names come last, after `--`: a table may be called as an option is.
-    """
-    begin = [word for group in words_of(options) for word in group]
-    begin += ["--new"] if options.get("new") else []
-    return [*begin, "--", file, *([options["table"]] if options.get("table") else [])]
-
-
-def parse(file: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as `prepare` reads them from a command line. Raises Fault."""
-    from sqlite_utils_openai_batch.cli.run import prepare_command
-
-    try:
-        found = prepare_command.make_context("prepare", words(file, options)).params
-    except click.BadParameter as error:
-        name = error.param.name if error.param is not None else None
-        raise Fault(name or "form", f"{error.message}") from error
-    except click.UsageError as error:
-        raise Fault("form", error.format_message()) from error
-    if body := options.get("template_body"):
-        found["template_body"] = dict(body)
-    return {name: value for name, value in found.items() if name not in ("db", "table")}
-
-
-@contextmanager
-def wanted(
-    conn: sqlite3.Connection, file: str, options: Mapping[str, Any], settings: Settings
-) -> Iterator[Wanted]:
-    """Settle what a draft asks for, and close it at the end."""
-    from sqlite_utils_openai_batch.cli.options import read_ask
-    from sqlite_utils_openai_batch.cli.run import model_default, place_without_key
-
-    given = parse(file, options)
-    given["key"] = settings.key
-    place = place_without_key(given)
-    given.pop("key", None)
-    store.check_version(conn)
-    # what a browser sends is never the name of a file
-    ask = replace(read_ask(options.get("table"), given, place), files=False)
-    plan = settle(conn, ask, **model_default(place))
-    try:
-        yield Wanted(ask, place, plan)
-    finally:
-        plan.close()
-
-
 @contextmanager
 def at_fields() -> Iterator[None]:
     """Say of each error which field of the form it is about."""
@@ -125,6 +80,24 @@ def at_fields() -> Iterator[None]:
         raise
     except OpenAIBatchError as error:
         raise Fault(field_of(error), str(error)) from error
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Look whether options can be what they are. Raises Fault."""
+    with at_fields():
+        all_options(options)
+
+
+def all_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a draft, and those that it doesn't name. Raises UsageError."""
+    return complete({name: value for name, value in options.items() if name != "table"})
+
+
+def wanted(conn: sqlite3.Connection, options: Mapping[str, Any], settings: Settings) -> Asked:
+    """Settle what a draft asks for, as the command line would. Raises OpenAIBatchError."""
+    given = all_options(options) | {"key": settings.key}
+    # what a browser sends is never the name of a file
+    return settled(conn, options.get("table"), given, needs_key=False, files=False)
 
 
 # Looking
@@ -173,10 +146,10 @@ def look(
     conn: sqlite3.Connection, draft: Draft, file: str, settings: Settings, told: Told | None = None
 ) -> None:
     """Read all rows of a draft and keep what its page shows. Raises Fault."""
-    with at_fields(), wanted(conn, file, draft.options, settings) as want:
+    with at_fields(), wanted(conn, draft.options, settings) as want:
         plan = want.plan
         if plan.at_most() == 0:
-            raise Fault("table", nothing(plan))
+            raise Fault("table", nothing_to_ask(plan))
         found = survey(conn, plan, told)
         if found.tally.requests == 0:
             raise Fault("prompt", all_blank(plan, found.tally))
@@ -206,20 +179,6 @@ def changed(before: Sequence[Sequence[str]], now: Sequence[Sequence[str]]) -> li
     return [label for label, text in now if was and was.get(label) != text]
 
 
-def nothing(plan: Plan) -> str:
-    """That there is nothing to ask about."""
-    from sqlite_utils_openai_batch.cli.run import nothing_to_ask
-
-    return nothing_to_ask(plan)
-
-
-def all_blank(plan: Plan, tally: Tally) -> str:
-    """That no row has anything to ask about."""
-    from sqlite_utils_openai_batch.cli.run import all_blank as sentence
-
-    return sentence(plan, tally)
-
-
 def suggested(estimate: Estimate | None, settings: Settings) -> dict[str, str]:
     """The ceiling that an estimate suggests: what it costs at most, in whole cents."""
     if estimate is None or estimate.money.own:
@@ -243,26 +202,22 @@ def suggested(estimate: Estimate | None, settings: Settings) -> dict[str, str]:
 
 
 def picture(
-    conn: sqlite3.Connection, want: Wanted, found: Survey, options: Mapping[str, Any], file: str
+    conn: sqlite3.Connection, want: Asked, found: Survey, options: Mapping[str, Any], file: str
 ) -> dict[str, Any]:
     """What the page of a draft shows of a look."""
-    from sqlite_utils_openai_batch.cli.run import all_warnings, whole_source
-    from sqlite_utils_openai_batch.cli.screens.estimate import cost_words, estimate_rows, same_words
-    from sqlite_utils_openai_batch.cli.screens.plan import reads_words, writes_words
-
     plan, tally, place = want.plan, found.tally, want.place
     estimate = tally.estimate
     assert estimate is not None
     same = same_words(estimate)
     facts = [
-        ("Rows", rows_words(plan, tally, whole_source(plan))),
+        ("Rows", rows_words(plan, tally, plan.whole())),
         ("Left out", left_out(tally)),
         ("Reads", reads_words(plan)),
         *([("Same", same)] if same else []),
         ("Model", f"{plan.model} at {place.host}"),
         *[
             pair
-            for pair in estimate_rows(estimate, plan, place, limit=None, pace=None)
+            for pair in estimate_rows(estimate, plan.model, place.host, limit=None, pace=None)
             if pair[0] != "Ceiling"
         ],
         ("Writes", writes_words(plan)),
@@ -331,9 +286,6 @@ def blocked(conn: sqlite3.Connection, plan: Plan, file: str) -> str | None:
 
 def request_words(plan: Plan, row: Rendered) -> dict[str, Any]:
     """One exact request: its row's key, who says what, and its body."""
-    from sqlite_utils_openai_batch.cli.screens.plan import said
-    from sqlite_utils_openai_batch.cli.screens.text import row_words
-
     body = json.loads(row.line)["body"]
     pairs = [[role, cut(text, 4_000)] for role, text in said(body)]
     if plan.schema is not None:
@@ -355,7 +307,7 @@ def live(
     few |= {"limit": min(int(options.get("limit") or SHOWN), SHOWN), "missing": None}
     few["changed"] = None
     few.pop("max_cost", None)
-    with at_fields(), wanted(conn, file, few, settings) as want:
+    with at_fields(), wanted(conn, few, settings) as want:
         return [request_words(want.plan, one) for one in first_rows(want.plan)]
 
 
@@ -375,11 +327,8 @@ def first_rows(plan: Plan) -> list[Rendered]:
 # Trying
 
 
-def try_words(want: Wanted, found: Survey) -> str:
+def try_words(want: Asked, found: Survey) -> str:
     """What trying the shown rows may cost, in a few words; empty where nobody knows."""
-    from sqlite_utils_openai_batch.cli.trial import prices_now
-    from sqlite_utils_openai_batch.pricing.ceiling import PartBound
-
     money, plan = want.ask.money, want.plan
     if money.own:
         return "nothing (own server)"
@@ -400,28 +349,14 @@ def try_rows(
     conn: sqlite3.Connection, draft: Draft, file: str, settings: Settings, told: Told | None = None
 ) -> None:
     """Ask the rows that were shown now, and keep what they answer with the draft."""
-    from sqlite_utils_openai_batch.cli.destination import check_place
-    from sqlite_utils_openai_batch.cli.options import check_model
-    from sqlite_utils_openai_batch.cli.trial import check_bound, open_place, prices_now
-    from sqlite_utils_openai_batch.jobs.trial import ask_rows
-
-    uid = store.new_uid()
     with (
-        wanted(conn, file, draft.options, settings) as want,
+        wanted(conn, draft.options, settings) as want,
         Places(key=settings.key) as places,
     ):
-        plan = want.plan
-        found = survey(conn, plan, told)
-        prices = prices_now(plan, want.place)
-        check_bound(plan, [row.line for row in found.shown], prices)
-        check_place(want.place, places, uid)
-        check_model(want.place, places, plan)
-        try:
-            tried = list(ask_rows(open_place(want.place, places, uid), plan, found.shown))
-        finally:
-            places.close()
-            forget_local(uid)
-        shown = trial(plan, found, tried, prices)
+        found = survey(conn, want.plan, told)
+        with trying(want, places, found.shown) as (_, prices, answers):
+            tried = list(answers)
+        shown = trial(want.plan, found, tried, prices)
     drafts.leave_draft(
         conn, draft.token, "looked", tried=json.dumps(shown, ensure_ascii=False), message=None
     )
@@ -429,10 +364,6 @@ def try_rows(
 
 def trial(plan: Plan, found: Survey, tried: Sequence[Any], prices: Any) -> dict[str, Any]:
     """What the page of a draft shows of the rows that were tried."""
-    from sqlite_utils_openai_batch.cli.screens.text import row_words
-    from sqlite_utils_openai_batch.cli.screens.trial import all_rows, answer_pairs, told
-    from sqlite_utils_openai_batch.jobs.trial import spent
-
     sums = spent(tried, prices)
     good = sum(one.outcome.status == "ok" for one in tried)
     facts = [("Answered", f"{good} of {counted(len(tried), 'row')}")]
@@ -446,7 +377,7 @@ def trial(plan: Plan, found: Survey, tried: Sequence[Any], prices: Any) -> dict[
             {
                 "row": row_words(plan, one.row.row_key),
                 "status": one.outcome.status,
-                "told": told(one),
+                "told": told_of(one),
                 "pairs": answer_pairs(plan, one),
             }
             for one in tried
@@ -503,43 +434,20 @@ def prepared(
     conn: sqlite3.Connection, draft: Draft, file: str, settings: Settings, told: Told | None
 ) -> store.Job:
     """Store the job of a draft; as `prepare` does at the command line."""
-    from sqlite_utils_openai_batch.cli.destination import check_place
-    from sqlite_utils_openai_batch.cli.options import NEVER_KEPT, check_model
-    from sqlite_utils_openai_batch.cli.run import chosen_of
-
-    recipe = {name: value for name, value in draft.options.items() if name not in NEVER_KEPT}
     with (
-        wanted(conn, file, draft.options, settings) as want,
+        wanted(conn, draft.options, settings) as want,
         Places(key=settings.key) as places,
     ):
-        plan, place = want.plan, want.place
-        if plan.at_most() == 0:
-            raise UsageError(nothing(plan))
-        check_free(conn, plan, file)
-        if draft.wish == "send":
-            plan.warnings += check_place(place, places, draft.uid)
-            check_model(place, places, plan)
-        job, tally = prepare(
+        job, _ = store_job(
             conn,
-            plan,
+            file,
+            want,
+            places,
             uid=draft.uid,
-            provider=place.provider,
-            base_url=place.base_url,
-            account=place.account or None,
-            settings={**place.settings, **chosen_of(plan), "recipe": recipe},
+            sends=draft.wish == "send",
             progress=told,
         )
-        if job.requests == 0:
-            discard(conn, job)
-            raise UsageError(all_blank(plan, tally))
     return job
-
-
-def discard(conn: sqlite3.Connection, job: store.Job) -> None:
-    """Drop a job that was never approved."""
-    with transaction(conn):
-        store.drop_job(conn, job.id)
-    forget_local(job.uid)
 
 
 def differs(conn: sqlite3.Connection, draft: Draft, job: store.Job) -> str | None:

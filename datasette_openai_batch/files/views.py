@@ -19,10 +19,10 @@ from datasette.utils.asgi import BadRequest
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError, UsageError
 from sqlite_utils_openai_batch.base.scratch import scratch
 from sqlite_utils_openai_batch.base.statuses import outcomes_of
+from sqlite_utils_openai_batch.base.text import COMMAND
 from sqlite_utils_openai_batch.results.csv import harmless, pieces
 from sqlite_utils_openai_batch.results.reader import Reader
 from sqlite_utils_openai_batch.results.report import report
-from sqlite_utils_openai_batch.results.words import COMMAND
 from sqlite_utils_openai_batch.results.xlsx import check_fits, write_xlsx
 from sqlite_utils_openai_batch.tables.sql import decode_key
 

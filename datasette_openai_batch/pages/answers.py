@@ -12,9 +12,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sqlite_utils_openai_batch.base.statuses import FAILED
+from sqlite_utils_openai_batch.base.statuses import FAILED, NOT_WRITTEN
 from sqlite_utils_openai_batch.base.text import cut, size
-from sqlite_utils_openai_batch.results.words import DEMO_MODEL, NOT_WRITTEN
+from sqlite_utils_openai_batch.results.words import DEMO_MODEL
 from sqlite_utils_openai_batch.tables.undo import refusal_in
 
 from ..access.job import Opened

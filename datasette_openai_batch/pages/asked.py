@@ -12,8 +12,8 @@ from markupsafe import Markup, escape
 
 from sqlite_utils_openai_batch.answers.schema import AnswerSchema
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.jobs.plan.options import command_line
 from sqlite_utils_openai_batch.requests.template import LINE_COLUMN
-from sqlite_utils_openai_batch.results.recipe import command_line
 from sqlite_utils_openai_batch.store import Job
 
 from ..access.job import Opened

@@ -13,10 +13,9 @@ from markupsafe import Markup, escape
 
 from sqlite_utils_openai_batch.base import text
 from sqlite_utils_openai_batch.base.statuses import OUTCOMES
-from sqlite_utils_openai_batch.base.text import counted
+from sqlite_utils_openai_batch.base.text import COMMAND, counted
 from sqlite_utils_openai_batch.pricing.prices import usd
 from sqlite_utils_openai_batch.results import words
-from sqlite_utils_openai_batch.results.words import COMMAND
 from sqlite_utils_openai_batch.store import Job
 
 from ..access.job import Opened

@@ -8,7 +8,7 @@ import sqlite3
 from typing import Any
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.results.words import COMMAND
+from sqlite_utils_openai_batch.base.text import COMMAND
 
 from .. import compat
 

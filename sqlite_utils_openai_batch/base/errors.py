@@ -6,7 +6,8 @@ exits with the class's `exit_code`.
 
     OpenAIBatchError (1)
     ├── UsageError (2)            options that contradict each other
-    │   └── CeilingError          --max-cost can't hold: a cap of the answers may mend it
+    │   ├── CeilingError          --max-cost can't hold: a cap of the answers may mend it
+    │   └── NothingToAsk          no row that could be asked: no mistake, where a command says it
     ├── DatabaseError             no such file, not a database, locked, read-only, newer tables
     ├── SourceError               no such table, column or key; a NULL or duplicate key
     ├── TemplateError             a body or prompt that can't be used
@@ -53,6 +54,10 @@ class CeilingError(UsageError):
     def __init__(self, message: str, cap: int | None = None):
         super().__init__(message)
         self.cap = cap
+
+
+class NothingToAsk(UsageError):
+    """There is no row to ask about; to a command that is no mistake."""
 
 
 class DatabaseError(OpenAIBatchError):

@@ -208,3 +208,34 @@ def outcomes_of(wanted: Iterable[str]) -> tuple[str, ...]:
             )
         found |= dict.fromkeys(FAILED if one == "failed" else (one,))
     return tuple(found)
+
+
+class NotWritten(NamedTuple):
+    """Why an answer isn't beside its row."""
+
+    why: str
+    one: str
+    """What is said of one row."""
+    many: str
+
+
+#: By `write_status`.
+NOT_WRITTEN = {
+    "stale": NotWritten(
+        "the row changed after it was asked about",
+        "changed after it was asked about: its answer is kept in the job, not written",
+        "changed after they were asked about: their answers are kept in the job, not written",
+    ),
+    "kept_existing": NotWritten(
+        "the cell held a value",
+        "held a value by then, which was left as it is",
+        "held values by then, which were left as they are",
+    ),
+    "row_gone": NotWritten(
+        "the row is gone",
+        "is gone: its answer is kept in the job",
+        "are gone: their answers are kept in the job",
+    ),
+}
+#: What `previous` tells of an answer that a rule of the table refused or emptied.
+REFUSED = "a rule of the table (CHECK, trigger) kept it out"

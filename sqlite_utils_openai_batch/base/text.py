@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
+from typing import Any
+
+COMMAND = "sqlite-utils openai-batch"
 
 # What rewrites a screen instead of being shown on it: control characters (C0, DEL, C1), overrides
 # of the direction of writing, and half a character that no stream can encode. Tabs and the ends of
@@ -163,3 +167,10 @@ def listed(names: Iterable[str]) -> str:
     text = ", ".join(map(named, every[:SHOWN]))
     more = len(every) - SHOWN
     return f"{text} and {more} more" if more > 0 else text
+
+
+def key_words(key: Any, columns: Sequence[str]) -> str:
+    """A row's key as people read it, given its columns."""
+    if len(columns) > 1:
+        key = "/".join(str(value) for value in json.loads(key))
+    return oneline(str(key))

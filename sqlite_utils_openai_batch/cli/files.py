@@ -463,9 +463,9 @@ def tell_job(conn: sqlite3.Connection, job: Job, done: BroughtIn, db: str) -> No
     from dataclasses import asdict
 
     from .. import store
-    from ..base.text import counted
+    from ..base.text import COMMAND, counted
     from ..results.advice import advise
-    from ..results.words import COMMAND, failures, status_words
+    from ..results.words import failures, status_words
     from .screens.end import ended_screen
     from .screens.job import mend
     from .screens.text import progress

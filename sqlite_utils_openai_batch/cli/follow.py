@@ -13,14 +13,11 @@ from .options import (
     check_may_send,
     db_argument,
     job_argument,
-    job_ceiling,
     key_option,
     max_cost_option,
     poll_option,
-    raise_ceiling,
     yes_option,
 )
-from .screens.spent import job_expects
 from .screens.text import Teller
 
 if TYPE_CHECKING:
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
     from ..base.errors import DatabaseError
     from ..jobs.sync.context import Report
     from ..provider.places import Places
-    from ..store import Job, Part
+    from ..store import Job
 
 
 @click.command("sync", cls=Command)
@@ -115,40 +112,25 @@ def follow(
     Jobs that another program changed are left alone, and told at the end with what `changed` says.
     """
     from .. import store
-    from ..base.scratch import sweep
-    from ..jobs.sync.engine import one_pass, was_approved
     from ..jobs.sync.settle import has_failures
-    from ..jobs.sync.watch import watch
+    from ..jobs.sync.watch import follow as sync
     from ..jobs.trust import sort_out
-    from ..provider.accounts import check_one_host
-    from ..provider.places import forget_local
     from .screens.end import stopped_sentence
 
-    sweep()
-    jobs, wrong = sort_out(jobs)
-    wrong += changed
-    if places.key is not None:
-        check_one_host([job for job in jobs if job.unfinished and was_approved(conn, job)])
     teller = Teller(conn, silent=silent)
-    ids = [job.id for job in jobs]
+    told = teller.of_one_pass if once else teller.told
     try:
-        if once:
-            report = one_pass(conn, list(jobs), places.of_job)
-            teller.tell_faults(report)
-        else:
-            report = watch(conn, ids, places.of_job, poll=poll, told=teller.told)
+        found = sync(conn, jobs, places, poll=poll, once=once, told=told)
     except KeyboardInterrupt:
         teller.end()
-        for job_id in ids:
-            job = store.get_job(conn, job_id)
+        for one in sort_out(jobs)[0]:
+            job = store.get_job(conn, one.id)
             if job.unfinished:
-                talk(stopped_sentence(job, store.list_parts(conn, job_id), db))
+                talk(stopped_sentence(job, store.list_parts(conn, job.id), db))
         raise click.exceptions.Exit(INTERRUPTED) from None
     teller.end()
-    tell_result(conn, db, ids, report, once=once, silent=silent)
-    places.close()
-    for job in report.ended:
-        forget_local(job.uid)
+    report, wrong = found.report, [*found.wrong, *changed]
+    tell_result(conn, db, [job.id for job in found.jobs], report, once=once, silent=silent)
     for error in wrong:
         talk(f"Error: {error}")
     if wrong or report.faults:
@@ -172,10 +154,11 @@ def tell_result(
 ) -> None:
     """Say what became of each job."""
     from .. import store
+    from ..base.text import COMMAND
     from ..jobs.queue import waits_until
     from ..results.advice import advise
     from ..results.advice import lines as advice_lines
-    from ..results.words import COMMAND, DEMO_MODEL, failures, status_words
+    from ..results.words import DEMO_MODEL, failures, status_words
     from .screens.end import ended_screen
     from .screens.job import mend
     from .screens.text import progress
@@ -247,10 +230,18 @@ def submit_command(
     from .. import store
     from ..base.errors import UsageError
     from ..base.text import counted
-    from ..jobs.manage import doubtful, send_again
+    from ..jobs.manage import (
+        doubtful,
+        job_ceiling,
+        job_to_submit,
+        raise_ceiling,
+        rows_to_send,
+        send_again,
+    )
     from ..jobs.sync.engine import approve
     from ..jobs.sync.outgoing import in_doubt
     from ..provider.places import Places
+    from ..results.words import job_expects
     from ..store.connection import connect
     from .screens.job import title
 
@@ -286,44 +277,3 @@ def submit_command(
         if found.status in ("prepared", "paused"):
             found = approve(conn, found)
         follow(conn, db, [found], places, poll=None, once=True)
-
-
-def rows_to_send(parts: Sequence[Part]) -> int:
-    """How many rows wait to be sent: those that were answered by hand don't."""
-    from ..base.statuses import CUT
-
-    return sum(part.counts.get("pending", 0) for part in parts if part.status in ("prepared", *CUT))
-
-
-def job_to_submit(
-    conn: sqlite3.Connection, db: str, job: str | None, accept_account: bool = False
-) -> Job:
-    """The job that `submit` means: any whose account is another from now on. Raises JobError."""
-    from .. import store
-    from ..base.errors import JobError
-
-    if job is not None:
-        found = store.find_job(conn, job, db)
-        if accept_account and found.requests is not None:
-            return found
-        if found.status not in ("prepared", "paused") or found.requests is None:
-            raise JobError(
-                f"Job {found.id} is {found.status}: only a prepared or paused job can be "
-                "submitted. Look at it with: "
-                f"sqlite-utils openai-batch show {shlex.quote(db)} {found.id}"
-            )
-        return found
-    waiting = [
-        found
-        for found in store.list_jobs(conn)
-        if found.status == "prepared" and found.requests is not None
-    ]
-    if len(waiting) == 1:
-        return waiting[0]
-    if not waiting:
-        raise JobError(
-            f"No job in '{db}' waits to be submitted. "
-            f"Prepare one with: sqlite-utils openai-batch prepare {shlex.quote(db)} TABLE …"
-        )
-    names = ", ".join(str(found.id) for found in waiting)
-    raise JobError(f"Several jobs wait to be submitted: {names}. Name one of them.")

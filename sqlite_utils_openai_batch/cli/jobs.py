@@ -77,7 +77,7 @@ def list_them(
     formats: dict[str, Any],
 ) -> None:
     """Print the jobs, or the months, in the format that was asked for."""
-    from ..results.words import COMMAND
+    from ..base.text import COMMAND
     from .screens.job import jobs_screen
     from .screens.spent import month_record, month_sentence, months_screen
 

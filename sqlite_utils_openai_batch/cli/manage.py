@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import click
 
@@ -15,20 +14,11 @@ from .options import (
     ANSWERS,
     check_may_send,
     db_argument,
-    job_ceiling,
     key_option,
     max_cost_option,
     poll_option,
-    raise_ceiling,
     yes_option,
 )
-from .screens.spent import retry_words
-
-if TYPE_CHECKING:
-    from ..jobs.apply import Applied
-    from ..jobs.revert import Reverted
-    from ..store import Job
-
 
 one_job = click.argument("job", metavar="JOB")
 
@@ -67,9 +57,10 @@ def retry_command(
     from ..base.errors import UsageError
     from ..base.statuses import FAILED, outcomes_of
     from ..base.text import counted
-    from ..jobs.manage import plan_retry, retry, retry_most
+    from ..jobs.manage import job_ceiling, plan_retry, raise_ceiling, retry, retry_most
     from ..provider.places import Places
     from ..results.advice import in_vain
+    from ..results.words import retry_words
     from ..store.connection import connect
     from .follow import follow
 
@@ -262,7 +253,7 @@ def apply_command(
     """
     from .. import store
     from ..answers.schema import AnswerSchema
-    from ..jobs.apply import Wish, apply
+    from ..jobs.apply import Wish, applied_lines, apply
     from ..store.connection import connect
 
     wish = Wish(
@@ -293,7 +284,7 @@ def revert_command(db: str, job: str) -> None:
       sqlite-utils openai-batch revert movies.db 3
     """
     from .. import store
-    from ..jobs.revert import revert
+    from ..jobs.revert import revert, reverted_lines
     from ..store.connection import connect
 
     with closing(connect(db)) as conn:
@@ -306,58 +297,3 @@ def revert_command(db: str, job: str) -> None:
         f"The answers are kept in job {found.id}: write them again with "
         f"sqlite-utils openai-batch apply {shlex.quote(db)} {found.id}"
     )
-
-
-def applied_lines(job: Job, applied: Applied, accept_stale: bool, path: str) -> Sequence[str]:
-    """What `apply` says."""
-    from ..base.text import counted
-    from .screens.end import not_written_lines, refused_lines
-
-    db = shlex.quote(path)
-    table = applied.output.table or job.source
-    names = ", ".join(f"{table}.{name}" for name in applied.output.names)
-    undone = applied.reverted
-    # After a revert there is nothing to take back, and nothing to say of it.
-    lines = reverted_lines(undone) if undone and undone.did_something else []
-    if applied.checked:
-        kinds = ", ".join(f"{count:,} {status}" for status, count in applied.checked.items())
-        lines.append(f"Checked {counted(sum(applied.checked.values()), 'answer')}: {kinds}.")
-    written = applied.written
-    if not written.total:
-        return [*lines, f"There is no answer left to write to {names}."]
-    lines.append(f"Wrote {counted(written.written, 'answer')} to {names}.")
-    hints = {"kept_existing": "--replace overwrites"}
-    if not accept_stale:
-        hints["stale"] = "--accept-stale writes them all the same"
-    lines += not_written_lines(vars(written), hints)
-    lines += refused_lines(written.refused)
-    if written.written:
-        lines.append(f"Undo with: sqlite-utils openai-batch revert {db} {job.id}")
-    return lines
-
-
-def reverted_lines(reverted: Reverted) -> list[str]:
-    """What `revert` says."""
-    from ..base.text import counted
-
-    table = reverted.table
-    if not (reverted.restored or reverted.edited or reverted.gone or reverted.refused):
-        lines = [f"Nothing of this job was written in {table}."]
-    else:
-        lines = [f"Took the answers out of {counted(reverted.restored, 'row')} of {table}."]
-    if reverted.edited:
-        keep = "keeps" if reverted.edited == 1 else "keep"
-        lines.append(f"{counted(reverted.edited, 'row')} edited since {keep} what was edited.")
-    for words, rows in reverted.refused.items():
-        keep = "keeps" if rows == 1 else "keep"
-        lines.append(f"{counted(rows, 'row')} {keep} the answer: {table} refuses ({words}).")
-    if reverted.gone:
-        lines.append(
-            f"{counted(reverted.gone, 'row')} {'is' if reverted.gone == 1 else 'are'} gone."
-        )
-    if reverted.table_dropped:
-        lines.append(f"Dropped the table {table}.")
-    if reverted.dropped:
-        lines.append(f"Dropped {', '.join(f'{table}.{name}' for name in reverted.dropped)}.")
-    lines += [f"{table}.{name} stays: {why}." for name, why in reverted.kept.items()]
-    return lines

@@ -1,171 +1,32 @@
-"""Options that several commands share, what a job keeps of them, and how they become an `Ask`."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import reduce
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from .click_ext import option, talk
-from .destination import Place
 
 if TYPE_CHECKING:
     import sqlite3
-
-    from ..jobs.plan.ask import Ask
-    from ..jobs.plan.plan import Plan
-    from ..pricing.estimate import Money
-    from ..provider.places import Places
-    from ..store import Job
-
-
-# `--like JOB`: what was typed for a job, kept with it, and taken up by another.
-
-# Options of the moment, which no job keeps.
-NEVER_KEPT = ("key", "new", "like", "workers", "requests")
-# An option that is typed puts out what it would contradict.
-PUTS_OUT = {
-    "table": ("sql", "pk", "params"),
-    "sql": ("table", "pk", "lines"),
-    "template": ("template_body", "prompt", "system", "images", "attach", "lines"),
-    "prompt": ("template_body", "lines"),
-    "requests": (
-        "table",
-        "sql",
-        "pk",
-        "params",
-        "where",
-        "order",
-        "limit",
-        "sample",
-        "seed",
-        "model",
-        "system",
-        "prompt",
-        "template_body",
-        "images",
-        "attach",
-        "options",
-        "endpoint",
-    ),
-    "sample": ("limit",),
-    "limit": ("sample", "seed"),
-    "missing": ("changed", "replace"),
-    "changed": ("missing", "replace"),
-    "replace": ("missing", "changed"),
-    "provider": ("base_url", "local", "upstream", "concurrency"),
-    "base_url": ("local", "upstream", "concurrency"),
-    "upstream": ("base_url",),
-    "local": ("base_url", "upstream", "concurrency"),
-    "price_as": ("price_input", "price_output"),
-    "price_input": ("price_as",),
-    "price_output": ("price_as",),
-}
-# Options that say where rows go.
-PLACE = ("provider", "base_url", "local", "upstream")
-# Options that leave rows out, which nobody sees who doesn't type them.
-NARROWING = ("changed", "missing", "where", "limit", "sample")
-# Repeatable options whose values have names: those that are typed come on top.
-NAMED = ("options", "params")
-
-
-def recipe(table: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """What was typed for a job, texts of files in place of their names. Raises TemplateError."""
-    from ..base.errors import SchemaError, TemplateError
-    from ..base.text_files import text_or_file
-
-    kept = {name: value for name, value in options.items() if name not in NEVER_KEPT}
-    for name in ("prompt", "system", "schema"):
-        error = SchemaError if name == "schema" else TemplateError
-        # Read once: what is asked and what is kept are the same.
-        kept[name] = options[name] = text_or_file(options.get(name), f"--{name}", error)
-    template = kept.pop("template", None)
-    if template is not None:
-        kept["template_body"] = read_template(template)
-    if kept.get("image_dir"):
-        kept["image_dir"] = str(Path(kept["image_dir"]).resolve())
-    kept["table"] = table
-    return {name: value for name, value in kept.items() if value not in (None, False, (), [])}
 
 
 def inherit(
     conn: sqlite3.Connection, db: str, table: str | None, options: dict[str, Any]
 ) -> str | None:
-    """Fill `options` with those of the job named by --like; what was typed wins.
+    """Fill `options` with those of the job named by --like; what was typed wins. See there."""
+    from ..jobs.plan.options import inherit as take_over
 
-    Returns the table. Raises DatabaseError where jobs can't be kept here, JobError for a job that
-    isn't there or kept no options, and ConfigurationError where rows would go elsewhere than
-    that job's did.
-    """
-    from .. import store
-    from ..base.errors import JobError
-    from ..jobs.trust import check_job
-    from ..provider.accounts import check_key
-    from ..results.recipe import kept_options
-
-    store.check_version(conn)
-    # Whatever is asked anew goes by the jobs that there are.
-    store.list_jobs(conn)
-    wanted = options.pop("like", None)
-    if wanted is None:
-        return table
-    job = store.find_job(conn, wanted, db)
-    check_job(job)
-    kept = kept_options(job)
-    if not kept:
-        raise JobError(f"Job {job.id} keeps no options, so --like can't take them up.")
-    typed = {name for name in (*options, "table") if was_typed(name)}
-    if not typed.intersection(PLACE):
-        kept |= place_of(job, kept)
-        if options.get("key"):
-            check_key(job, options["key"])
-    for name in typed:
-        for other in PUTS_OUT.get(name, ()):
-            kept.pop(other, None)
-    for name in NAMED:
-        if name in kept:
-            # JSON knows no pairs, only lists.
-            options[name] = (*map(tuple, kept.pop(name)), *options.get(name, ()))
-    if "table" not in typed:
-        table = kept.pop("table", None)
-    options.update({name: value for name, value in kept.items() if name not in (*typed, "table")})
-    narrowed = [f"--{name}" for name in NARROWING if options.get(name) and name not in typed]
-    if narrowed:
-        talk(
-            f"As in job {job.id}, only some rows are asked about: {' '.join(narrowed)}. "
-            "To ask about others, type the options without --like."
-        )
-    return table
+    return take_over(conn, db, table, options, typed_of(options), talk)
 
 
-def place_of(job: Job, kept: dict[str, Any]) -> dict[str, Any]:
-    """The options that say where a job's rows went, also where the environment said it then.
-
-    Raises ConfigurationError where the environment says something else now.
-    """
-    from ..base.errors import ConfigurationError
-    from ..provider.accounts import LOCAL, key_address, origin
-    from ..provider.azure import AZURE, ENDPOINT
-    from ..provider.errors import host_of
-
-    if job.provider == LOCAL:
-        return {"provider": "openai", "base_url": None, "upstream": job.base_url,
-                "local": job.base_url is None}  # fmt: skip
-    variable = ENDPOINT if job.provider == AZURE else "OPENAI_BASE_URL"
-    now, then = os.environ.get(variable), key_address(job)
-    if now and then and not kept.get("base_url") and origin(now) != origin(then):
-        raise ConfigurationError(
-            f"Job {job.id} went to {host_of(then)}, and {variable} now says {host_of(now)}. "
-            "Nothing was sent. Say where this one goes by --base-url, or unset the variable to "
-            f"have it go to {host_of(then)}."
-        )
-    return {"provider": job.provider, "base_url": then, "upstream": None, "local": False}
+def typed_of(options: Mapping[str, Any]) -> set[str]:
+    """The options of the command that runs that were given by the person."""
+    return {name for name in (*options, "table") if was_typed(name)}
 
 
 def was_typed(name: str) -> bool:
@@ -199,71 +60,6 @@ def money_options(function: Any) -> Any:
     return function
 
 
-def read_money(options: dict[str, Any], place: Place, model: str, endpoint: str) -> Money:
-    """Take the options under 'Money' out of `options`.
-
-    Raises UsageError where prices contradict each other, or a ceiling has no price to hold by.
-    """
-    from ..base.errors import UsageError
-    from ..base.text import meant
-    from ..pricing.ceiling import parse_ceiling
-    from ..pricing.estimate import Money
-    from ..pricing.prices import context_window, is_own, known_models
-    from ..provider.client import OPENAI_URL
-
-    asked = options.pop("max_cost", None)
-    ceiling = None if asked is None else parse_ceiling(asked)
-    base_url = place.base_url or ("" if place.provider == "local" else OPENAI_URL)
-    price_as = options.get("price_as")
-    prices = read_prices(options, model, base_url, endpoint)
-    own = prices is None and is_own(place.provider, base_url)
-    if ceiling is not None and prices is None and not own:
-        raise UsageError(
-            f"No batch price of {model} at {place.host} is known, so --max-cost can't hold. "
-            f"{meant(model, known_models())}Name a model that costs the same with --price-as, "
-            "or give USD per million tokens with --price-input and --price-output."
-        )
-    return Money(
-        prices=prices,
-        own=own,
-        max_cost=ceiling,
-        price_as=price_as,
-        window=None if own else context_window(price_as or model, base_url or OPENAI_URL),
-        base_url=place.base_url,
-        account=place.account,
-    )
-
-
-def read_prices(options: dict[str, Any], model: str, base_url: str, endpoint: str) -> Any:
-    """The prices that somebody stated, else those that are published; None where unknown."""
-    from ..base.errors import UsageError
-    from ..pricing.prices import find_prices, parse_usd, prices_version, stated_prices
-    from ..provider.client import OPENAI_URL
-
-    price_as = options.pop("price_as", None)
-    input_, output = options.pop("price_input", None), options.pop("price_output", None)
-    if price_as is not None and (input_ is not None or output is not None):
-        raise UsageError("--price-as and --price-input or --price-output: give one or the other.")
-    if output is None and endpoint == "/v1/embeddings":
-        output = "0"
-    if input_ is not None and output is not None:
-        return stated_prices(
-            parse_usd("--price-input", input_), parse_usd("--price-output", output)
-        )
-    if input_ is not None or (output is not None and endpoint != "/v1/embeddings"):
-        missing = "--price-output" if output is None else "--price-input"
-        raise UsageError(f"{missing} is missing: questions and answers have a price each.")
-    if price_as is None:
-        return find_prices(model, base_url)
-    found = find_prices(price_as, base_url) or find_prices(price_as, OPENAI_URL)
-    if found is None:
-        raise UsageError(
-            f"--price-as '{price_as}': {prices_version()} knows no batch price of it. "
-            "Give USD per million tokens with --price-input and --price-output."
-        )
-    return found
-
-
 def check_may_send(yes: bool, max_cost: Any, can_ask: bool) -> None:
     """Raise UsageError where nobody can be asked and nothing was said beforehand."""
     from ..base.errors import UsageError
@@ -272,84 +68,6 @@ def check_may_send(yes: bool, max_cost: Any, can_ask: bool) -> None:
         raise UsageError(
             "Without a terminal to ask on, sending needs -y or --max-cost (or use preview)."
         )
-
-
-def check_model(place: Place, places: Places, plan: Plan) -> None:
-    """See whether the server knows the model, where it has a list (`GET /v1/models`).
-
-    Raises UsageError where OpenAI itself doesn't: nothing could be answered. Elsewhere a list need
-    not be whole, so that is a warning.
-    """
-    from ..base.errors import UsageError
-    from ..base.text import listed, meant, nearest_first
-    from ..provider.accounts import destination
-
-    if place.provider != "openai" or "{{" in plan.model:
-        return
-    provider = places.remote(destination(place.base_url, places.key, place.provider))
-    known = provider.models()
-    if not known or plan.model in known:
-        return
-    said = f"{place.host} has no model '{plan.model}'."
-    if provider.is_openai:
-        raise UsageError(f"{said} {meant(plan.model, known)}Name one with -m.")
-    near = listed(nearest_first(plan.model, known)[:5])
-    plan.warnings.append(f"{place.host} doesn't list a model '{plan.model}'. It lists: {near}.")
-
-
-def queue_figures(conn: sqlite3.Connection, money: Money, model: str) -> dict[str, Any]:
-    """The queue limit and the pace of a provider, where this database knows them."""
-    from .. import store
-    from ..store.costs import pace, queue_limit
-
-    if not store.exists(conn) or money.own:
-        return {"limit": None, "pace": None}
-    return {
-        "limit": queue_limit(conn, money.account, model),
-        "pace": pace(conn, money.base_url, model),
-    }
-
-
-def job_ceiling(conn: sqlite3.Connection, job: Job, text: str) -> int:
-    """A new ceiling in nano-dollars for a job that waits. Raises UsageError where it can't hold."""
-    from ..base.errors import UsageError
-    from ..pricing.ceiling import parse_ceiling
-    from ..pricing.prices import job_is_own, stored_prices, usd
-    from ..store.costs import committed
-
-    ceiling = parse_ceiling(text)
-    if job_is_own(job.provider, job.base_url, job.settings):
-        return ceiling
-    if stored_prices(job.settings) is None:
-        raise UsageError(
-            f"Job {job.id} was prepared without prices, so --max-cost can't hold. "
-            "Prepare it again with --price-as, or with --price-input and --price-output."
-        )
-    taken = committed(conn, job.id)
-    if taken.total > ceiling:
-        raise UsageError(
-            f"--max-cost {text}: {usd(taken.spent)} is spent already, and up to "
-            f"{usd(taken.open, up=True)} may still come of what was sent."
-        )
-    most = job.upper_cost_nanousd
-    if job.status == "prepared" and (most is None or most > ceiling):
-        may = "nothing bounds its cost" if most is None else f"may cost up to {usd(most, up=True)}"
-        raise UsageError(
-            f"The ceiling of {usd(ceiling)} can't hold: job {job.id} {may}. "
-            "Raise it, or prepare the job anew with a lower -o max_tokens."
-        )
-    return ceiling
-
-
-def raise_ceiling(conn: sqlite3.Connection, job: Job, nanousd: int) -> Job:
-    """Store a ceiling that `job_ceiling` found good."""
-    from .. import store
-    from ..store.connection import transaction
-
-    with transaction(conn):
-        store.update_job(conn, job.id, max_cost_nanousd=nanousd)
-        store.log(conn, "ceiling", job_id=job.id, nanousd=nanousd)
-    return store.get_job(conn, job.id)
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -509,80 +227,3 @@ ask_options = together(
     limit_options,
     place_options,
 )
-
-
-def read_ask(table: str | None, options: dict[str, Any], place: Place) -> Ask:
-    """Turn the command line into an `Ask`."""
-    from ..jobs.plan.ask import DEFAULT_MODEL, Ask, default_for
-    from ..requests.body import parse_option
-
-    lines = options.pop("lines", None)
-    template = options.pop("template_body", None) or read_template(options.get("template"))
-    options.pop("template")
-    options.pop("like", None)
-    named = template.get("model") if template else None
-    default = default_for(options["endpoint"], place.default_model or DEFAULT_MODEL)
-    model = options["model"] or named or default
-    body = {name: parse_option(name, value) for name, value in options.pop("options")}
-    names = ("sql", "pk", "where", "order", "limit", "sample", "seed", "missing", "changed",
-             "blanks", "model", "system", "prompt", "schema", "endpoint", "name", "output",
-             "output_table", "prefix", "replace", "responses", "part_requests", "part_bytes",
-             "part_tokens", "enqueued_tokens", "attempts", "first_part", "first_wait", "new",
-             "workers", "reuse", "images", "image_detail", "image_size", "attach",
-             "attach_tokens", "confidence")  # fmt: skip
-    given = {name: options.pop(name) for name in names}
-    return Ask(
-        table=table,
-        params=dict(options.pop("params")),
-        template=template,
-        lines=lines,
-        fresh=bool(options.pop("fresh", False)),
-        image_dir=image_folder(options.pop("image_dir")),
-        options=body,
-        write=not options.pop("no_write"),
-        money=replace(
-            read_money(options, place, str(model), given["endpoint"]),
-            attach_tokens=given["attach_tokens"],
-        ),
-        provider=place.provider,
-        first_typed=was_typed("first_part"),
-        **given,
-    )
-
-
-def read_template(name: str | None) -> dict[str, Any] | None:
-    """The whole body in a file. Raises TemplateError."""
-    from ..base.errors import TemplateError
-    from ..base.file_kinds import JSON_LINES, PRETTY, TEXT, kind_of
-    from ..base.text_files import meant_file
-    from ..requests.whole_body import parse_body
-
-    if name is None:
-        return None
-    try:
-        return parse_body(Path(name).read_text(encoding="utf-8-sig"), name)
-    except (TemplateError, UnicodeDecodeError) as error:
-        kind = kind_of(Path(name))
-        if kind in (None, TEXT, PRETTY, JSON_LINES) and isinstance(error, TemplateError):
-            raise
-        raise TemplateError(
-            f"--template '{name}' is {kind or 'no text in UTF-8'}, no request body. A template is "
-            'JSON or YAML: {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": '
-            '"{{ title }}"}]}'
-        ) from error
-    except OSError as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        meant = meant_file(name) if isinstance(error, FileNotFoundError) else ""
-        said = f"--template '{name}' can't be read: {reason}. {meant}"
-        raise TemplateError(said.strip()) from error
-
-
-def image_folder(name: str | None) -> str | None:
-    """The folder of --image-dir as the job keeps it. Raises UsageError."""
-    from ..base.errors import UsageError
-
-    if name is None:
-        return None
-    if not Path(name).is_dir():
-        raise UsageError(f"--image-dir '{name}' is no folder.")
-    return str(Path(name).resolve())

@@ -17,22 +17,6 @@ if TYPE_CHECKING:
     from ..jobs.files.own import Loaded
 
 STDIN = "-"
-#: Options that say what is asked: a line of a file says all of it.
-SAID = {
-    "sql": "--sql",
-    "pk": "--pk",
-    "model": "--model",
-    "system": "--system",
-    "prompt": "--prompt",
-    "template": "--template",
-    "images": "--image",
-    "image_dir": "--image-dir",
-    "image_detail": "--image-detail",
-    "image_size": "--image-size",
-    "options": "--option",
-    "reuse": "--reuse",
-}
-CHAT = "/v1/chat/completions"
 
 requests_option = option(
     "--requests",
@@ -95,6 +79,8 @@ class Own:
         With `there`, `conn` is a private database, and that one is only looked at. Raises
         OpenAIBatchError; then nothing is changed.
         """
+        from ..jobs.plan.options import refuse_others
+
         requests = options.pop("requests", None)
         if requests is not None:
             # A job that --like names may have had such a file too.
@@ -143,31 +129,3 @@ def as_file(requests: str) -> Iterator[Path]:
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         yield path
-
-
-def refuse_others(options: Mapping[str, Any]) -> None:
-    """Raise UsageError for options that say what the lines of a file say themselves."""
-    from ..base.errors import UsageError
-
-    given = [name for key, name in SAID.items() if options.get(key)]
-    if options.get("endpoint", CHAT) != CHAT:
-        given.append("--endpoint")
-    if given:
-        raise UsageError(
-            f"{given[0]} and the requests of a file: each line is sent as it is, so leave "
-            f"{given[0]} out."
-        )
-
-
-def take_lines(options: dict[str, Any]) -> dict[str, Any] | None:
-    """What the lines of a job have in common: its endpoint and model go into `options`.
-
-    None for a job with a prompt. Raises UsageError.
-    """
-    lines: dict[str, Any] | None = options.pop("lines", None)
-    if lines is None:
-        return None
-    refuse_others(options)
-    options["endpoint"] = lines["endpoint"]
-    options["model"] = lines["body"].get("model")
-    return dict(lines["body"])

@@ -8,33 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..base.text import counted
 from .bring import opened
 from .click_ext import FAILED_REQUESTS, INTERRUPTED, Command, option, show, talk
-from .destination import check_place, read_place
+from .destination import Progress
 from .options import (
     ask_options,
     check_may_send,
-    check_model,
     db_argument,
     inherit,
-    read_ask,
     table_argument,
+    typed_of,
     yes_option,
 )
-from .run import model_default, nothing_to_ask
-from .screens.trial import answer_lines, tell
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..jobs.plan.plan import Plan
     from ..jobs.trial import Tried
     from ..pricing.prices import Prices
-    from ..provider.client import Provider
-    from ..provider.places import Places
-    from .destination import Place
+    from ..provider.places import Place, Places
 
 
 @click.command("try", cls=Command)
@@ -79,23 +73,19 @@ def try_rows(
     places: Places,
 ) -> None:
     """Choose rows, ask them, say what they answered and what all rows would cost."""
-    from .. import store
     from ..base.scratch import sweep
-    from ..jobs.plan.plan import settle
+    from ..jobs.new_job import settled, trying
     from ..jobs.plan.prepare import estimated
-    from ..jobs.trial import choose
-    from ..provider.places import forget_local
+    from ..jobs.plan.words import nothing_to_ask
+    from ..jobs.trial import choose, remember
     from ..tables.output import check_output
+    from .screens.trial import tell
 
     sweep()
-    place = read_place(options)
-    options.pop("key")
     if save is not None:
         options["name"] = save
-    store.check_version(conn)
-    plan = settle(conn, read_ask(table, options, place), **model_default(place))
-    uid = store.new_uid()
-    try:
+    with settled(conn, table, options, typed=typed_of(options)) as asked:
+        plan = asked.plan
         tally, rows = choose(plan, count)
         if not rows:
             talk(nothing_to_ask(plan))
@@ -103,98 +93,30 @@ def try_rows(
         found = estimated(conn, plan, tally)
         if save is not None:
             check_output(conn, plan.source, plan.output)
-        prices = prices_now(plan, place)
-        check_bound(plan, [row.line for row in rows], prices)
-        check_place(place, places, uid)
-        check_model(place, places, plan)
-        began = time.monotonic()
-        tried, stopped = ask_and_show(open_place(place, places, uid), plan, rows)
-        tell(tried, len(rows), plan, found, prices, time.monotonic() - began)
-        remember(plan, place, tried)
-        if save is not None and tried:
-            keep(conn, plan, tried, place, uid, prices)
-        else:
-            talk("\nNothing was written. Next: run with the same options.")
-    finally:
-        plan.close()
-        places.close()
-        forget_local(uid)
+        with trying(asked, places, rows, Progress().told) as (uid, prices, answers):
+            began = time.monotonic()
+            tried, stopped = show_answers(plan, answers, len(rows))
+            tell(tried, len(rows), plan, found, prices, time.monotonic() - began)
+            remember(plan, asked.place, tried)
+            if save is not None and tried:
+                keep(conn, plan, tried, asked.place, uid, prices)
+            else:
+                talk("\nNothing was written. Next: run with the same options.")
     if stopped:
         raise click.exceptions.Exit(INTERRUPTED)
     if any(one.outcome.status != "ok" for one in tried):
         raise click.exceptions.Exit(FAILED_REQUESTS)
 
 
-def remember(plan: Plan, place: Place, tried: Sequence[Tried]) -> None:
-    """Keep, beside the database, whether the answers were good: then `run` needs no first part."""
-    from ..jobs.first_part import remember_try
-    from ..jobs.plan.prepare import question
-
-    ok = sum(one.outcome.status == "ok" for one in tried)
-    key = question(plan, place.provider, place.base_url)
-    remember_try(key, plan.template.hash, ok, len(tried))
-
-
-def prices_now(plan: Plan, place: Place) -> Prices | None:
-    """What single requests cost; None where nothing is paid, or that isn't known."""
-    from ..pricing.prices import full_prices
-    from ..provider.client import OPENAI_URL
-
-    money = plan.ask.money
-    if money.own or money.prices is None or not money.prices.model:
-        return None
-    base_url = place.base_url or OPENAI_URL
-    model = money.prices.model
-    return full_prices(model, base_url) or full_prices(model, OPENAI_URL)
-
-
-def check_bound(plan: Plan, lines: Sequence[bytes], prices: Prices | None) -> None:
-    """Raise UsageError where the rows of this try might cost more than --max-cost."""
-    from ..base.errors import UsageError
-    from ..pricing.ceiling import PartBound
-    from ..pricing.prices import usd
-
-    money = plan.ask.money
-    if money.max_cost is None or money.own:
-        return
-    # Stated prices are those of a batch. OpenAI and Azure sell single requests at twice that.
-    stated = money.prices if prices is None else prices
-    assert stated is not None
-    factor = 2 if prices is None else 1
-    models = (plan.model, *([money.price_as] if money.price_as else []))
-    bound = PartBound(
-        stated, money.counter(plan.model), plan.template.endpoint, models, money.window
-    )
-    for line in lines:
-        bound.add(line)
-    most = bound.count().nanousd
-    if most is None or most * factor > money.max_cost:
-        may = "nothing bounds" if most is None else f"up to {usd(most * factor, up=True)} is"
-        raise UsageError(
-            f"{may[0].upper()}{may[1:]} what {counted(len(lines), 'row')} may cost now, and the "
-            f"ceiling is {usd(money.max_cost)}. Ask fewer with -n, or cap the answers "
-            "with -o max_tokens."
-        )
-
-
-def open_place(place: Place, places: Places, uid: str) -> Provider:
-    """The provider that `check_place` found in order."""
-    from ..provider.accounts import LOCAL, destination
-
-    if place.provider == LOCAL:
-        return places.local(uid, place.base_url, place.settings)
-    return places.remote(destination(place.base_url, places.key, place.provider))
-
-
-def ask_and_show(provider: Provider, plan: Plan, rows: Sequence[Any]) -> tuple[list[Tried], bool]:
+def show_answers(plan: Plan, answers: Iterator[Tried], count: int) -> tuple[list[Tried], bool]:
     """Print each row's answer as it comes. Returns them, and whether Ctrl-C came first."""
-    from ..jobs.trial import ask_rows
+    from .screens.trial import answer_lines
 
     tried: list[Tried] = []
     try:
-        for one in ask_rows(provider, plan, rows):
+        for one in answers:
             tried.append(one)
-            show(answer_lines(plan, one, len(tried), len(rows)))
+            show(answer_lines(plan, one, len(tried), count))
     except KeyboardInterrupt:
         return tried, True
     return tried, False

@@ -6,6 +6,7 @@ __all__ = [
     "files",
     "first_part",
     "manage",
+    "new_job",
     "plan",
     "queue",
     "revert",

@@ -7,14 +7,17 @@ that was cut is finished by the same call.
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from .. import store
 from ..answers.schema import AnswerSchema
 from ..base import clock
 from ..base.errors import UsageError
+from ..base.text import counted
 from ..store import outcomes, reviews
 from ..store.connection import COMMIT_ROWS, Commits, transaction
 from ..store.leases import job_leased, renew_job
@@ -22,9 +25,9 @@ from ..tables.columns import fold, table_columns
 from ..tables.output import Output, check_output, plan_output, refuse_values
 from ..tables.source import Source, source_of_job
 from ..tables.sql import filled_sql, quote
-from .revert import Reverted, busy, check_settled, revert_held
+from .revert import Reverted, busy, check_settled, revert_held, reverted_lines
 from .sync.settle import settle_job
-from .writeback import Writer, Written
+from .writeback import Writer, Written, not_written_lines, refused_lines
 
 PAGE = 2_000
 
@@ -238,3 +241,28 @@ def write_again(conn: sqlite3.Connection, job: store.Job, *, accept_stale: bool)
     finally:
         writer.close()
     return writer.written
+
+
+def applied_lines(job: store.Job, applied: Applied, accept_stale: bool, path: str) -> Sequence[str]:
+    """What `apply` says."""
+    db = shlex.quote(path)
+    table = applied.output.table or job.source
+    names = ", ".join(f"{table}.{name}" for name in applied.output.names)
+    undone = applied.reverted
+    # After a revert there is nothing to take back, and nothing to say of it.
+    lines = reverted_lines(undone) if undone and undone.did_something else []
+    if applied.checked:
+        kinds = ", ".join(f"{count:,} {status}" for status, count in applied.checked.items())
+        lines.append(f"Checked {counted(sum(applied.checked.values()), 'answer')}: {kinds}.")
+    written = applied.written
+    if not written.total:
+        return [*lines, f"There is no answer left to write to {names}."]
+    lines.append(f"Wrote {counted(written.written, 'answer')} to {names}.")
+    hints = {"kept_existing": "--replace overwrites"}
+    if not accept_stale:
+        hints["stale"] = "--accept-stale writes them all the same"
+    lines += not_written_lines(vars(written), hints)
+    lines += refused_lines(written.refused)
+    if written.written:
+        lines.append(f"Undo with: sqlite-utils openai-batch revert {db} {job.id}")
+    return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,15 +13,16 @@ from typing import Any
 
 from .. import store
 from ..base import clock
-from ..base.errors import JobError, NoList, NotFound
+from ..base.errors import JobError, NoList, NotFound, UsageError
 from ..base.json import kept_json
 from ..base.statuses import CUT, FAILED
-from ..pricing.ceiling import again_most
-from ..pricing.prices import part_prices
+from ..pricing.ceiling import again_most, parse_ceiling
+from ..pricing.prices import job_is_own, part_prices, stored_prices, usd
 from ..provider.client import Provider
 from ..requests.body import adapt, check_change, elsewhere
 from ..requests.limits import limits_for
 from ..store.connection import transaction
+from ..store.costs import committed
 from ..store.leases import job_leased, renew_job
 from . import first_part
 from .revert import busy
@@ -317,3 +319,73 @@ def delete_job(conn: sqlite3.Connection, job: store.Job) -> None:
             raise busy(job)
         check_deletable(conn, job)
         store.drop_job(conn, job.id)
+
+
+def job_ceiling(conn: sqlite3.Connection, job: store.Job, text: str) -> int:
+    """A new ceiling in nano-dollars for a job that waits. Raises UsageError where it can't hold."""
+    ceiling = parse_ceiling(text)
+    if job_is_own(job.provider, job.base_url, job.settings):
+        return ceiling
+    if stored_prices(job.settings) is None:
+        raise UsageError(
+            f"Job {job.id} was prepared without prices, so --max-cost can't hold. "
+            "Prepare it again with --price-as, or with --price-input and --price-output."
+        )
+    taken = committed(conn, job.id)
+    if taken.total > ceiling:
+        raise UsageError(
+            f"--max-cost {text}: {usd(taken.spent)} is spent already, and up to "
+            f"{usd(taken.open, up=True)} may still come of what was sent."
+        )
+    most = job.upper_cost_nanousd
+    if job.status == "prepared" and (most is None or most > ceiling):
+        may = "nothing bounds its cost" if most is None else f"may cost up to {usd(most, up=True)}"
+        raise UsageError(
+            f"The ceiling of {usd(ceiling)} can't hold: job {job.id} {may}. "
+            "Raise it, or prepare the job anew with a lower -o max_tokens."
+        )
+    return ceiling
+
+
+def raise_ceiling(conn: sqlite3.Connection, job: store.Job, nanousd: int) -> store.Job:
+    """Store a ceiling that `job_ceiling` found good."""
+    with transaction(conn):
+        store.update_job(conn, job.id, max_cost_nanousd=nanousd)
+        store.log(conn, "ceiling", job_id=job.id, nanousd=nanousd)
+    return store.get_job(conn, job.id)
+
+
+def rows_to_send(parts: Sequence[store.Part]) -> int:
+    """How many rows wait to be sent: those that were answered by hand don't."""
+    return sum(part.counts.get("pending", 0) for part in parts if part.status in ("prepared", *CUT))
+
+
+def job_to_submit(
+    conn: sqlite3.Connection, db: str, job: str | None, accept_account: bool = False
+) -> store.Job:
+    """The job that `submit` means: any whose account is another from now on. Raises JobError."""
+    if job is not None:
+        found = store.find_job(conn, job, db)
+        if accept_account and found.requests is not None:
+            return found
+        if found.status not in ("prepared", "paused") or found.requests is None:
+            raise JobError(
+                f"Job {found.id} is {found.status}: only a prepared or paused job can be "
+                "submitted. Look at it with: "
+                f"sqlite-utils openai-batch show {shlex.quote(db)} {found.id}"
+            )
+        return found
+    waiting = [
+        found
+        for found in store.list_jobs(conn)
+        if found.status == "prepared" and found.requests is not None
+    ]
+    if len(waiting) == 1:
+        return waiting[0]
+    if not waiting:
+        raise JobError(
+            f"No job in '{db}' waits to be submitted. "
+            f"Prepare one with: sqlite-utils openai-batch prepare {shlex.quote(db)} TABLE …"
+        )
+    names = ", ".join(str(found.id) for found in waiting)
+    raise JobError(f"Several jobs wait to be submitted: {names}. Name one of them.")

@@ -13,11 +13,14 @@ import math
 import re
 import sqlite3
 from collections.abc import Callable
+from typing import Any
 
 from .. import store
 from ..base import clock, waits
 from ..base.statuses import ENQUEUED
+from ..pricing.estimate import Money
 from ..store.connection import transaction
+from ..store.costs import pace, queue_limit
 
 # `Limit: 2,000,000 enqueued tokens`, as the service words it (openai-python issue 2084).
 SAID = re.compile(
@@ -297,3 +300,13 @@ def split(conn: sqlite3.Connection, job: store.Job, part: store.Part, pieces: in
     store.update_part(conn, part.id, requests=len(chunks[0]), **share)
     store.count_outcomes(conn, part.id)
     store.log(conn, "cut", job_id=job.id, part_id=part.id, pieces=len(chunks))
+
+
+def queue_figures(conn: sqlite3.Connection, money: Money, model: str) -> dict[str, Any]:
+    """The queue limit and the pace of a provider, where this database knows them."""
+    if not store.exists(conn) or money.own:
+        return {"limit": None, "pace": None}
+    return {
+        "limit": queue_limit(conn, money.account, model),
+        "pace": pace(conn, money.base_url, model),
+    }

@@ -16,6 +16,7 @@ from typing import Any
 from .. import store
 from ..answers.schema import AnswerSchema
 from ..base.errors import JobError
+from ..base.text import counted
 from ..store import outcomes
 from ..store.connection import Commits, explain, transaction
 from ..store.leases import job_leased, renew_job
@@ -271,3 +272,28 @@ def drop_column(conn: sqlite3.Connection, reverted: Reverted, name: str) -> bool
         return False
     reverted.dropped.append(name)
     return True
+
+
+def reverted_lines(reverted: Reverted) -> list[str]:
+    """What `revert` says."""
+    table = reverted.table
+    if not (reverted.restored or reverted.edited or reverted.gone or reverted.refused):
+        lines = [f"Nothing of this job was written in {table}."]
+    else:
+        lines = [f"Took the answers out of {counted(reverted.restored, 'row')} of {table}."]
+    if reverted.edited:
+        keep = "keeps" if reverted.edited == 1 else "keep"
+        lines.append(f"{counted(reverted.edited, 'row')} edited since {keep} what was edited.")
+    for words, rows in reverted.refused.items():
+        keep = "keeps" if rows == 1 else "keep"
+        lines.append(f"{counted(rows, 'row')} {keep} the answer: {table} refuses ({words}).")
+    if reverted.gone:
+        lines.append(
+            f"{counted(reverted.gone, 'row')} {'is' if reverted.gone == 1 else 'are'} gone."
+        )
+    if reverted.table_dropped:
+        lines.append(f"Dropped the table {table}.")
+    if reverted.dropped:
+        lines.append(f"Dropped {', '.join(f'{table}.{name}' for name in reverted.dropped)}.")
+    lines += [f"{table}.{name} stays: {why}." for name, why in reverted.kept.items()]
+    return lines

@@ -13,21 +13,28 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
 from .. import store
 from ..answers.reader import Reader, asks_for_json
 from ..base import clock
-from ..base.errors import OpenAIBatchError
+from ..base.errors import OpenAIBatchError, UsageError
 from ..base.outcome import Outcome
 from ..base.scratch import scratch
-from ..pricing.prices import Prices, Spent
-from ..provider.client import Provider
+from ..base.text import counted, cut, duration, oneline
+from ..pricing.ceiling import PartBound
+from ..pricing.estimate import Estimate, likely
+from ..pricing.prices import Prices, Spent, full_prices, usd
+from ..pricing.words import amount, cost_words
+from ..provider.client import OPENAI_URL, Provider
+from ..provider.places import Place
 from ..store.connection import transaction
+from ..store.costs import Earlier
+from .first_part import remember_try
 from .plan.plan import Plan
-from .plan.prepare import job_values, new_tally
+from .plan.prepare import job_values, new_tally, question
 from .plan.render import Rendered, Tally, rendered_rows
 from .sync.collect import ResultFile, finish, take_files
 from .sync.settle import settle_job
@@ -262,3 +269,88 @@ def take_in(
             finish(conn, job, part, "completed", collected)
     finally:
         writer.close()
+
+
+def prices_now(plan: Plan, place: Place) -> Prices | None:
+    """What single requests cost; None where nothing is paid, or that isn't known."""
+    money = plan.ask.money
+    if money.own or money.prices is None or not money.prices.model:
+        return None
+    base_url = place.base_url or OPENAI_URL
+    model = money.prices.model
+    return full_prices(model, base_url) or full_prices(model, OPENAI_URL)
+
+
+def check_bound(plan: Plan, lines: Sequence[bytes], prices: Prices | None) -> None:
+    """Raise UsageError where the rows of this try might cost more than --max-cost."""
+    money = plan.ask.money
+    if money.max_cost is None or money.own:
+        return
+    # Stated prices are those of a batch. OpenAI and Azure sell single requests at twice that.
+    stated = money.prices if prices is None else prices
+    assert stated is not None
+    factor = 2 if prices is None else 1
+    models = (plan.model, *([money.price_as] if money.price_as else []))
+    bound = PartBound(
+        stated, money.counter(plan.model), plan.template.endpoint, models, money.window
+    )
+    for line in lines:
+        bound.add(line)
+    most = bound.count().nanousd
+    if most is None or most * factor > money.max_cost:
+        may = "nothing bounds" if most is None else f"up to {usd(most * factor, up=True)} is"
+        raise UsageError(
+            f"{may[0].upper()}{may[1:]} what {counted(len(lines), 'row')} may cost now, and the "
+            f"ceiling is {usd(money.max_cost)}. Ask fewer with -n, or cap the answers "
+            "with -o max_tokens."
+        )
+
+
+def remember(plan: Plan, place: Place, tried: Sequence[Tried]) -> None:
+    """Keep, beside the database, whether the answers were good: then `run` needs no first part."""
+    ok = sum(one.outcome.status == "ok" for one in tried)
+    key = question(plan, place.provider, place.base_url)
+    remember_try(key, plan.template.hash, ok, len(tried))
+
+
+def answer_pairs(plan: Plan, one: Tried) -> list[tuple[str, str]]:
+    """The columns that an answer would fill, or the answer itself."""
+    outcome = one.outcome
+    if outcome.values is not None:
+        return [
+            (oneline(column.name), cut("" if value is None else str(value), 200))
+            for column, value in zip(plan.output.columns, outcome.values, strict=True)
+        ]
+    if isinstance(outcome.answer, bytes):
+        return [("answer", f"{len(outcome.answer) // 4:,} numbers")]
+    return [("answer", cut(outcome.answer, 400))] if outcome.answer else []
+
+
+def told(one: Tried) -> str:
+    """Why a row failed, its tokens, and its time."""
+    outcome = one.outcome
+    said = [oneline(outcome.error_message)] if outcome.error_message else []
+    if outcome.prompt_tokens is not None:
+        said.append(f"{outcome.prompt_tokens:,} tokens in, {outcome.completion_tokens or 0:,} out")
+    return " · ".join([*said, duration(one.seconds)])
+
+
+def all_rows(tried: Sequence[Tried], found: Estimate, plan: Plan) -> list[tuple[str, str]]:
+    """What all rows would take and cost if their answers are as long as these."""
+    sums = spent(tried, None)
+    output = round(sums.completion / sums.requests * found.requests)
+    questions = "" if found.input.tokens is None else f"{amount(found.input.tokens)} in, "
+    words = f"{counted(found.requests, 'request')}: about {questions}{amount(output)} out"
+    lines = [("All rows", words)]
+    about = likely(
+        found.money.prices,
+        found.input_cost,
+        output,
+        [sums.prompt // sums.requests],
+        found.cap,
+        found.requests,
+    )
+    # As if an earlier job had answered so.
+    earlier = Earlier(0, sums.requests, sums.completion)
+    basis = replace(found, output=output, about=about, earlier=earlier)
+    return [*lines, ("Cost", cost_words(basis, plan.model, "this server"))]

@@ -16,7 +16,8 @@ from .. import store
 from ..answers.schema import AnswerSchema
 from ..base import clock
 from ..base.errors import SourceError, TemplateError
-from ..base.text import listed
+from ..base.statuses import NOT_WRITTEN
+from ..base.text import counted, listed
 from ..requests.template import bind_job, hashed_columns
 from ..store import outcomes, reviews
 from ..store.connection import Commits
@@ -303,3 +304,28 @@ def read_columns(job: store.Job, source: Source, output: Output) -> list[str] | 
 def shown(cells: Values | None) -> Values | None:
     """What cells hold, as it is read."""
     return cells and tuple(cell.shown if isinstance(cell, Stored) else cell for cell in cells)
+
+
+def not_written_lines(
+    written: Mapping[str, Any], hints: Mapping[str, str] | None = None
+) -> list[str]:
+    """What is said of answers that weren't written; `hints` are what could be done, by why."""
+    lines = []
+    for status, words in NOT_WRITTEN.items():
+        if rows := written.get(status, 0):
+            said = words.one if rows == 1 else words.many
+            hint = (hints or {}).get(status, "")
+            lines.append(f"{counted(rows, 'row')} {said}{hint and f' ({hint})'}.")
+    return lines
+
+
+def refused_lines(refused: Mapping[str, int]) -> list[str]:
+    """What is said of answers that the table itself kept out, by the database's words."""
+    lines = []
+    for words, rows in refused.items():
+        answers = "answer is" if rows == 1 else "answers are"
+        lines.append(
+            f"{counted(rows, 'row')} refused by the database ({words}): the {answers} kept in the "
+            "job."
+        )
+    return lines

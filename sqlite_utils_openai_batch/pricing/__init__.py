@@ -6,4 +6,5 @@ __all__ = [
     "prices",
     "sampling",
     "tokens",
+    "words",
 ]

@@ -1,19 +1,36 @@
-"""Opens the provider of a job: a server elsewhere, or the local batch server in this process."""
+"""Where a job is to run, and who answers there: a server elsewhere, or one in this process."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import store
-from ..base.errors import ConfigurationError
-from .accounts import LOCAL, Destination, check_key, destination, fingerprint, stored_key
-from .client import Provider
+from ..base.errors import ConfigurationError, Transient, Unreachable, UsageError
+from ..base.text import listed, meant, nearest_first
+from .accounts import (
+    LOCAL,
+    Destination,
+    check_key,
+    destination,
+    fingerprint,
+    refuse_password,
+    stored_key,
+)
+from .azure import is_azure
+from .client import OPENAI_URL, Provider, why_unreachable
+from .errors import host_of
 
 if TYPE_CHECKING:
     from ..local import LocalServer
     from ..store import Job
+
+
+#: Hears of a download: bytes that are here, and all bytes where that is known.
+Told = Callable[[int, "int | None"], None]
 
 
 @dataclass
@@ -142,3 +159,161 @@ def place_of(uid: str) -> Path:
     if not store.is_uid(uid):
         raise ConfigurationError(f"No folder is named by '{uid}': that is no uid of a job.")
     return platformdirs.user_data_path("sqlite-utils-openai-batch") / "local" / uid
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where somebody wants a job to run."""
+
+    provider: str
+    base_url: str | None
+    account: str
+    host: str
+    key_from: str
+    default_model: str
+    settings: dict[str, Any]
+    lacks: str = ""
+    """What is missing before anything can be sent there: a sentence."""
+
+
+def read_place(options: dict[str, Any]) -> Place:
+    """Take the options under 'Where it runs' out of `options`. Raises OpenAIBatchError."""
+    base_url, upstream = options.pop("base_url"), options.pop("upstream")
+    provider = options.pop("provider")
+    local, concurrency = options.pop("local"), options.pop("concurrency")
+    key = options.get("key")
+    if base_url and (local or upstream):
+        raise UsageError(
+            "--base-url is a server with batches, --local and --upstream make one: "
+            "give only one of them."
+        )
+    if local or upstream:
+        if provider != "openai":
+            raise UsageError(f"--provider {provider} and a server on this machine: give only one.")
+        if upstream:
+            refuse_password(upstream, "--upstream")
+        if upstream and not options.get("model"):
+            raise UsageError(f"Which model of {upstream} is to answer? Name it with -m.")
+        settings = {"concurrency": concurrency} if concurrency else {}
+        host = f"{upstream}, through this machine" if upstream else "this machine"
+        model = "" if upstream else "SmolLM2-135M-Instruct"
+        account = fingerprint(upstream, stored_key(key) or key) if upstream and key else "local"
+        return Place(LOCAL, upstream, account, host, "no key", model, settings)
+    if concurrency:
+        raise UsageError("--concurrency is for --upstream only.")
+    check_provider(provider, base_url)
+    where = destination(base_url, key, provider)
+    return Place(provider, where.base_url, where.account, where.host, where.key_from, "", {})
+
+
+def check_provider(provider: str, base_url: str | None) -> None:
+    """Raise UsageError where the address is another provider's than the one that is named."""
+    given, option = base_url or os.environ.get("OPENAI_BASE_URL") or "", "--base-url"
+    if not base_url:
+        option = "OPENAI_BASE_URL"
+    if not given:
+        return
+    refuse_password(given, option)
+    if provider == "openai" and is_azure(given):
+        raise UsageError(
+            f"{option} {given} is an address of Azure's, whose keys and limits differ from "
+            "OpenAI's. Type the same with --provider azure."
+        )
+    if provider == "azure" and base_url and host_of(base_url) == "api.openai.com":
+        raise UsageError(
+            f"--base-url {base_url} is OpenAI's address, and --provider azure isn't OpenAI. Leave "
+            "one of them out."
+        )
+
+
+def look_at_place(
+    place: Place, places: Places, uid: str, told: Told | None = None
+) -> tuple[bool, list[str]]:
+    """`check_place` for what sends nothing: where nobody answers, that is to be warned of.
+
+    Returns whether somebody does, and what to warn of.
+    """
+    if not place.account or (place.provider == LOCAL and place.base_url is None):
+        # A key and the weights of the small model are wanted when there is something to send.
+        return False, []
+    try:
+        return True, check_place(place, places, uid, told)
+    except (Unreachable, Transient) as error:
+        return False, [f"{error} Nothing was sent, so it may be right by the time you send."]
+
+
+def check_place(place: Place, places: Places, uid: str, told: Told | None = None) -> list[str]:
+    """See that somebody answers there, before anything is written. Raises OpenAIBatchError.
+
+    Returns what to warn of. `told` hears how much of the small model's weights is here, where they
+    must be fetched first.
+    """
+    from ..local import ensure_weights, upstream_models, weights_path
+
+    if place.provider == LOCAL:
+        if place.base_url is None:
+            if told and not weights_path().exists():
+                told(0, None)
+            ensure_weights(told)
+        else:
+            upstream_models(place.base_url, places.upstream_key())
+        places.local(uid, place.base_url, place.settings).check()
+        return []
+    provider = places.remote(destination(place.base_url, places.key, place.provider))
+    provider.check()
+    if provider.lists:
+        return []
+    return [
+        f"{place.host} has no list of batches. Where the reply to a batch is lost, sending stops "
+        "and asks you whether to risk that batch twice; and nobody notices if a copy of this "
+        "database sends the job too."
+    ]
+
+
+def place_without_key(options: dict[str, Any]) -> Place:
+    """The place, also where no key is known yet: `preview` needs none."""
+    asked = dict(options)
+    try:
+        return read_place(options)
+    except ConfigurationError as error:
+        options.pop("key", None)
+        provider = asked["provider"]
+        host = "Azure" if provider == "azure" else "api.openai.com"
+        lacks = str(error) if provider == "azure" else ""
+        return Place(provider, asked.get("base_url"), "", host, "no key yet", "", {}, lacks)
+
+
+def unreachable(place: Place) -> list[str]:
+    """What to warn of where nobody can be reached at the place, or it isn't known where that is."""
+    if place.lacks:
+        return [place.lacks]
+    if not place.account or (place.provider == "local" and place.base_url is None):
+        return []
+    why = why_unreachable(place.base_url or OPENAI_URL)
+    return [] if why is None else [why]
+
+
+def open_place(place: Place, places: Places, uid: str) -> Provider:
+    """The provider that `check_place` found in order."""
+    if place.provider == LOCAL:
+        return places.local(uid, place.base_url, place.settings)
+    return places.remote(destination(place.base_url, places.key, place.provider))
+
+
+def check_model(place: Place, places: Places, model: str) -> list[str]:
+    """See whether the server knows the model, where it has a list (`GET /v1/models`).
+
+    Raises UsageError where OpenAI itself doesn't: nothing could be answered. Elsewhere a list need
+    not be whole, so that is a warning, which is returned.
+    """
+    if place.provider != "openai" or "{{" in model:
+        return []
+    provider = places.remote(destination(place.base_url, places.key, place.provider))
+    known = provider.models()
+    if not known or model in known:
+        return []
+    said = f"{place.host} has no model '{model}'."
+    if provider.is_openai:
+        raise UsageError(f"{said} {meant(model, known)}Name one with -m.")
+    near = listed(nearest_first(model, known)[:5])
+    return [f"{place.host} doesn't list a model '{model}'. It lists: {near}."]

@@ -7,7 +7,6 @@ __all__ = [
     "csv",
     "months",
     "reader",
-    "recipe",
     "report",
     "review",
     "several",

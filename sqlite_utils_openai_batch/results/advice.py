@@ -13,11 +13,11 @@ from .. import store
 from ..answers.outcome import is_providers_fault, out_of_credit
 from ..base.errors import DatabaseError
 from ..base.statuses import ONLY, OUTCOMES, RETRY, Help
+from ..base.text import COMMAND
 from ..pricing.ceiling import again_most
 from ..pricing.prices import usd
 from ..pricing.tokens import answers_asked, output_cap
 from ..store import Job
-from .words import COMMAND
 
 #: Parameters that cap an answer's tokens, as the endpoints name them.
 CAPS = ("max_completion_tokens", "max_output_tokens", "max_tokens")

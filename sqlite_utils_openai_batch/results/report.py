@@ -12,6 +12,7 @@ from typing import Any
 from .. import store
 from ..base import clock
 from ..base.errors import OpenAIBatchError
+from ..base.statuses import NOT_WRITTEN, REFUSED
 from ..base.text import code, counted, fenced, percent, plain, visible
 from ..pricing.prices import job_is_own, stored_prices, usd
 from ..provider.errors import host_of
@@ -22,7 +23,6 @@ from ..store.reviews import Sample
 from ..tables.output import Output
 from .compare import Compared, Comparison
 from .shares import Shares
-from .words import NOT_WRITTEN, REFUSED
 
 # Words of a body that are told elsewhere in the report.
 TOLD = {"model", "messages", "input", "instructions", "prompt", "response_format", "text"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..base import clock
 from ..base.statuses import AT_PROVIDER, CUT, ENDED, FAILED
@@ -12,43 +12,11 @@ from ..base.text import cut
 if TYPE_CHECKING:
     from ..store import Job
 
-COMMAND = "sqlite-utils openai-batch"
 DEMO_MODEL = (
     "Answered by a very small demonstration model: its answers show the way, not the quality."
 )
 #: Statuses of a part whose file is, or may be, with the provider.
 UNDER_WAY = frozenset((*CUT, *AT_PROVIDER)) - frozenset(ENDED)
-
-
-class NotWritten(NamedTuple):
-    """Why an answer isn't beside its row."""
-
-    why: str
-    one: str
-    """What is said of one row."""
-    many: str
-
-
-#: By `write_status`.
-NOT_WRITTEN = {
-    "stale": NotWritten(
-        "the row changed after it was asked about",
-        "changed after it was asked about: its answer is kept in the job, not written",
-        "changed after they were asked about: their answers are kept in the job, not written",
-    ),
-    "kept_existing": NotWritten(
-        "the cell held a value",
-        "held a value by then, which was left as it is",
-        "held values by then, which were left as they are",
-    ),
-    "row_gone": NotWritten(
-        "the row is gone",
-        "is gone: its answer is kept in the job",
-        "are gone: their answers are kept in the job",
-    ),
-}
-#: What `previous` tells of an answer that a rule of the table refused or emptied.
-REFUSED = "a rule of the table (CHECK, trigger) kept it out"
 
 
 def failures(counts: Mapping[str, int]) -> dict[str, int]:
@@ -127,3 +95,51 @@ def cost_words(job: Job, unknown: str = "-") -> str:
     if job.cost_nanousd is not None:
         return usd(job.cost_nanousd)
     return "none" if own_server(job) else unknown
+
+
+def job_cost_line(job: Job) -> str:
+    """What a job cost, beside what was expected of it: `$1.07 (estimate $1.09, ceiling $10.00)`."""
+    from ..pricing.prices import job_is_own, usd
+
+    if job_is_own(job.provider, job.base_url, job.settings):
+        return "none (own server)"
+    expected = []
+    about, most = job.estimated_cost_nanousd, job.upper_cost_nanousd
+    if about is not None and about != most:
+        expected.append(f"estimate {usd(about)}")
+    elif most is not None:
+        expected.append(f"estimate at most {usd(most, up=True)}")
+    if job.max_cost_nanousd is not None:
+        expected.append(f"ceiling {usd(job.max_cost_nanousd)}")
+    known = "not known" if job.cost_nanousd is None else usd(job.cost_nanousd)
+    return known + (f" ({', '.join(expected)})" if expected else "")
+
+
+def job_expects(job: Job, ceiling: int | None) -> str:
+    """What a stored job is expected to cost, for the question before sending."""
+    from ..pricing.prices import about_usd, job_is_own, usd
+
+    if job_is_own(job.provider, job.base_url, job.settings):
+        return "It costs nothing (own server)."
+    about, most = job.estimated_cost_nanousd, job.upper_cost_nanousd
+    if most is None:
+        return "What it costs isn't known."
+    words = f"at most {usd(most, up=True)}"
+    if about is not None and about != most:
+        words = f"{about_usd(about)}, {words}"
+    ceiling = job.max_cost_nanousd if ceiling is None else ceiling
+    held = f" (ceiling {usd(ceiling)})" if ceiling is not None else ""
+    return f"{words[0].upper()}{words[1:]}{held}."
+
+
+def retry_words(job: Job, most: int | None) -> str:
+    """What a retry may cost, after its question; nothing where nothing is paid."""
+    from ..pricing.prices import job_is_own, usd
+
+    if job_is_own(job.provider, job.base_url, job.settings):
+        return ""
+    if most is None:
+        return " What it costs isn't known."
+    ceiling = job.max_cost_nanousd
+    held = f" (ceiling of the whole job {usd(ceiling)})" if ceiling is not None else ""
+    return f" At most {usd(most, up=True)}{held}."

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlite_utils_openai_batch.results.recipe import command_line
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import ConfigurationError
@@ -15,7 +16,6 @@ from sqlite_utils_openai_batch.jobs.sync.watch import poll_seconds
 from sqlite_utils_openai_batch.provider import client
 from sqlite_utils_openai_batch.provider.accounts import destination
 from sqlite_utils_openai_batch.provider.places import Places
-from sqlite_utils_openai_batch.results.recipe import command_line
 
 ASK = ("--prompt", "{{ text }}", "-m", "my-deployment")
 NONE_LISTED = {"object": "list", "data": [], "has_more": False}

@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import shlex
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...base import clock
-from ...base.text import counted, duration
-from ...results.words import COMMAND, NOT_WRITTEN, cost_words, failures, host_words
+from ...base.statuses import NOT_WRITTEN
+from ...base.text import COMMAND, counted, duration
+from ...results.words import cost_words, failures, host_words
 
 if TYPE_CHECKING:
     from ...results.advice import Advice
     from ...store import Job, Part
-
-
-def not_written_lines(
-    written: Mapping[str, Any], hints: Mapping[str, str] | None = None
-) -> list[str]:
-    """What is said of answers that weren't written; `hints` are what could be done, by why."""
-    lines = []
-    for status, words in NOT_WRITTEN.items():
-        if rows := written.get(status, 0):
-            said = words.one if rows == 1 else words.many
-            hint = (hints or {}).get(status, "")
-            lines.append(f"{counted(rows, 'row')} {said}{hint and f' ({hint})'}.")
-    return lines
-
-
-def refused_lines(refused: Mapping[str, int]) -> list[str]:
-    """What is said of answers that the table itself kept out, by the database's words."""
-    lines = []
-    for words, rows in refused.items():
-        answers = "answer is" if rows == 1 else "answers are"
-        lines.append(
-            f"{counted(rows, 'row')} refused by the database ({words}): the {answers} kept in the "
-            "job."
-        )
-    return lines
 
 
 def ended_screen(
@@ -53,6 +29,7 @@ def ended_screen(
 
     `advice` is what helps its failures.
     """
+    from ...jobs.writeback import not_written_lines, refused_lines
     from ...results.advice import lines as advice_lines
     from ...tables.output import Output
 

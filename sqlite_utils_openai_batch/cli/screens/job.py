@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...base import clock, waits
 from ...base.json import kept_counts, kept_words
-from ...base.text import counted, cut, duration, oneline, percent
-from ...results.words import COMMAND, cost_words, failures, own_server, status_words
-from .spent import job_cost_line
-from .text import key_words, progress, row, table, when, when_later
+from ...base.text import COMMAND, counted, cut, duration, key_words, oneline, percent
+from ...results.words import cost_words, failures, job_cost_line, own_server, status_words
+from .text import progress, row, table, when, when_later
 
 if TYPE_CHECKING:
     from ...results.advice import Advice

@@ -1,4 +1,4 @@
-"""Screens: what jobs did cost, beside what was expected of them."""
+"""Screens: what the jobs of each month did cost."""
 
 from __future__ import annotations
 
@@ -11,55 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...results.months import Month
-    from ...store import Job
-
-
-def job_cost_line(job: Job) -> str:
-    """What a job cost, beside what was expected of it: `$1.07 (estimate $1.09, ceiling $10.00)`."""
-    from ...pricing.prices import job_is_own, usd
-
-    if job_is_own(job.provider, job.base_url, job.settings):
-        return "none (own server)"
-    expected = []
-    about, most = job.estimated_cost_nanousd, job.upper_cost_nanousd
-    if about is not None and about != most:
-        expected.append(f"estimate {usd(about)}")
-    elif most is not None:
-        expected.append(f"estimate at most {usd(most, up=True)}")
-    if job.max_cost_nanousd is not None:
-        expected.append(f"ceiling {usd(job.max_cost_nanousd)}")
-    known = "not known" if job.cost_nanousd is None else usd(job.cost_nanousd)
-    return known + (f" ({', '.join(expected)})" if expected else "")
-
-
-def job_expects(job: Job, ceiling: int | None) -> str:
-    """What a stored job is expected to cost, for the question before sending."""
-    from ...pricing.prices import about_usd, job_is_own, usd
-
-    if job_is_own(job.provider, job.base_url, job.settings):
-        return "It costs nothing (own server)."
-    about, most = job.estimated_cost_nanousd, job.upper_cost_nanousd
-    if most is None:
-        return "What it costs isn't known."
-    words = f"at most {usd(most, up=True)}"
-    if about is not None and about != most:
-        words = f"{about_usd(about)}, {words}"
-    ceiling = job.max_cost_nanousd if ceiling is None else ceiling
-    held = f" (ceiling {usd(ceiling)})" if ceiling is not None else ""
-    return f"{words[0].upper()}{words[1:]}{held}."
-
-
-def retry_words(job: Job, most: int | None) -> str:
-    """What a retry may cost, after its question; nothing where nothing is paid."""
-    from ...pricing.prices import job_is_own, usd
-
-    if job_is_own(job.provider, job.base_url, job.settings):
-        return ""
-    if most is None:
-        return " What it costs isn't known."
-    ceiling = job.max_cost_nanousd
-    held = f" (ceiling of the whole job {usd(ceiling)})" if ceiling is not None else ""
-    return f" At most {usd(most, up=True)}{held}."
 
 
 def months_of(conn: sqlite3.Connection) -> list[Month]:

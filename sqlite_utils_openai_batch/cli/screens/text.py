@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...base import clock
 from ...base.text import oneline
@@ -16,7 +15,6 @@ from ..click_ext import talk, talk_over
 if TYPE_CHECKING:
     import sqlite3
 
-    from ...jobs.plan.plan import Plan
     from ...jobs.sync.context import Report
     from ...store import Job, Part
 
@@ -71,19 +69,6 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence
     return "\n".join(lines)
 
 
-def key_words(key: Any, columns: Sequence[str]) -> str:
-    """A row's key as people read it, given its columns."""
-    if len(columns) > 1:
-        key = "/".join(str(value) for value in json.loads(key))
-    return oneline(str(key))
-
-
-def row_words(plan: Plan, key: Any) -> str:
-    """A row and its key: `movies.title = Heat`."""
-    name = ".".join(filter(None, (plan.source.name, "/".join(plan.source.key_columns))))
-    return f"{oneline(name)} = {key_words(key, plan.source.key_columns)}"
-
-
 # The line that says how far watched jobs are.
 
 
@@ -123,6 +108,10 @@ class Teller:
             # Noted first: Ctrl-C may come while the line is written, and it must be ended then.
             self.last = line
             self.say(line)
+
+    def of_one_pass(self, jobs: list[Job], report: Report) -> None:
+        """Hear of the only pass: how far each job is stands at the end."""
+        self.tell_faults(report)
 
     def tell_faults(self, report: Report) -> None:
         """Say what is the matter with single jobs: also where nothing else is said."""

@@ -3,8 +3,10 @@
 __all__ = [
     "ask",
     "conflicts",
+    "options",
     "parallel",
     "plan",
     "prepare",
     "render",
+    "words",
 ]

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...answers.schema import AnswerSchema
 from ...base.errors import TemplateError, UsageError
+from ...base.file_kinds import JSON_LINES, PRETTY, TEXT, kind_of
 from ...base.parameters import CHAT, EMBEDDINGS, RESPONSES
 from ...base.text import listed, meant, nearest_first
 from ...base.text_files import Text, meant_file, text_or_file
+from ...pricing.ceiling import parse_ceiling
 from ...pricing.estimate import Money
-from ...requests.body import build_body, change_body
+from ...pricing.prices import (
+    Prices,
+    context_window,
+    find_prices,
+    is_own,
+    known_models,
+    parse_usd,
+    prices_version,
+    stated_prices,
+)
+from ...provider.client import OPENAI_URL
+from ...provider.places import Place
+from ...requests.body import build_body, change_body, parse_option
 from ...requests.images import WEB
 from ...requests.placeholders import read_slot
-from ...requests.whole_body import is_whole_body, with_numbers
+from ...requests.whole_body import is_whole_body, parse_body, with_numbers
 from ...tables.source import Source
 
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -220,3 +234,126 @@ def image_slot(given: str, source: Source) -> str:
         f"--image {given!r} is no column, no template and no URL. "
         f"{meant(given, source.columns)}Columns: {near}."
     )
+
+
+def read_ask(
+    table: str | None, options: dict[str, Any], place: Place, typed: Collection[str] = ()
+) -> Ask:
+    """Make an `Ask` of options, which are taken out of `options`; `typed` are those just given."""
+    lines = options.pop("lines", None)
+    template = options.pop("template_body", None) or read_template(options.get("template"))
+    options.pop("template")
+    options.pop("like", None)
+    named = template.get("model") if template else None
+    default = default_for(options["endpoint"], place.default_model or DEFAULT_MODEL)
+    model = options["model"] or named or default
+    body = {name: parse_option(name, value) for name, value in options.pop("options")}
+    names = ("sql", "pk", "where", "order", "limit", "sample", "seed", "missing", "changed",
+             "blanks", "model", "system", "prompt", "schema", "endpoint", "name", "output",
+             "output_table", "prefix", "replace", "responses", "part_requests", "part_bytes",
+             "part_tokens", "enqueued_tokens", "attempts", "first_part", "first_wait", "new",
+             "workers", "reuse", "images", "image_detail", "image_size", "attach",
+             "attach_tokens", "confidence")  # fmt: skip
+    given = {name: options.pop(name) for name in names}
+    return Ask(
+        table=table,
+        params=dict(options.pop("params")),
+        template=template,
+        lines=lines,
+        fresh=bool(options.pop("fresh", False)),
+        image_dir=image_folder(options.pop("image_dir")),
+        options=body,
+        write=not options.pop("no_write"),
+        money=replace(
+            read_money(options, place, str(model), given["endpoint"]),
+            attach_tokens=given["attach_tokens"],
+        ),
+        provider=place.provider,
+        first_typed="first_part" in typed,
+        **given,
+    )
+
+
+def read_money(options: dict[str, Any], place: Place, model: str, endpoint: str) -> Money:
+    """Take the options under 'Money' out of `options`.
+
+    Raises UsageError where prices contradict each other, or a ceiling has no price to hold by.
+    """
+    asked = options.pop("max_cost", None)
+    ceiling = None if asked is None else parse_ceiling(asked)
+    base_url = place.base_url or ("" if place.provider == "local" else OPENAI_URL)
+    price_as = options.get("price_as")
+    prices = read_prices(options, model, base_url, endpoint)
+    own = prices is None and is_own(place.provider, base_url)
+    if ceiling is not None and prices is None and not own:
+        raise UsageError(
+            f"No batch price of {model} at {place.host} is known, so --max-cost can't hold. "
+            f"{meant(model, known_models())}Name a model that costs the same with --price-as, "
+            "or give USD per million tokens with --price-input and --price-output."
+        )
+    return Money(
+        prices=prices,
+        own=own,
+        max_cost=ceiling,
+        price_as=price_as,
+        window=None if own else context_window(price_as or model, base_url or OPENAI_URL),
+        base_url=place.base_url,
+        account=place.account,
+    )
+
+
+def read_prices(options: dict[str, Any], model: str, base_url: str, endpoint: str) -> Prices | None:
+    """The prices that somebody stated, else those that are published; None where unknown."""
+    price_as = options.pop("price_as", None)
+    input_, output = options.pop("price_input", None), options.pop("price_output", None)
+    if price_as is not None and (input_ is not None or output is not None):
+        raise UsageError("--price-as and --price-input or --price-output: give one or the other.")
+    if output is None and endpoint == "/v1/embeddings":
+        output = "0"
+    if input_ is not None and output is not None:
+        return stated_prices(
+            parse_usd("--price-input", input_), parse_usd("--price-output", output)
+        )
+    if input_ is not None or (output is not None and endpoint != "/v1/embeddings"):
+        missing = "--price-output" if output is None else "--price-input"
+        raise UsageError(f"{missing} is missing: questions and answers have a price each.")
+    if price_as is None:
+        return find_prices(model, base_url)
+    found = find_prices(price_as, base_url) or find_prices(price_as, OPENAI_URL)
+    if found is None:
+        raise UsageError(
+            f"--price-as '{price_as}': {prices_version()} knows no batch price of it. "
+            "Give USD per million tokens with --price-input and --price-output."
+        )
+    return found
+
+
+def read_template(name: str | None) -> dict[str, Any] | None:
+    """The whole body in a file. Raises TemplateError."""
+    if name is None:
+        return None
+    try:
+        return parse_body(Path(name).read_text(encoding="utf-8-sig"), name)
+    except (TemplateError, UnicodeDecodeError) as error:
+        kind = kind_of(Path(name))
+        if kind in (None, TEXT, PRETTY, JSON_LINES) and isinstance(error, TemplateError):
+            raise
+        raise TemplateError(
+            f"--template '{name}' is {kind or 'no text in UTF-8'}, no request body. A template is "
+            'JSON or YAML: {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": '
+            '"{{ title }}"}]}'
+        ) from error
+    except OSError as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        meant = meant_file(name) if isinstance(error, FileNotFoundError) else ""
+        said = f"--template '{name}' can't be read: {reason}. {meant}"
+        raise TemplateError(said.strip()) from error
+
+
+def image_folder(name: str | None) -> str | None:
+    """The folder of --image-dir as the job keeps it. Raises UsageError."""
+    if name is None:
+        return None
+    if not Path(name).is_dir():
+        raise UsageError(f"--image-dir '{name}' is no folder.")
+    return str(Path(name).resolve())

@@ -74,6 +74,11 @@ class Plan:
         """Return a bound of how many rows are asked about; counting them may take a while."""
         return self.source.at_most() if self.chosen is None else self.chosen.count()
 
+    def whole(self) -> int | None:
+        """The number of all rows of the source, where only some of them were chosen."""
+        chosen = self.ask.where is not None or self.ask.limit is not None or self.chosen is not None
+        return self.source.total() if chosen else None
+
     def pages(self, columns: Sequence[str]) -> Iterator[list[tuple[SQLiteValue, Row]]]:
         """Yield pages of (row key, values of `columns`) of these rows, in order."""
         return (self.chosen or self.source).pages(columns, page_bytes=PAGE_BYTES)

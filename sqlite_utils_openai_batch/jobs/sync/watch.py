@@ -5,12 +5,18 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ... import store
+from ...base.errors import DatabaseError
+from ...base.scratch import sweep
 from ...base.statuses import AT_PROVIDER
+from ...provider.accounts import check_one_host
+from ...provider.places import Places, forget_local
+from ..trust import sort_out
 from ..writeback import Written
 from .context import Report
-from .engine import OpenProvider, one_pass
+from .engine import OpenProvider, one_pass, was_approved
 
 REMOTE_POLL = 30.0
 LOCAL_POLL = 0.5
@@ -64,6 +70,48 @@ def watch(
         if not going_on:
             return total
         sleep(min(poll_seconds(job, poll) for job in going_on))
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What became of jobs, and what is wrong with those that another program changed."""
+
+    jobs: list[store.Job]
+    """Those that were gone on with, as they were before."""
+    report: Report
+    wrong: list[DatabaseError]
+
+
+def follow(
+    conn: sqlite3.Connection,
+    jobs: Sequence[store.Job],
+    places: Places,
+    *,
+    poll: float | None = None,
+    once: bool = False,
+    told: Told | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Followed:
+    """Sync these jobs once, or until each has ended or waits for a person.
+
+    Jobs that another program changed are left alone. Raises ConfigurationError where one key would
+    go to several hosts.
+    """
+    sweep()
+    sound, wrong = sort_out(jobs)
+    if places.key is not None:
+        check_one_host([job for job in sound if job.unfinished and was_approved(conn, job)])
+    if once:
+        report = one_pass(conn, sound, places.of_job)
+        if told:
+            told([store.get_job(conn, job.id) for job in sound], report)
+    else:
+        ids = [job.id for job in sound]
+        report = watch(conn, ids, places.of_job, poll=poll, told=told, sleep=sleep)
+    places.close()
+    for job in report.ended:
+        forget_local(job.uid)
+    return Followed(sound, report, wrong)
 
 
 def added(first: Written, second: Written) -> Written:

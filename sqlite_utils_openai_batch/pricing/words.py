@@ -1,16 +1,14 @@
-"""Screens: what a job will cost, and what that rests on."""
+"""What is said of money: what a job will cost, and what that rests on."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-from ...base.text import counted, duration
-
-if TYPE_CHECKING:
-    from ...jobs.plan.plan import Plan
-    from ...pricing.estimate import Estimate
-    from ..destination import Place
+from ..base.errors import UsageError
+from ..base.text import counted, duration
+from .ceiling import check_ceiling
+from .estimate import Estimate
+from .prices import CENT, about_usd, usd
 
 DAY = 86_400
 
@@ -23,15 +21,15 @@ def amount(tokens: int) -> str:
 
 
 def estimate_rows(
-    found: Estimate, plan: Plan, place: Place, *, limit: int | None, pace: float | None
+    found: Estimate, model: str, host: str, *, limit: int | None, pace: float | None
 ) -> list[tuple[str, str]]:
     """Label and text of the lines about tokens and money on the screen of a plan."""
-    cost = ("Cost", cost_words(found, plan.model, place.host))
+    cost = ("Cost", cost_words(found, model, host))
     if found.money.own:
         return [cost]
     lines = [("Tokens", f"{input_words(found)} · {output_words(found)}"), cost]
     if found.money.max_cost is not None:
-        lines.append(("Ceiling", ceiling_words(found, plan.model)))
+        lines.append(("Ceiling", ceiling_words(found, model)))
     return [*lines, ("Time", time_words(found, limit, pace))]
 
 
@@ -39,8 +37,6 @@ def same_words(found: Estimate) -> str | None:
     """How many requests are asked more than once; None where none is."""
     if not found.same:
         return None
-    from ...pricing.prices import CENT, usd
-
     saved = found.saved() or 0
     would = f"would save {usd(saved)}" if saved >= CENT else "would send them once"
     return f"{counted(found.same, 'identical request')} (--reuse {would})"
@@ -81,8 +77,6 @@ def output_words(found: Estimate) -> str:
 
 def cost_words(found: Estimate, model: str, host: str) -> str:
     """What it costs: about, at most, and what that rests on."""
-    from ...pricing.prices import about_usd, usd
-
     if found.money.own:
         return "none (own server)"
     if found.money.prices is None:
@@ -128,10 +122,6 @@ def price_notes(found: Estimate) -> list[str]:
 
 def ceiling_words(found: Estimate, model: str) -> str:
     """Whether the ceiling holds, and what would make it."""
-    from ...base.errors import UsageError
-    from ...pricing.ceiling import check_ceiling
-    from ...pricing.prices import usd
-
     ceiling = usd(found.money.max_cost or 0)
     try:
         check_ceiling(found, model)
@@ -157,8 +147,6 @@ def time_words(found: Estimate, limit: int | None, pace: float | None) -> str:
 
 def confirmation_line(found: Estimate, host: str) -> str:
     """The line of the question before sending that says what it costs."""
-    from ...pricing.prices import usd
-
     goes = f"Data goes to {host}."
     if found.money.own:
         return goes
@@ -168,40 +156,3 @@ def confirmation_line(found: Estimate, host: str) -> str:
     ceiling = found.money.max_cost
     held = f" (ceiling {usd(ceiling)})" if ceiling is not None else ""
     return f"{words[0].upper()}{words[1:]}{held}. {goes}"
-
-
-def estimate_warnings(found: Estimate, plan: Plan) -> list[str]:
-    """What a person should know before paying."""
-    from ...pricing.estimate import CAPPED
-    from .text import key_words
-
-    warnings = []
-    if found.too_long:
-        name = ".".join(
-            part for part in (plan.source.name, "/".join(plan.source.key_columns)) if part
-        )
-        keys = plan.source.key_columns
-        shown = ", ".join(
-            f"{key_words(one.row_key, keys)} ({one.tokens:,} tokens)" for one in found.too_long[:3]
-        )
-        more = " …" if len(found.too_long) > 3 else ""
-        one = len(found.too_long) == 1
-        warnings.append(
-            f"{counted(len(found.too_long), 'row')} {'is' if one else 'are'} longer than the "
-            f"{found.money.window:,} tokens that {plan.model} holds, and would fail: "
-            f"{name} {shown}{more}"
-        )
-    if found.requests and found.money.prices is not None and found.cap.source not in CAPPED:
-        bound = f"up to {found.cap.tokens:,} tokens each" if found.cap.tokens else "without end"
-        warnings.append(
-            f"answers have no cap, so {plan.model} may write {bound}. "
-            f"-o {cap_option(plan)} N bounds what they cost."
-        )
-    return warnings
-
-
-def cap_option(plan: Plan) -> str:
-    """The parameter that caps answers at the endpoint of a plan."""
-    from ...base.parameters import RESPONSES
-
-    return "max_output_tokens" if plan.template.endpoint == RESPONSES else "max_tokens"

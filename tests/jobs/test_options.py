@@ -14,7 +14,7 @@ import pytest
 from sqlite_utils.cli import cli
 
 from sqlite_utils_openai_batch import store
-from sqlite_utils_openai_batch.results.recipe import DEFAULTS, OPTIONS, command_line
+from sqlite_utils_openai_batch.jobs.plan.options import DEFAULTS, OPTIONS, command_line
 
 UGLY = 'It\'s "{{ text }}" $HOME `id` \\ !!\n--limit 3 \N{CLAPPER BOARD} {{ mark }}'
 # Options of the moment, and those that the job itself stands in for.

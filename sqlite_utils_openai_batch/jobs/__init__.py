@@ -13,4 +13,5 @@ __all__ = [
     "sync",
     "trial",
     "trust",
+    "writeback",
 ]

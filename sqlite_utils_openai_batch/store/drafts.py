@@ -35,7 +35,7 @@ class Draft:
     actor: str | None
     status: str
     options: dict[str, Any]
-    """As the command line takes them, by the names of `results.recipe.OPTIONS`."""
+    """As the command line takes them, by the names of `jobs.plan.options.OPTIONS`."""
     form: dict[str, Any]
     """The fields as they were typed."""
     rows: int | None

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlite_utils_openai_batch.results.recipe import command_line
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import ConfigurationError
+from sqlite_utils_openai_batch.jobs.plan.options import command_line
 from sqlite_utils_openai_batch.provider import places
 from sqlite_utils_openai_batch.provider.accounts import fingerprint
 from sqlite_utils_openai_batch.store.records import is_address, is_endpoint, is_folder, is_id

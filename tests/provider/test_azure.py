@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlite_utils_openai_batch.results.recipe import command_line
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import ConfigurationError
+from sqlite_utils_openai_batch.jobs.plan.options import command_line
 from sqlite_utils_openai_batch.jobs.sync.watch import poll_seconds
 from sqlite_utils_openai_batch.provider import client
 from sqlite_utils_openai_batch.provider.accounts import destination

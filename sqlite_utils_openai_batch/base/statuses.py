@@ -119,8 +119,8 @@ OUTCOMES: dict[str, OutcomeKind] = {
         "answered",
         Help(
             "Repair",
-            "Ask another model, or by another schema in a new job: this one doesn't keep to JSON.",
-            f"{ONLY} --set model=MODEL",
+            "Send the answers back with what was wrong with them, or ask another model.",
+            f"{ONLY} --repair",
             again="no JSON once more, most of them",
         ),
     ),
@@ -129,8 +129,9 @@ OUTCOMES: dict[str, OutcomeKind] = {
         "answered",
         Help(
             "Repair",
-            "Check the answers that came by a wider schema, at no cost; or ask another model.",
-            "apply {where} --schema SCHEMA",
+            "Send the answers back with what was wrong with them; or check them by a wider schema, "
+            "at no cost, with apply and --schema.",
+            f"{ONLY} --repair",
             again="against the schema once more, most of them",
         ),
     ),

@@ -158,6 +158,7 @@ def tell_result(
     from ..jobs.queue import waits_until
     from ..results.advice import advise
     from ..results.advice import lines as advice_lines
+    from ..results.again import again_lines, repair_sentences
     from ..results.words import DEMO_MODEL, failures, status_words
     from .screens.end import ended_screen
     from .screens.job import mend
@@ -183,7 +184,10 @@ def tell_result(
             written = report.written.get(job.id)
             again = store.asked_again_at(conn, job.id)
             advice = advise(conn, job, failures(counts), db)
-            talk(ended_screen(job, counts, vars(written) if written else {}, db, again, advice))
+            failed = sum(failures(counts).values())
+            tells = [*again_lines(conn, job), *repair_sentences(conn, job, failed)]
+            done = vars(written) if written else {}
+            talk(ended_screen(job, counts, done, db, again, advice, tells))
             if job.provider == "local" and not job.base_url and counts.get("ok"):
                 talk(DEMO_MODEL)
         elif once or job.status == "prepared":

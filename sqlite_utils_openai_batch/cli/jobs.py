@@ -139,6 +139,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
     from .. import store
     from ..jobs.queue import queue_words, waits_until
     from ..results.advice import advise
+    from ..results.again import rounds
     from ..results.words import failures
     from ..store.connection import connect
     from ..tables.output import Output
@@ -168,6 +169,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
                 waits_until(conn, found),
                 file_lines(parts, store.log_lines(conn, found.id)),
                 advise(conn, found, failures(store.outcome_counts(parts)), db),
+                rounds(conn, found),
             )
         )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +21,11 @@ from .options import (
     yes_option,
 )
 
+if TYPE_CHECKING:
+    from ..jobs.manage import Retry
+    from ..store import Job
+
+
 one_job = click.argument("job", metavar="JOB")
 
 
@@ -28,6 +34,18 @@ one_job = click.argument("job", metavar="JOB")
 @one_job
 @option("--status", multiple=True, metavar="STATUS", section="Request",
         help="Only requests with this outcome, repeatable  [default: all that failed]")  # fmt: skip
+@option(
+    "--where",
+    metavar="EXPR",
+    section="Request",
+    help="Only rows for which this holds, answered or not: 'mood_confidence < 0.6'",
+)
+@option("-p", "--param", "params", nargs=2, multiple=True, metavar="NAME VALUE",
+        section="Request", help="Named parameter of --where")  # fmt: skip
+@option("--repair", is_flag=True, section="Request",
+        help="Send wrong answers back to the model, with what was wrong with them")  # fmt: skip
+@option("-m", "--model", metavar="MODEL", section="Request",
+        help="Ask another model")  # fmt: skip
 @option("--set", "changes", multiple=True, metavar="NAME=VALUE", section="Request",
         help="Change a parameter of the request, such as --set max_tokens=800")  # fmt: skip
 @option("--no-wait", is_flag=True, section="Where it runs", help="Leave after the first sends")
@@ -39,6 +57,10 @@ def retry_command(
     db: str,
     job: str,
     status: Sequence[str],
+    where: str | None,
+    params: Sequence[tuple[str, str]],
+    repair: bool,
+    model: str | None,
     changes: Sequence[str],
     no_wait: bool,
     max_cost: str | None,
@@ -48,16 +70,28 @@ def retry_command(
 ) -> None:
     """Ask the failed requests of a job once more; answers that came are left alone.
 
+    With --where rows are asked again that were answered too. An answer counts until
+    a better one has come, and is kept in any case.
+
     \b
-    Example:
+    Examples:
       sqlite-utils openai-batch retry movies.db 3 --status truncated \\
         --set max_tokens=800
+      sqlite-utils openai-batch retry movies.db 3 --repair
+      sqlite-utils openai-batch retry movies.db 3 --model gpt-4o \\
+        --where 'mood_confidence < 0.6'
     """
     from .. import store
     from ..base.errors import UsageError
     from ..base.statuses import FAILED, outcomes_of
-    from ..base.text import counted
-    from ..jobs.manage import job_ceiling, plan_retry, raise_ceiling, retry, retry_most
+    from ..jobs.manage import (
+        check_priced,
+        job_ceiling,
+        plan_retry,
+        raise_ceiling,
+        retry,
+        retry_most,
+    )
     from ..provider.places import Places
     from ..results.advice import in_vain
     from ..results.words import retry_words
@@ -65,27 +99,51 @@ def retry_command(
     from .follow import follow
 
     chosen = outcomes_of(status)
-    if not set(chosen) <= set(FAILED):
+    if where is None and not set(chosen) <= set(FAILED):
         raise UsageError(f"--status {status[0]}: failed outcomes are {', '.join(FAILED)}.")
     with closing(connect(db)) as conn, Places(key=key) as places:
         store.check_version(conn)
         found = store.find_job(conn, job, db)
-        plan = plan_retry(conn, found, chosen)
+        plan = plan_retry(conn, found, chosen, repair=repair, where=where, params=dict(params))
         if not plan.requests:
-            talk(f"Job {found.id} has no such failed requests: nothing to ask again.")
+            failed = " such" if where is not None else " such failed"
+            talk(f"Job {found.id} has no{failed} requests: nothing to ask again.")
             return
         body = parse_changes(changes)
+        if model is not None:
+            if body.get("model", model) != model:
+                raise UsageError("--model and --set model say the same: give one of them.")
+            body["model"] = model
         check_may_send(yes, max_cost, sys.stdin.isatty() and sys.stderr.isatty())
         ceiling = job_ceiling(conn, found, max_cost) if max_cost else None
-        cost = retry_words(found, retry_most(conn, found, plan, body))
-        question = f"Ask {counted(plan.requests, 'row')} of job {found.id} again?{cost}"
-        for why in in_vain(conn, found, plan.kinds, body):
+        most = retry_most(conn, found, plan, body)
+        check_priced(found, body, most, ceiling)
+        cost = retry_words(found, most)
+        question = f"{retry_question(found, plan, body)}{cost}"
+        for why in in_vain(conn, found, plan.kinds, body) if not repair else ():
             talk(f"Warning: {why}")
         if not yes and not max_cost and not asked(question):
             return
         if ceiling is not None:
             found = raise_ceiling(conn, found, ceiling)
         follow(conn, db, [retry(conn, found, plan, body)], places, poll=poll, once=no_wait)
+
+
+def retry_question(job: Job, plan: Retry, body: Mapping[str, object]) -> str:
+    """What a retry would do: how many rows, which model, what goes back."""
+    from ..base.text import counted
+
+    rows = counted(plan.requests, "row")
+    whom = f" {body['model']}" if "model" in body else ""
+    if plan.repair:
+        answers = "answer" if plan.requests == 1 else "answers"
+        whom = f" to {body['model']}" if whom else ""
+        return f"Send {plan.requests:,} wrong {answers} of job {job.id} back{whom}?"
+    good = sum(count for (status, _), count in plan.kinds.items() if status == "ok")
+    answered = f" ({good:,} of them answered: that counts until a better answer comes)"
+    return (
+        f"Ask{whom} {'about ' if whom else ''}{rows} of job {job.id} again{answered * bool(good)}?"
+    )
 
 
 def parse_changes(changes: Sequence[str]) -> dict[str, object]:

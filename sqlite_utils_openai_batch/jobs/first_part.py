@@ -224,7 +224,7 @@ def reason_to_wait(conn: sqlite3.Connection, job: store.Job, part: store.Part) -
     """Why a part waits for the one that goes ahead; None where it doesn't."""
     first = First.of(job)
     ahead = part_of(conn, job, first)
-    if first is None or ahead is None or part.id == ahead.id:
+    if first is None or ahead is None or part.id == ahead.id or part.repairs:
         return None
     began = ahead.submitted_at or max(first.at, job.approved_at or "")
     until = clock.later(began, 60 * first.minutes)

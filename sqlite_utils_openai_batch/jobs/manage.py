@@ -6,7 +6,7 @@ import json
 import shlex
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,19 +16,25 @@ from ..base import clock
 from ..base.errors import JobError, NoList, NotFound, UsageError
 from ..base.json import kept_json
 from ..base.statuses import CUT, FAILED
+from ..base.text import meant
 from ..pricing.ceiling import again_most, parse_ceiling
-from ..pricing.prices import job_is_own, part_prices, stored_prices, usd
+from ..pricing.prices import job_is_own, known_models, part_prices, stored_prices, usd
 from ..provider.client import Provider
 from ..requests.body import adapt, check_change, elsewhere
 from ..requests.limits import limits_for
+from ..requests.turns import check_turns
 from ..store.connection import transaction
 from ..store.costs import committed
+from ..store.earlier import REPAIRABLE, RETRY
 from ..store.leases import job_leased, renew_job
+from ..tables.columns import output_keys
+from ..tables.output import Output
+from ..tables.source import open_source
 from . import first_part
 from .revert import busy
 from .sync.engine import approve, open_batches
 from .sync.lookup import look, since
-from .sync.settle import new_part
+from .sync.settle import new_part, repair_most, repair_part
 
 #: Why a job is paused that somebody paused: whoever reads it may be somebody else.
 BY_HAND = "paused by hand"
@@ -41,6 +47,13 @@ class Retry:
     by_part: dict[int, list[int]]
     kinds: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     """How many have each outcome and error code."""
+    repair: bool = False
+    """Whether their answers go back to the model, with what was wrong with them."""
+
+    @property
+    def statuses(self) -> tuple[str, ...]:
+        """The outcomes that they have."""
+        return tuple({status for status, _ in self.kinds})
 
     @property
     def requests(self) -> int:
@@ -48,35 +61,93 @@ class Retry:
         return sum(len(ids) for ids in self.by_part.values())
 
 
-def plan_retry(conn: sqlite3.Connection, job: store.Job, statuses: Sequence[str]) -> Retry:
-    """Find the failed requests with one of these outcomes (none given: all). Raises JobError."""
+def plan_retry(
+    conn: sqlite3.Connection,
+    job: store.Job,
+    statuses: Sequence[str],
+    *,
+    repair: bool = False,
+    where: str | None = None,
+    params: Mapping[str, str] | None = None,
+) -> Retry:
+    """Find the failed requests with one of these outcomes (none given: all). Raises JobError.
+
+    With `where` those of rows for which that holds, answered ones too: for a better answer. With
+    `repair` only those whose answers can go back to the model.
+    """
     if job.status == "prepared":
         raise JobError(f"Job {job.id} was never sent: submit it instead.")
     if job.status == "cancelling":
         raise JobError(f"Job {job.id} is being cancelled: wait for that with watch, then retry.")
-    return failed_requests(conn, job, statuses)
+    if repair:
+        check_turns(job.endpoint)
+        unrepairable = [one for one in statuses if one not in REPAIRABLE]
+        if unrepairable and set(statuses) != set(FAILED):
+            raise UsageError(
+                f"--repair sends an answer back that was wrong: {', '.join(REPAIRABLE)}. "
+                f"Requests that are {unrepairable[0]} have none. Leave out --repair for them."
+            )
+        statuses = [one for one in statuses if one in REPAIRABLE] or REPAIRABLE
+    keys = None if where is None else keys_where(conn, job, where, params or {})
+    return failed_requests(conn, job, statuses, repair=repair, keys=keys)
 
 
-def failed_requests(conn: sqlite3.Connection, job: store.Job, statuses: Sequence[str]) -> Retry:
-    """The failed requests with one of these outcomes (none given: all) of parts that ended."""
-    wanted = list(statuses) or list(FAILED)
+def keys_where(
+    conn: sqlite3.Connection, job: store.Job, where: str, params: Mapping[str, str]
+) -> set[Any]:
+    """The keys of rows for which a condition holds, in the table that holds the answers.
+
+    Raises SourceError where it can't be read.
+    """
+    output = Output.of(job)
+    if output.write and output.table is not None:
+        rows = open_source(conn, output.table, pk=output_keys(job.keys), where=where, params=params)
+    elif job.source_sql is not None:
+        rows = open_source(
+            conn, None, sql=job.source_sql, pk=job.keys, where=where,
+            params={**job.params, **params},
+        )  # fmt: skip
+    else:
+        rows = open_source(
+            conn, job.source, pk=job.keys, where=where, params={**job.params, **params}
+        )
+    with rows:
+        return {key for page in rows.pages(()) for key, _ in page}
+
+
+def failed_requests(
+    conn: sqlite3.Connection,
+    job: store.Job,
+    statuses: Sequence[str],
+    *,
+    repair: bool = False,
+    keys: Container[Any] | None = None,
+) -> Retry:
+    """The failed requests with one of these outcomes (none given: all) of parts that ended.
+
+    With `keys` those of these rows, answered ones too.
+    """
+    wanted = list(statuses) or [*FAILED, *(["ok"] if keys is not None else [])]
     marks = ", ".join("?" for _ in wanted)
+    failed = "" if keys is not None else "AND requests.status NOT IN ('pending', 'ok') "
+    answered = "AND requests.answer IS NOT NULL " if repair else ""
     found = store.rows(
         conn,
-        "SELECT requests.id, requests.part_id, requests.status, requests.error_code "
-        "FROM openai_batch_requests AS requests "
+        "SELECT requests.id, requests.part_id, requests.status, requests.error_code, "
+        "requests.row_key FROM openai_batch_requests AS requests "
         "JOIN openai_batch_parts AS parts ON parts.id = requests.part_id "
         f"WHERE requests.job_id = ? AND requests.status IN ({marks}) "
-        "AND requests.status NOT IN ('pending', 'ok') AND parts.collected_at IS NOT NULL "
-        "ORDER BY requests.id",
+        f"{failed}{answered}AND parts.collected_at IS NOT NULL ORDER BY requests.id",
         [job.id, *wanted],
     )
     by_part: dict[int, list[int]] = {}
     kinds: Counter[tuple[str, str | None]] = Counter()
     for row in found:
+        if keys is not None and row["row_key"] not in keys:
+            continue
         by_part.setdefault(row["part_id"], []).append(row["id"])
         kinds[row["status"], row["error_code"]] += 1
-    return Retry(by_part, kinds)
+    return Retry(by_part, kinds, repair)
 
 
 def retry(
@@ -152,10 +223,12 @@ def into_new_parts(
         overrides = {**old.changes, **body}
         for start in range(0, len(ids), most):
             with transaction(conn):
-                some = store.still_failed(conn, part_id, ids[start : start + most])
-                if some:
+                some = store.still_settled(conn, part_id, ids[start : start + most], plan.statuses)
+                if some and plan.repair:
+                    repair_part(conn, job, old, some, overrides)
+                elif some:
                     changed = json.dumps(overrides) if overrides else None
-                    made = new_part(conn, job, old, some, changed)
+                    made = new_part(conn, job, old, some, changed, RETRY)
                     upper = again_most(job, old, len(some), overrides)
                     store.update_part(conn, made, upper_cost_nanousd=upper)
                 renew_job(conn, job.id)
@@ -180,11 +253,29 @@ def retry_most(
     for part_id, ids in plan.by_part.items():
         old = store.get_part(conn, part_id)
         overrides = {**old.changes, **body}
-        most = again_most(job, old, len(ids), overrides)
+        if plan.repair:
+            most = repair_most(conn, job, old, ids, overrides)
+        else:
+            most = again_most(job, old, len(ids), overrides)
         if most is None:
             return None
         total += most
     return total
+
+
+def check_priced(
+    job: store.Job, changes: Mapping[str, Any], most: int | None, ceiling: int | None
+) -> None:
+    """Raise UsageError where nobody knows what another model costs, and there is a ceiling."""
+    held = ceiling if ceiling is not None else job.max_cost_nanousd
+    own = job_is_own(job.provider, job.base_url, job.settings)
+    if held is not None and most is None and "model" in changes and not own:
+        model = str(changes["model"])
+        raise UsageError(
+            f"No bound of what {model} may cost is known, so the ceiling can't hold. "
+            f"{meant(model, known_models())}Name another model, or cap the answers with "
+            "--set max_tokens=N."
+        )
 
 
 def doubtful(conn: sqlite3.Connection, provider: Provider, job: store.Job) -> list[store.Part]:

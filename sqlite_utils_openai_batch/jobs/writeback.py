@@ -30,7 +30,7 @@ from ..tables.sql import SQLiteValue, Stored, decode_key
 from ..tables.stale import Answer, Earlier, Judge, Judged, Values
 from ..tables.target import Target, make_target
 from ..tables.triggers import firing
-from ..tables.undo import plain, refusal, refusal_in, remember_also
+from ..tables.undo import chained, plain, refusal, refusal_in, remember_also
 
 PAGE = 2_000
 
@@ -235,9 +235,18 @@ class Writer:
         if usual:
             return [("written", text) for text in plain([values for _, _, values in answers])]
         return [
-            (status, target.remember(old, values)) if status == "written" else (status, None)
-            for (status, old), (_, _, values) in zip(judged, answers, strict=True)
+            (status, self.remember(row_key, old, values)) if status == "written" else (status, None)
+            for (status, old), (row_key, _, values) in zip(judged, answers, strict=True)
         ]
+
+    def remember(
+        self, row_key: SQLiteValue, old: Values | None, given: Values, stored: Values | None = None
+    ) -> str:
+        """What has to be remembered of a write, also over what this job wrote there before."""
+        assert self.target is not None
+        memory = self.target.remember(old, given, stored)
+        before = None if old is None else self.earlier.own(row_key, old)
+        return memory if before is None else chained(memory, before)
 
     def rows_of(self, answers: Sequence[Answer]) -> list[Values]:
         """What the statements that write are given for each answer: its cells, then its key."""
@@ -268,7 +277,7 @@ class Writer:
             elif n in refused or now is None or (now == shown(old) and now != values):
                 fates.append(("kept_existing", refusal(refused.get(n, kept_out))))
             else:
-                fates.append((status, target.remember(old, values, now)))
+                fates.append((status, self.remember(answers[n][0], old, values, now)))
         return fates
 
     def tell_refused(self, refused: Mapping[int, str]) -> None:

@@ -178,11 +178,18 @@ def models_of(job: Job, prices: Prices, overrides: Mapping[str, Any]) -> tuple[s
     return (asked, prices.model) if prices.model and prices.model != asked else (asked,)
 
 
-def again_most(job: Job, part: Part, requests: int, overrides: Mapping[str, Any]) -> int | None:
+def again_most(
+    job: Job,
+    part: Part,
+    requests: int,
+    overrides: Mapping[str, Any],
+    *,
+    more_tokens: int = 0,
+) -> int | None:
     """What so many requests of a part may cost when they are asked again, in nano-dollars.
 
-    By their share of its estimated tokens; when they are sent it is counted anew. None where
-    nothing bounds it or no prices are known.
+    By their share of its estimated tokens, and `more_tokens` in all; when they are sent it is
+    counted anew. None where nothing bounds it or no prices are known.
     """
     prices = part_prices(job.model, job.base_url, job.settings, json.dumps(dict(overrides)))
     if prices is None or part.estimated_tokens is None:
@@ -190,7 +197,7 @@ def again_most(job: Job, part: Part, requests: int, overrides: Mapping[str, Any]
     body = {**job.body, **overrides}
     models = models_of(job, prices, overrides)
     cap = cap_of(body, job.endpoint, models, job.settings.get("context_window")).tokens
-    tokens = -(-part.estimated_tokens * requests // max(part.requests, 1))
+    tokens = -(-part.estimated_tokens * requests // max(part.requests, 1)) + more_tokens
     return most_cost(prices, tokens, None if cap is None else cap * requests, tokens)
 
 

@@ -8,6 +8,7 @@ __all__ = [
     "limits",
     "placeholders",
     "template",
+    "turns",
     "verbatim",
     "whole_body",
 ]

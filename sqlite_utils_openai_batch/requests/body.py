@@ -104,7 +104,9 @@ def check_change(
     """
     changed = {**body, **change}
     for one in refusals(endpoint, changed, template=True):
-        if one.param.partition(".")[0] in change and not (elsewhere and one.own):
+        # What one model took, another may refuse.
+        of_model = "model" in change and one.code == "unsupported_parameter"
+        if (of_model or one.param.partition(".")[0] in change) and not (elsewhere and one.own):
             raise TemplateError(f"Each request would be refused: {one.message}.")
 
 

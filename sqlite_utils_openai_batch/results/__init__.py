@@ -2,6 +2,7 @@
 
 __all__ = [
     "advice",
+    "again",
     "agreement",
     "compare",
     "csv",

@@ -152,6 +152,9 @@ def in_vain(
     room = more_room(conn, job)
     told = []
     for (status, kind), count in counts.items():
+        if status == "ok":
+            # Asked for a better answer, which may be another one.
+            continue
         helps = HELP["too long" if kind == "truncated" and room is None else kind]
         if helps.again is None or may_help(kind, changes, room):
             continue

@@ -1,6 +1,18 @@
 """All state, in the user's own database: tables, migrations, and every statement about them."""
 
-from . import connection, costs, drafts, history, leases, outcomes, owner, parts, records, reviews
+from . import (
+    connection,
+    costs,
+    drafts,
+    earlier,
+    history,
+    leases,
+    outcomes,
+    owner,
+    parts,
+    records,
+    reviews,
+)
 from .jobs import (
     asked_again_at,
     check_whole,
@@ -67,7 +79,7 @@ from .requests import (
     reserve_ids,
     set_hashes,
     set_outcome,
-    still_failed,
+    still_settled,
 )
 from .tables import OWN, build_indexes, check_version, exists, is_outdated, migrate
 
@@ -91,6 +103,7 @@ __all__ = [
     "drafts",
     "drop_job",
     "drop_placeholder",
+    "earlier",
     "earlier_sends",
     "end_pending",
     "ended_batches",
@@ -146,7 +159,7 @@ __all__ = [
     "set_hashes",
     "set_outcome",
     "sorted_out",
-    "still_failed",
+    "still_settled",
     "strays",
     "table_names",
     "times_logged",

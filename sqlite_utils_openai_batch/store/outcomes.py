@@ -70,6 +70,17 @@ def answer_columns(outcome: Outcome) -> tuple[Any, ...]:
     )
 
 
+def came_elsewhere(conn: sqlite3.Connection, request_id: int, file_id: str, number: int) -> bool:
+    """Whether a kept line of a request is kept from another file too, byte for byte."""
+    found = conn.execute(
+        "SELECT 1 FROM openai_batch_responses AS own JOIN openai_batch_responses AS other "
+        "ON other.request_id = ? AND other.file_id <> own.file_id AND other.line = own.line "
+        "WHERE own.file_id = ? AND own.line_number = ? LIMIT 1",
+        [request_id, file_id, number],
+    ).fetchone()
+    return found is not None
+
+
 def disown_responses(conn: sqlite3.Connection, file_id: str, numbers: Iterable[int]) -> None:
     """Let kept lines of a file belong to no request: what they name isn't there."""
     conn.executemany(

@@ -21,6 +21,8 @@ from ..base.statuses import STATES
 
 T = TypeVar("T")
 HASHES = ("template_hash", "fingerprint")
+#: What stands among the changes to a body and is none: failed answers go back with the request.
+REPAIR = "$repair"
 # In a class with a column of that name the builtin is hidden.
 Bytes = bytes
 
@@ -197,6 +199,15 @@ class Part:
     @property
     def changes(self) -> dict[str, Any]:
         """What a retry changed of the body."""
+        return {name: one for name, one in self._overrides.items() if name != REPAIR}
+
+    @property
+    def repairs(self) -> bool:
+        """Whether failed answers go back to the model, with what was wrong with them."""
+        return bool(self._overrides.get(REPAIR))
+
+    @property
+    def _overrides(self) -> dict[str, Any]:
         column = "openai_batch_parts.overrides"
         return kept_json(self.overrides or "{}", dict, column, self.job_id)
 
@@ -298,6 +309,7 @@ SETTINGS: dict[str, Callable[[Any], bool]] = {
     "image_size": _is_count,
     "attach_tokens": _is_count,
     "context_window": _is_count,
+    "repair": _is_count,
     "image_dir": is_folder,
     "reads": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
     "confidence": lambda value: isinstance(value, list) and all(map(_is_name, value)),

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 from ..base import clock
+from . import earlier
 from .jobs import rows
 
 #: Rows of one INSERT: beginning and ending a statement takes as long as a row does.
@@ -70,6 +71,8 @@ def drop_job(conn: sqlite3.Connection, job_id: int) -> None:
     conn.execute(f"DELETE FROM openai_batch_batches WHERE part_id IN {of_parts}", [job_id])
     conn.execute("DELETE FROM openai_batch_requests WHERE job_id = ?", [job_id])
     conn.execute("DELETE FROM openai_batch_parts WHERE job_id = ?", [job_id])
+    if earlier.has_table(conn):
+        conn.execute("DELETE FROM openai_batch_answers WHERE job_id = ?", [job_id])
     conn.execute("DELETE FROM openai_batch_reviews WHERE job_id = ?", [job_id])
     conn.execute("DELETE FROM openai_batch_samples WHERE job_id = ?", [job_id])
     conn.execute("DELETE FROM openai_batch_log WHERE job_id = ?", [job_id])
@@ -155,22 +158,28 @@ def in_flight(conn: sqlite3.Connection, job_id: int, row_keys: Sequence[Any]) ->
     return int(count)
 
 
-def still_failed(conn: sqlite3.Connection, part_id: int, ids: Sequence[int]) -> list[int]:
-    """Those of these requests that are in that part still, and have no answer."""
+def still_settled(
+    conn: sqlite3.Connection, part_id: int, ids: Sequence[int], statuses: Sequence[str]
+) -> list[int]:
+    """Those of these requests that are in that part still, and have one of these outcomes."""
+    marks = ", ".join("?" * len(statuses))
     found = conn.execute(
         "SELECT id FROM openai_batch_requests WHERE part_id = ? AND id BETWEEN ? AND ? "
-        "AND status NOT IN ('pending', 'ok') ORDER BY id",
-        [part_id, ids[0], ids[-1]],
+        f"AND +status IN ({marks}) ORDER BY id",
+        [part_id, ids[0], ids[-1], *statuses],
     ).fetchall()
     wanted = set(ids)
     return [request_id for (request_id,) in found if request_id in wanted]
 
 
-def move_requests(conn: sqlite3.Connection, ids: Sequence[int], part_id: int) -> None:
-    """Put requests into another part, to be asked again.
+def move_requests(
+    conn: sqlite3.Connection, ids: Sequence[int], part_id: int, why: str = earlier.SYNC
+) -> None:
+    """Put requests into another part, to be asked again; what they were answered is kept.
 
     One that shared the answer of an earlier job is asked itself: no other comes from there.
     """
+    earlier.keep(conn, ids, why)
     conn.executemany(
         "UPDATE openai_batch_requests AS own SET part_id = ?, status = 'pending', "
         "error_code = NULL, error_message = NULL, finish_reason = NULL, write_status = NULL, "

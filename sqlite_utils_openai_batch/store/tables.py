@@ -94,7 +94,7 @@ CREATE TABLE openai_batch_parts (
     upper_cost_nanousd INTEGER,  -- the most that it can cost; NULL where nothing bounds it
     cost_nanousd INTEGER,  -- what its batches reported, priced; NULL for unknown
     sends INTEGER NOT NULL DEFAULT 0,  -- attempts to get it to the provider
-    overrides TEXT,  -- JSON: changes to the body by retry --set
+    overrides TEXT,  -- JSON: changes to the body by retry --set; $repair: answers go back
     fingerprint BLOB,  -- XXH3-128 of its newest file
     token TEXT,  -- of its newest send; the provider's metadata holds it too
     intent_at TEXT,  -- when that send was about to begin
@@ -160,6 +160,30 @@ CREATE TABLE openai_batch_requests (
     write_status TEXT,  -- NULL, written, kept_existing, stale or row_gone
     previous TEXT  -- JSON: what write-back replaced, and a hash of what it wrote
 );
+CREATE TABLE openai_batch_answers (
+    -- What a row was answered before it was asked again: nothing that was paid for is lost.
+    id INTEGER PRIMARY KEY,  -- number of the answer; a row's history goes by it
+    request_id INTEGER NOT NULL,  -- the row, by its request, which holds the answer that counts
+    job_id INTEGER NOT NULL,  -- its job
+    part_id INTEGER,  -- part that brought it
+    status TEXT NOT NULL,  -- its outcome
+    answer,  -- text, JSON under a schema
+    error_code TEXT,  -- HTTP status and the provider's code
+    error_message TEXT,  -- the provider's words, or ours
+    finish_reason TEXT,  -- as the provider said it
+    model TEXT,  -- model that gave it, with its date
+    prompt_tokens INTEGER,  -- input tokens
+    cached_tokens INTEGER,  -- of those, billed at the lower price
+    completion_tokens INTEGER,  -- output tokens
+    reasoning_tokens INTEGER,  -- of those, spent on reasoning
+    write_status TEXT,  -- what became of it when it was written
+    previous TEXT,  -- JSON: what write-back replaced, and a hash of what it wrote
+    why TEXT NOT NULL,  -- asked again by retry, repair or sync; replaced by late or vote; unused
+    standing INTEGER NOT NULL DEFAULT 0,  -- 1 while it counts: until a better one has come
+    at TEXT NOT NULL  -- when the row was asked again
+);
+CREATE INDEX openai_batch_answers_request ON openai_batch_answers (request_id);
+CREATE INDEX openai_batch_answers_job ON openai_batch_answers (job_id);
 CREATE TABLE openai_batch_responses (
     -- Response lines as they came; only added to.
     id INTEGER PRIMARY KEY,  -- number of the line in this database

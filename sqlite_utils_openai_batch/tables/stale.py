@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import store
+from ..store import earlier
 from ..store.history import last_written
 from .hashing import digests, packed_rows, source_hash
 from .source import Source, fetch_in_turn
@@ -215,9 +216,23 @@ class Earlier:
                 if one.id < job.id and one.name == job.name and one.source == job.source
             ]
 
+        self.job = job.id
+        self.again = earlier.has_any(conn, job.id, standing=True)
+        """Whether rows of this very job wait for a better answer than the one in their cells."""
+
     def wrote(self, row_key: SQLiteValue, cells: Sequence[SQLiteValue]) -> bool:
         """Whether the cells of a row still hold exactly what such a job left there."""
+        if self.own(row_key, cells) is not None:
+            return True
         if not self.jobs:
             return False
         found = last_written(self.conn, self.jobs, [row_key]).get(row_key)
         return found is not None and json.loads(found)["wrote"] == source_hash(cells).hex()
+
+    def own(self, row_key: SQLiteValue, cells: Sequence[SQLiteValue]) -> str | None:
+        """The memory of what this job wrote to a row before, where the cells still hold it."""
+        if not self.again:
+            return None
+        found = earlier.written(self.conn, self.job, [row_key]).get(row_key)
+        same = found is not None and json.loads(found)["wrote"] == source_hash(cells).hex()
+        return found if same else None

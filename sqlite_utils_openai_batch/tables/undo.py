@@ -76,6 +76,19 @@ def remember_also(memory: str, values: Mapping[str, SQLiteValue]) -> str:
     return json.dumps(found, ensure_ascii=False)
 
 
+def chained(memory: str, before: str) -> str:
+    """The memory of a write over what the same job wrote before: undone, both are.
+
+    `before` is the memory of that one.
+    """
+    found, first = json.loads(memory), json.loads(before)
+    for name in ("was", "new"):
+        found.pop(name, None)
+        if name in first:
+            found[name] = first[name]
+    return json.dumps(found, ensure_ascii=False)
+
+
 def recall(text: str) -> Memory:
     """Read what `remember` wrote. Raises DatabaseError for anything else."""
     column = "openai_batch_requests.previous"

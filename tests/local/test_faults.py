@@ -377,6 +377,22 @@ def test_bad_answers(
     assert (choice["message"]["content"], choice["message"]["refusal"]) == (text, refusal)
 
 
+def test_wrong_until_told(serve_with: Serve) -> None:
+    """An answer breaks the schema at first, and is right when it was sent back."""
+    bench = serve_with(faults=["wrong-until-told:1"])
+    first = bench.run(request_lines([chat("x", response_format=FORMAT)]))
+    (line,) = bench.lines(first.output_file_id).values()
+    assert text_of(line) == '{"unexpected":true}'
+    asked = chat("x", response_format=FORMAT)
+    asked["messages"] += [
+        {"role": "assistant", "content": '{"unexpected":true}'},
+        {"role": "user", "content": "That doesn't fit."},
+    ]
+    again = bench.run(request_lines([asked]))
+    (line,) = bench.lines(again.output_file_id).values()
+    assert json.loads(text_of(line)) == {"mood": "simulated answer to r-1"}
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "reason", "content"),
     [

@@ -42,7 +42,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], str, str, str]] = {
                           "cut at the model's own limit", "model=gpt-4o"),
     "no json": ("json", ("--schema", "mood good|bad"),
                 "Repair      sqlite-utils openai-batch retry data.db 1 --status invalid_json "
-                "--set model=MODEL", "no JSON once more", "model=gpt-4o"),
+                "--repair", "no JSON once more", "model=gpt-4o"),
     "a parameter": ("400", (), "Change      sqlite-utils openai-batch retry data.db 1 "
                     "--status http_error --set NAME=VALUE", "refused once more", "x=1"),
     "no money": ("credit", (), "Top up      sqlite-utils openai-batch retry data.db 1 "

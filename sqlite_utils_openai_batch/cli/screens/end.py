@@ -24,10 +24,11 @@ def ended_screen(
     path: str,
     again_at: str | None = None,
     advice: Sequence[Advice] = (),
+    tells: Sequence[str] = (),
 ) -> str:
     """What is said when a job has ended; `again_at` is when it was last asked again, if it was.
 
-    `advice` is what helps its failures.
+    `advice` is what helps its failures, `tells` what there is to say of answers asked again.
     """
     from ...jobs.writeback import not_written_lines, refused_lines
     from ...results.advice import lines as advice_lines
@@ -42,7 +43,7 @@ def ended_screen(
     if failed:
         kinds = ", ".join(f"{count:,} {status}" for status, count in failed.items())
         words += f"; {sum(failed.values()):,} failed ({kinds})"
-    lines = [f"{begin}{spent}. {words}."]
+    lines = [f"{begin}{spent}. {words}.", *tells]
     output = Output.of(job)
     refused: dict[str, int] = written.get("refused", {})
     left = sum(written.get(status, 0) for status in NOT_WRITTEN) + sum(refused.values())

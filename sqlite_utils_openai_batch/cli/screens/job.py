@@ -15,12 +15,15 @@ from .text import progress, row, table, when, when_later
 
 if TYPE_CHECKING:
     from ...results.advice import Advice
+    from ...results.again import Round
     from ...store import Job, Part
     from ...tables.output import Output
 
 
 # What the log calls result files of which only some came.
 SHORT = ("file cut", "file short", "lines missing")
+#: Of the labels that became others, so many are shown.
+SHOWN_CHANGES = 6
 # What a job's message says where its ceiling is in the way.
 RAISE = re.compile(r"--max-cost [\d.]*\d")
 
@@ -65,6 +68,7 @@ def show_screen(
     full: str | None = None,
     files: Sequence[str] = (),
     advice: Sequence[Advice] = (),
+    again: Sequence[Round] = (),
 ) -> str:
     """Everything about one job; `queue` is what it waits for at the provider, `full` until when.
 
@@ -83,6 +87,7 @@ def show_screen(
     lines.append(row("Model", oneline(f"{job.model or '-'}{answered}")))
     lines += token_lines(job, parts)
     lines.append(row("Cost", job_cost_line(job)))
+    lines += again_rows(job, again)
     lines.append(row("Time", time_line(job)))
     if queue is not None:
         lines.append(row("Queue", queue))
@@ -146,6 +151,25 @@ def token_lines(job: Job, parts: Sequence[Part]) -> list[str]:
     told = expected is not None and not own_server(job)
     estimate = f" · estimate {expected:,} in" if told else ""
     return [row("Tokens", f"{sums[0]:,} in{cached} · {sums[2]:,} out{reasoned}{estimate}")]
+
+
+def again_rows(job: Job, found: Sequence[Round]) -> list[str]:
+    """What was asked again: how many rows, what that cost, which labels it changed."""
+    from ...results.again import cost_words, round_words, worth_words
+
+    lines: list[str] = []
+    for one in found:
+        cost = cost_words(job, one)
+        added = f", {cost} of the cost" if cost else ""
+        lines.append(row("" if lines else "Again", f"{round_words(one)}{added}"))
+        for column, changes in one.changed.items():
+            for old, new, count in changes[:SHOWN_CHANGES]:
+                said = f"{cut(old, 24)} → {cut(new, 24)}"
+                lines.append(row("", f"  {cut(column, 20)}  {said:<32} {count:>9,}"))
+            if len(changes) > SHOWN_CHANGES:
+                lines.append(row("", f"  … {len(changes) - SHOWN_CHANGES:,} more"))
+        lines += [row("", f"  {column}: {worth_words(one, column)}") for column in one.worth]
+    return lines
 
 
 def time_line(job: Job) -> str:

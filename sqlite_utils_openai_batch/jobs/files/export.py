@@ -139,7 +139,7 @@ def write_part(
     chunks = Chunks(renderer, hashed, f"{job.uid}-")
     done = Exported(file_of(folder, part))
     with done.path.with_suffix(".unfinished").open("wb") as file:
-        for some in part_lines(conn, source, chunks, part.id):
+        for some in part_lines(conn, source, chunks, part, job.endpoint):
             file.write(b"".join(some.lines))
             done.requests += len(some.lines)
             done.bytes += sum(map(len, some.lines))

@@ -26,7 +26,7 @@ from ...store.costs import add_cost, is_unpriced
 from ...store.leases import job_leased, renew_job
 from ..revert import busy
 from ..sync.collect import Changed, Known, ResultFile, Taker, count_parts
-from ..sync.settle import ask_again, settle_job, share
+from ..sync.settle import ask_again, put_back, settle_job, share
 from ..sync.staging import Staged
 from ..writeback import Writer, Written
 from .survey import AnswerFile, Place, Told, by_place
@@ -310,6 +310,7 @@ class Bringing:
             if self.job.status in ("prepared", "running", "paused"):
                 again = ask_again(self.conn, self.job, store.get_part(self.conn, part.id))
                 self.done.again[self.job.id] += again
+            put_back(self.conn, part.id)
 
     def log(self, file: AnswerFile) -> None:
         """Record that a file was brought, and how many of its lines were for this job."""

@@ -64,6 +64,8 @@ class Ask:
     blanks: str = "skip"
     confidence: bool = False
     """Whether how sure the model is of its labels stands beside them."""
+    repair: int | None = None
+    """How often a wrong answer goes back to the model by itself."""
     output: str | None = None
     output_table: str | None = None
     prefix: str = ""
@@ -253,7 +255,7 @@ def read_ask(
              "output_table", "prefix", "replace", "responses", "part_requests", "part_bytes",
              "part_tokens", "enqueued_tokens", "attempts", "first_part", "first_wait", "new",
              "workers", "reuse", "images", "image_detail", "image_size", "attach",
-             "attach_tokens", "confidence")  # fmt: skip
+             "attach_tokens", "confidence", "repair")  # fmt: skip
     given = {name: options.pop(name) for name in names}
     return Ask(
         table=table,

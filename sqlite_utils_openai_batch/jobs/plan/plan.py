@@ -6,21 +6,24 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ... import store
 from ...answers.confidence import confident, tokens_for, with_columns
+from ...answers.reader import asks_for_json
 from ...answers.schema import AnswerSchema
 from ...base.errors import OutputError, TemplateError, UnrenderableRow, UsageError
 from ...base.parameters import json_refused, lacks_json
 from ...base.text import listed
 from ...pricing.estimate import capped_by_schema
-from ...pricing.tokens import content_of
+from ...pricing.tokens import content_of, output_cap
 from ...requests.attachments import cannot_read
 from ...requests.body import check_body, elsewhere, with_logprobs
 from ...requests.limits import Limits, limits_for
 from ...requests.template import Renderer, Template, bind, bind_lines, hashed_columns
+from ...requests.turns import check_turns
 from ...tables.lines import open_lines
 from ...tables.output import Output, plan_output
 from ...tables.source import Source, open_source
@@ -117,6 +120,8 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     load = AnswerSchema.load if ask.files else AnswerSchema.parse
     schema = load(ask.schema) if ask.schema else None
     body = whole_body(ask, source, schema, default_for(ask.endpoint, default_model))
+    if ask.repair:
+        check_repair(ask, body, schema)
     asked_schema, sure = schema, asked_confidence(ask, schema)
     if asked_schema is not None and sure:
         body = with_logprobs(body, ask.endpoint, tokens_for(asked_schema, sure))
@@ -160,6 +165,16 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         earlier=earlier_jobs(conn, ask, template, renderer, hashed, schema),
         capped_by_schema=capped is not None,
     )
+
+
+def check_repair(ask: Ask, body: Mapping[str, Any], schema: AnswerSchema | None) -> None:
+    """Raise UsageError where no answer can be told to be wrong, or be sent back."""
+    check_turns(ask.endpoint)
+    if schema is None and not asks_for_json(dict(body)) and output_cap(body) is None:
+        raise UsageError(
+            "--repair sends answers back that don't fit, and a free text always fits. Say what "
+            "the answer looks like with --schema, or leave out --repair."
+        )
 
 
 def asked_confidence(ask: Ask, schema: AnswerSchema | None) -> tuple[str, ...]:

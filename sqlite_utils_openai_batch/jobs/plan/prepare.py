@@ -57,6 +57,7 @@ def job_values(
         "first_wait": ask.first_wait,
         **ask.image_settings,
         "reuse": ask.reuse or None,
+        "repair": ask.repair,
         "confidence": list(plan.confidence) or None,
         "lines": ask.lines is not None or None,
         "reads": [plan.renderer.columns[index] for index in plan.hashed],

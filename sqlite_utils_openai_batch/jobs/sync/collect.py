@@ -24,6 +24,7 @@ from ...base.scratch import scratch
 from ...pricing.prices import Prices, Spent, part_prices
 from ...provider.client import whole_lines
 from ...requests.template import Template
+from ...store import earlier
 from ...store.connection import COMMIT_ROWS, Commits, cached, transaction
 from ...store.costs import add_cost, end_batch
 from ...store.leases import Renewal
@@ -32,6 +33,7 @@ from ...store.outcomes import (
     answer_columns,
     answers_of,
     asked,
+    came_elsewhere,
     disown_responses,
     set_answered,
     set_failed,
@@ -39,7 +41,7 @@ from ...store.outcomes import (
 from ...tables.output import Output
 from ...tables.stale import Answer
 from ..writeback import Fate, Writer
-from .settle import ask_again
+from .settle import ask_again, put_back, repair_again
 from .staging import Staged, Staging
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ if TYPE_CHECKING:
 
 Known = dict[int, Asked]
 Changed = dict[int, Outcome]
+
+#: Outcomes that leave nothing to keep where a late answer replaces them.
+UNANSWERED_YET = ("pending", "ok")
 
 NotWritten = tuple[None, None]
 NOT_WRITTEN: NotWritten = (None, None)
@@ -108,6 +113,10 @@ class Taker:
         self.strays: dict[tuple[int, int], int | None] = {}
         self.prices = prices_of(job, part)
         self.collected = Collected()
+        self.again = earlier.has_any(conn, job.id)
+        """Whether something of the job was asked again: few jobs have to look for that."""
+        self.waits: set[int] = set()
+        """Requests of the chunk that wait for a better answer than they have."""
 
     def take(self, files: Sequence[ResultFile]) -> Collected:
         """Read files, then settle the requests that their lines answer."""
@@ -189,9 +198,16 @@ class Taker:
         self.reader.check([outcome for _, _, _, outcome in chunk])
         ids = list(dict.fromkeys([request_id for request_id, _, _, _ in chunk]))
         known = asked(self.conn, self.job.id, ids)
+        if self.again:
+            self.waits = earlier.standing(self.conn, ids)
         answered, failed = self.judge(chunk, known)
+        late = [one for one in answered if known[one][2] not in UNANSWERED_YET]
+        if late:
+            earlier.keep(self.conn, late, earlier.LATE)
         set_failed(self.conn, failed)
         set_answered(self.conn, answered, self.write(known, answered))
+        if self.waits:
+            earlier.replace(self.conn, self.waits.intersection(answered))
         if self.writer is not None:
             self.writer.keep_moved(list(answered))
 
@@ -217,7 +233,7 @@ class Taker:
                     failed.setdefault(request_id, outcome)
             elif request_id in answered:
                 self.surplus(line)
-            elif status == "ok":
+            elif status == "ok" or (request_id in self.waits and self.is_old(line, part_id)):
                 again.append(line)
             else:
                 answered[request_id] = outcome
@@ -229,11 +245,25 @@ class Taker:
             self.sort_out(again)
         return answered, failed
 
+    def is_old(self, line: Staged, part_id: int | None) -> bool:
+        """Whether a line is what a request was answered before it was asked again.
+
+        It comes with another part than the one that asks now, or by hand once more.
+        """
+        request_id, place, number, _ = line
+        file = self.files[place]
+        if part_id != self.part.id or file.kind != "import":
+            return part_id != self.part.id
+        return came_elsewhere(self.conn, request_id, file.file_id, number)
+
     def sort_out(self, again: Sequence[Staged]) -> None:
         """Tell lines that were taken in before from others that answer the same requests."""
-        settled = answers_of(self.conn, [line[0] for line in again])
+        ids = [line[0] for line in again]
+        settled = answers_of(self.conn, ids)
+        before = earlier.said_before(self.conn, ids) if self.again else {}
         for line in again:
-            if settled[line[0]] != answer_columns(line[3]):
+            said = answer_columns(line[3])
+            if settled[line[0]] != said and said not in before.get(line[0], ()):
                 self.surplus(line)
 
     def surplus(self, line: Staged) -> None:
@@ -362,6 +392,8 @@ def finish(
         log(conn, "collected", job, part, batch, collected)
         if again and store.get_job(conn, job.id).status in ("running", "paused"):
             ask_again(conn, job, store.get_part(conn, part.id))
+            repair_again(conn, job, store.get_part(conn, part.id))
+        put_back(conn, part.id)
 
 
 def collect_surplus(

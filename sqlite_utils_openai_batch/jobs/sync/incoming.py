@@ -19,7 +19,7 @@ from . import outgoing
 from .collect import collect as collect_batch
 from .collect import collect_surplus
 from .lookup import Rejected, rejected_lines
-from .settle import share
+from .settle import put_back, share
 
 if TYPE_CHECKING:
     from ...provider.batch import BatchState
@@ -75,6 +75,7 @@ def give_up(pass_: Pass, part: store.Part, batch_id: str, why: str) -> None:
         ):
             return
         store.end_pending(pass_.conn, part.id, "missing", None, "its batch is gone")
+        put_back(pass_.conn, part.id)
         store.count_outcomes(pass_.conn, part.id)
         mark_gone(pass_, part, batch_id, why)
 

@@ -24,7 +24,8 @@ from ...provider.client import Provider
 from ...requests.chunks import ROWS, ROWS_WITH_IMAGES, Chunks
 from ...requests.limits import cap_for
 from ...requests.template import Renderer, bind_job, hashed_columns
-from ...store import Part, parts
+from ...requests.turns import with_turn
+from ...store import Part, earlier, parts
 from ...store.connection import transaction
 from ...store.leases import Renewal
 from ...store.records import is_token
@@ -34,6 +35,7 @@ from ...tables.source import Group, Source, fetch_groups, source_of_job
 from ...tables.sql import SQLiteValue
 from .. import queue
 from .lookup import hash_ids, since
+from .settle import put_back
 
 # The lines of a part, from its rows as they are now: for a send, and for a file by hand.
 
@@ -57,12 +59,31 @@ class PartLines:
 
 
 def part_lines(
-    conn: sqlite3.Connection, source: Source, chunks: Chunks, part_id: int
+    conn: sqlite3.Connection, source: Source, chunks: Chunks, part: Part, endpoint: str
 ) -> Iterator[PartLines]:
     """Render the requests of a part that wait for an answer, a few hundred at a time.
 
+    Where failed answers go back to the model they are in the lines, with what was wrong with them.
     No cursor is open on the database while lines are with the caller.
     """
+    for some in rendered_lines(conn, source, chunks, part.id):
+        yield with_turns(conn, some, endpoint) if part.repairs else some
+
+
+def with_turns(conn: sqlite3.Connection, some: PartLines, endpoint: str) -> PartLines:
+    """Lines with what their requests were answered, and what was wrong with it."""
+    turns = earlier.turns(conn, some.ids)
+    lines = [
+        with_turn(line, endpoint, turns[one]) if one in turns else line
+        for one, line in zip(some.ids, some.lines, strict=True)
+    ]
+    return replace(some, lines=lines)
+
+
+def rendered_lines(
+    conn: sqlite3.Connection, source: Source, chunks: Chunks, part_id: int
+) -> Iterator[PartLines]:
+    """Render the requests of a part as their rows are, and nothing else."""
     renderer = chunks.renderer
     most = ROWS_WITH_IMAGES if renderer.has_images else ROWS
     after = 0
@@ -249,7 +270,7 @@ class Sender:
         alive = Renewal(self.conn, part)
         done = RenderedPart(path, cap_for(self.job.provider).bytes, bound)
         with path.open("wb") as file:
-            for some in part_lines(self.conn, source, chunks, part.id):
+            for some in part_lines(self.conn, source, chunks, part, self.job.endpoint):
                 alive()
                 done.add(some, file)
         if bound is not None:
@@ -339,6 +360,7 @@ class Sender:
         """Complete a part that has no line to send."""
         now = clock.now()
         store.move_part(self.conn, part, "completed", ended_at=now, collected_at=now, requests=0)
+        put_back(self.conn, part.id)
 
     def split_off(self, part: store.Part, rendered: RenderedPart) -> None:
         """Put requests that don't fit any more into a part of their own."""

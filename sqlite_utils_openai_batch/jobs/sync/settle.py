@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ... import store
 from ...answers.outcome import is_providers_fault
 from ...base import clock
 from ...base.statuses import UNSENT
-from ...store import history, outcomes
+from ...pricing.ceiling import again_most
+from ...pricing.prices import job_is_own
+from ...requests.turns import TURN_BYTES
+from ...store import earlier, history, outcomes
 from ...store.connection import transaction
+from ...store.costs import committed
+from ...store.records import REPAIR
 
 DEFAULT_ATTEMPTS = 3
 # A batch expires after 24 hours (OpenAI's batch guide).
@@ -39,10 +46,96 @@ def ask_again(conn: sqlite3.Connection, job: store.Job, part: store.Part) -> int
     return len(again)
 
 
-def new_part(
-    conn: sqlite3.Connection, job: store.Job, old: store.Part, ids: list[int], overrides: str | None
+def repair_again(conn: sqlite3.Connection, job: store.Job, part: store.Part) -> int:
+    """What failed by what the model wrote goes back with what was wrong (`--repair`).
+
+    So many times as was asked for, and only while the ceiling bears it beside all that is still to
+    be sent. In the transaction that marks the old part as collected. Returns how many that are.
+    """
+    times = int(job.settings.get("repair") or 0)
+    ids = earlier.repairable(conn, part.id, times) if times else []
+    if not ids:
+        return 0
+    most = repair_most(conn, job, part, ids, part.changes)
+    left = ceiling_left(conn, job)
+    if left is not None and (most is None or most > left):
+        store.log(conn, "not repaired", job_id=job.id, part_id=part.id, requests=len(ids))
+        return 0
+    return repair_part(conn, job, part, ids, part.changes)
+
+
+def repair_part(
+    conn: sqlite3.Connection,
+    job: store.Job,
+    old: store.Part,
+    ids: list[int],
+    changes: Mapping[str, Any],
 ) -> int:
-    """Put requests of an old part into a new one, in the caller's transaction. Returns its id."""
+    """Put failed requests into a part with which their answers go back. Returns how many."""
+    most, size = repair_most(conn, job, old, ids, changes), turn_bytes(conn, ids)
+    made = new_part(conn, job, old, ids, json.dumps({**changes, REPAIR: 1}), earlier.REPAIR)
+    part = store.get_part(conn, made)
+    tokens = part.estimated_tokens
+    store.update_part(
+        conn,
+        made,
+        bytes=part.bytes + size,
+        estimated_tokens=None if tokens is None else tokens + size // 4,
+        upper_cost_nanousd=most,
+    )
+    return len(ids)
+
+
+def turn_bytes(conn: sqlite3.Connection, ids: Sequence[int]) -> int:
+    """Bytes by which requests grow when their answers go back with them."""
+    return earlier.sizes(conn, ids) + TURN_BYTES * len(ids)
+
+
+def repair_most(
+    conn: sqlite3.Connection,
+    job: store.Job,
+    old: store.Part,
+    ids: Sequence[int],
+    changes: Mapping[str, Any],
+) -> int | None:
+    """What a repair may cost at most, in nano-dollars; None where that isn't known."""
+    # A token has at least a byte.
+    return again_most(job, old, len(ids), changes, more_tokens=turn_bytes(conn, ids))
+
+
+def ceiling_left(conn: sqlite3.Connection, job: store.Job) -> int | None:
+    """What a job's ceiling bears beside all that was sent, or waits to be; None without one."""
+    ceiling = job.max_cost_nanousd
+    if ceiling is None or job_is_own(job.provider, job.base_url, job.settings):
+        return None
+    taken = committed(conn, job.id)
+    waiting = [part for part in store.list_parts(conn, job.id) if part.status == "prepared"]
+    if taken.unknown or any(part.upper_cost_nanousd is None for part in waiting):
+        return 0
+    return ceiling - taken.total - sum(part.upper_cost_nanousd or 0 for part in waiting)
+
+
+def put_back(conn: sqlite3.Connection, part_id: int) -> None:
+    """Requests that had a good answer, and were asked for a better one in vain, get it back.
+
+    In the caller's transaction, once nothing more is to come of the part.
+    """
+    for changed in sorted(earlier.put_back(conn, part_id)):
+        store.count_outcomes(conn, changed)
+
+
+def new_part(
+    conn: sqlite3.Connection,
+    job: store.Job,
+    old: store.Part,
+    ids: list[int],
+    overrides: str | None,
+    why: str = earlier.SYNC,
+) -> int:
+    """Put requests of an old part into a new one, in the caller's transaction. Returns its id.
+
+    `why` they are asked again is kept with what they were answered.
+    """
 
     def share(value: int | None) -> int | None:
         return None if value is None else -(-value * len(ids) // max(old.requests, 1))
@@ -58,10 +151,10 @@ def new_part(
         upper_cost_nanousd=share(old.upper_cost_nanousd),
         overrides=overrides,
     )
-    store.move_requests(conn, ids, new)
+    store.move_requests(conn, ids, new, why)
     store.count_outcomes(conn, new)
     store.count_outcomes(conn, old.id)
-    store.log(conn, "asked again", job_id=job.id, part_id=new, requests=len(ids))
+    store.log(conn, "asked again", job_id=job.id, part_id=new, requests=len(ids), why=why)
     return new
 
 
@@ -116,6 +209,7 @@ def end_unsent(conn: sqlite3.Connection, job_id: int) -> None:
             waiting = job.writes["write"] and outcomes.unwritten_page(conn, part.id, 0, 1)
             written = None if waiting else now
             store.end_pending(conn, part.id, "cancelled", None, "never sent")
+            put_back(conn, part.id)
             store.update_part(
                 conn, part.id,
                 status="cancelled", ended_at=now, collected_at=now, written_at=written,

@@ -96,7 +96,7 @@ def _now(
     url, body = batch_url(request["url"]), request["body"]
     answer = refusal(answerer, url, body) or answerer.answer_now(url, body, custom_id)
     if faults:
-        return result_line(batch_id, number, custom_id, spoil(answer, number, faults))
+        return result_line(batch_id, number, custom_id, spoil(answer, number, faults, body))
     return result_line(batch_id, number, custom_id, answer)
 
 
@@ -174,7 +174,7 @@ class _Pool:
         custom_id = request["custom_id"]
         url = batch_url(request["url"])
         answer = await answer_of(self._answerer, url, request["body"], custom_id)
-        answer = spoil(answer, number, self._run.bound_faults)
+        answer = spoil(answer, number, self._run.bound_faults, request["body"])
         self._work.write([result_line(self._run.id, number, custom_id, answer)])
         if time.monotonic() - self._recorded_at >= RECORD_EVERY:
             self._run.record(self._work.counts)

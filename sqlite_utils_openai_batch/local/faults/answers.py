@@ -7,14 +7,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..protocol.answers import Answer, NoAnswer, api_error
+from ..protocol.shapes import messages_of
 
 REFUSAL = "I'm sorry, but I can't help with that."
 SEPARATORS = " \u2028 \u2029 \u0085 "
 Spoiled = Answer | NoAnswer
 
 
-def spoil(answer: Spoiled, number: int, faults: Mapping[str, Any]) -> Spoiled:
-    """Return the answer to request `number` (from 1) as a batch with these faults gives it."""
+def spoil(
+    answer: Spoiled, number: int, faults: Mapping[str, Any], body: Mapping[str, Any]
+) -> Spoiled:
+    """Return the answer to request `number` (from 1) as a batch with these faults gives it.
+
+    `body` is the request's.
+    """
     for name, reply in REPLIES.items():
         if name in faults and number % faults[name] == 0:
             return reply()
@@ -22,7 +28,10 @@ def spoil(answer: Spoiled, number: int, faults: Mapping[str, Any]) -> Spoiled:
         return _failed(faults["error-only"])
     if not isinstance(answer, Answer) or answer.status_code != 200:
         return answer
+    told = any(message.get("role") == "assistant" for message in messages_of(body))
     for name, change in CHANGES.items():
+        if name == "wrong-until-told" and told:
+            continue
         if name in faults and number % faults[name] == 0:
             answer = _changed(answer, change)
     return _decorated(answer, faults)
@@ -85,6 +94,7 @@ CHANGES: dict[str, Mapping[str, Any]] = {
     "empty-answers": {"message": {"content": ""}},
     "not-json": {"message": {"content": "This is no JSON."}},
     "wrong-shape": {"message": {"content": '{"unexpected":true}'}},
+    "wrong-until-told": {"message": {"content": '{"unexpected":true}'}},
 }
 """Faults that change what a good answer says."""
 

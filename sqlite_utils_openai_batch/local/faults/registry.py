@@ -114,6 +114,8 @@ FAULTS: dict[str, Fault] = {
               "Every second (or EVERY-th) answer is no JSON, whatever the schema."),
         Fault("wrong-shape", "batch", "EVERY", 2, ALWAYS,
               "Every second (or EVERY-th) answer is JSON that breaks the schema."),
+        Fault("wrong-until-told", "batch", "EVERY", 2, ALWAYS,
+              "Every second (or EVERY-th) answer breaks the schema until it is told so."),
         Fault("reasoning-first", "batch", "", None, ALWAYS,
               "Responses have a reasoning item before the message."),
         Fault("large-answers", "batch", "BYTES", 100_000, ALWAYS,

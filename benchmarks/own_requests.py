@@ -83,7 +83,6 @@ def measured(way: str, source: str, folder: Path, base_url: str) -> dict[str, fl
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     work(way, source, folder, base_url)
     wall = time.perf_counter() - began
-    table.end_others()
     after = resource.getrusage(resource.RUSAGE_SELF)
     others = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -14,6 +14,7 @@ from .pages.views import (
     all_jobs_json,
     all_jobs_page,
     answers_page,
+    job_attachment,
     job_image,
     job_json,
     job_page,
@@ -40,6 +41,7 @@ ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (rf"{JOB}/report$", job_report),
     (rf"{JOB}/answers$", answers_page),
     (rf"{JOB}/image$", job_image),
+    (rf"{JOB}/attachment$", job_attachment),
     (rf"{JOB}/review$", review),
     (rf"{JOB}/(?P<action>{'|'.join(ACTIONS)})$", job_action),
 ]

@@ -124,6 +124,7 @@ def read_table(conn: sqlite3.Connection, opened: Opened, typed: Typed) -> Table:
                 asked,
                 page.now.get(row["row_key"]),
                 reader(row["status"], row["answer"]),
+                columns=source.columns if source else (),
             )
             for row in page.requests
         ],

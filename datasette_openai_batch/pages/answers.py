@@ -23,7 +23,7 @@ from ..data import rows, samples
 from ..data.rows import Row
 from ..data.samples import Mark, cells_of
 from ..text import charts, urls
-from . import images
+from . import attachments, images
 
 # How often each answer was given: labels counted, numbers in a histogram.
 
@@ -152,10 +152,11 @@ WIDTH = 140
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One value: text that was cut, or the address of a picture."""
+    """One value: text that was cut, and the address of its picture, or of its file."""
 
     text: str
     image: str | None = None
+    href: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +238,7 @@ def page(conn: sqlite3.Connection, opened: Opened, status: str, mark: Mark) -> P
                 asked,
                 now.get(row["row_key"]),
                 read(row["status"], row["answer"]),
+                columns=source.columns if source else (),
                 named=status == "failed",
             )
             for row in ten
@@ -264,14 +266,22 @@ def shown(
     now: Row | None,
     values: Row,
     *,
+    columns: Sequence[str] = (),
     named: bool = False,
 ) -> Shown:
-    """One request as a table shows it; `now` is its row, `values` are those of its answer."""
+    """One request as a table shows it; `now` is its row, `values` are those of its answer.
+
+    `columns` are all of the row's.
+    """
     ok = row["status"] == "ok"
     return Shown(
         key=key_of(opened, row["id"], row["row_key"]),
         asked=[
-            cell(value, images.href(opened, row["id"], name, value))
+            cell(
+                value,
+                images.href(opened, row["id"], name, value),
+                attachments.href(opened, row["id"], name, value, columns),
+            )
             for name, value in zip(asked, now, strict=True)
         ]
         if now
@@ -309,13 +319,14 @@ def answer_cell(opened: Opened, value: Any) -> Cell:
     return Cell(f"{count:,} numbers: {numbers}{', …' if count > 3 else ''}")
 
 
-def cell(value: Any, image: str | None = None) -> Cell:
+def cell(value: Any, image: str | None = None, href: str | None = None) -> Cell:
     """A value as a cell of a table."""
     if value is None:
         return Cell("")
     if isinstance(value, bytes):
-        return Cell(f"{images.kind(value) or 'BLOB'}, {size(len(value))}", image)
-    return Cell(cut(str(value), WIDTH))
+        what = images.kind(value) or (attachments.words(value) if href else None) or "BLOB"
+        return Cell(f"{what}, {size(len(value))}", image, href)
+    return Cell(cut(str(value), WIDTH), href=href)
 
 
 def _next(opened: Opened, status: str, shown: Sequence[sqlite3.Row]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -22,7 +23,7 @@ from ..actions.actions import may_act, offers
 from ..data import rows, samples
 from ..data.samples import Mark
 from ..text import urls
-from . import all_answers, images, job
+from . import all_answers, attachments, images, job
 from . import job_json as twin
 from .answers import caution
 from .history import by_whom
@@ -211,25 +212,57 @@ async def job_json(datasette: Any, request: Any) -> Response:
     return as_json(datasette, twin.twin(opened, parts))
 
 
+async def row_values(opened: Opened, request: Any, *names: str) -> list[Any]:
+    """Values of the row of the request that an address names; None where there are none."""
+    wanted = number(request, "_request")
+
+    def read(conn: Any) -> list[Any]:
+        row = samples.request(conn, wanted) if wanted is not None else None
+        source = rows.open_rows(conn, opened.job)
+        if row is None or row["job_id"] != opened.job.id or source is None:
+            return [None for _ in names]
+        there = [name for name in names if name in source.columns]
+        found = rows.fetch(conn, source, there, [row["row_key"]]) if there else {}
+        values = dict(zip(there, found.get(row["row_key"], ()), strict=False))
+        return [values.get(name) for name in names]
+
+    values: list[Any] = await opened.db.execute_fn(read)
+    return values
+
+
+async def job_attachment(datasette: Any, request: Any) -> Response:
+    """One file that a row attaches: a PDF, sound or text, for keeping."""
+    opened = await opened_job(datasette, request)
+    column = request.args.get("_column") or ""
+    if compat.prints_text(datasette):
+        return not_text("A file", "Open the address in a browser.")
+    value, fingerprint = await row_values(opened, request, column, attachments.HASH)
+    folder = opened.job.settings.get("image_dir") if column == attachments.PATH else None
+    data = await asyncio.to_thread(attachments.read, folder, value, fingerprint)
+    found = images.kind(data) if data else None
+    kind = attachments.kind(data) if data and found is None else None
+    if data is None or (found is None and kind is None):
+        raise NotFound("No file there.")
+    media, ending = attachments.TYPES[kind] if kind else (str(found), "")
+    name = attachments.name(value, column, number(request, "_request") or 0, ending)
+    return Response(
+        data,
+        content_type=media,
+        headers={
+            "content-disposition": f'attachment; filename="{name}"',
+            "x-content-type-options": "nosniff",
+            "content-security-policy": "default-src 'none'; sandbox",
+        },
+    )
+
+
 async def job_image(datasette: Any, request: Any) -> Response:
     """One picture of a source row, for the thumbnails of a job's page."""
     opened = await opened_job(datasette, request)
-    wanted = number(request, "_request")
-    column = request.args.get("_column")
-
-    def read(conn: Any) -> Any:
-        row = samples.request(conn, wanted) if wanted is not None else None
-        source = rows.open_rows(conn, opened.job)
-        if row is None or row["job_id"] != opened.job.id:
-            return None
-        if source is None or column not in source.columns:
-            return None
-        found = rows.fetch(conn, source, [column], [row["row_key"]])
-        return next(iter(found.get(row["row_key"], ())), None)
-
+    column = request.args.get("_column") or ""
     if compat.prints_text(datasette):
         return not_text("A picture", "Open the address in a browser.")
-    value = await opened.db.execute_fn(read)
+    (value,) = await row_values(opened, request, column)
     kind = images.kind(value) if isinstance(value, bytes) else None
     if kind is None:
         raise NotFound("No picture there.")

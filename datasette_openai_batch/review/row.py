@@ -19,7 +19,7 @@ from sqlite_utils_openai_batch.store.reviews import KINDS, Sample
 
 from ..access.job import Opened
 from ..access.typed import Typed
-from ..pages import images
+from ..pages import attachments, images
 from ..text import urls
 from .fields import Field, fields
 
@@ -34,6 +34,7 @@ class Cell:
     name: str
     text: str
     image: str | None
+    href: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +214,15 @@ def note_of(turn: Turn | None) -> str:
 def cells(opened: Opened, turn: Turn, first: int, last: int) -> list[Cell]:
     """Some columns of a row."""
     found = []
+    names = [name for name, _ in turn.cells]
     for name, value in turn.cells[first:last]:
         image = images.href(opened, turn.request_id, name, value)
+        file = attachments.href(opened, turn.request_id, name, value, names)
         if isinstance(value, bytes):
             text = f"{size(len(value))} of bytes"
         else:
             text = "" if value is None else str(value)
-        found.append(Cell(name, text, image))
+        found.append(Cell(name, text, image, file))
     return found
 
 

@@ -41,6 +41,7 @@ ROUTES: list[tuple[str, dict[Any, int]]] = [
             ".jsonl",
             "/report",
             "/image?_request=1&_column=photo",
+            "/attachment?_request=1&_column=letter",
         )
     ],
     *[
@@ -51,6 +52,7 @@ ROUTES: list[tuple[str, dict[Any, int]]] = [
     ],
     (f"{JOBS}/2.jsonl", CLOSED),
     (f"{JOBS}/2/image?_request=13&_column=photo", CLOSED),
+    (f"{JOBS}/2/attachment?_request=13&_column=letter", CLOSED),
     *[
         (f"/films/{table}", CLOSED)
         for table in (
@@ -80,6 +82,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for table in ("movies", "secret"):
         job_data.movies(conn, 12, table)
         conn.execute(f"ALTER TABLE {table} ADD COLUMN photo BLOB")
+        conn.execute(f"ALTER TABLE {table} ADD COLUMN letter BLOB DEFAULT x'4869'")
         conn.execute(f"UPDATE {table} SET photo = x'89504e470d0a1a0a'")
         job_data.add_job(conn, keys, {1: "refused"}, source=table, name=f"about {table}")
     query = "SELECT movies.id, movies.title, movies.overview FROM movies JOIN secret USING (id)"

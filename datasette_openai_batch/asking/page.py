@@ -24,6 +24,7 @@ from ..access.settings import Settings
 from ..access.typed import Typed
 from ..actions import follow
 from ..text import names
+from .counts import count_words
 from .filters import Chosen
 from .form import KINDS, lines_of
 
@@ -99,7 +100,8 @@ async def form(
     if table:
         columns = await db.execute_fn(lambda conn: columns_of(conn, table))
         keyless = table in await db.view_names()
-        rows_words = await db.execute_fn(lambda conn: count_words(conn, table, chosen))
+        path = str(db.path) if db.path else None
+        rows_words = await db.execute_fn(lambda conn: count_words(conn, path, table, chosen))
     wanted = LINES if typed.one("do") != "more" else len(lines_of(typed)) + LINES
     lines = lines_of(typed)
     lines += [("", "text", "", "")] * max(wanted - len(lines), 0)
@@ -144,21 +146,6 @@ def example(value: Any) -> str:
     if value is None:
         return ""
     return f"{len(value):,} bytes" if isinstance(value, bytes) else cut(str(value), 80)
-
-
-def count_words(conn: sqlite3.Connection, table: str, chosen: Chosen) -> str:
-    """How many rows there are, and how many of them were chosen; not counted for long."""
-    name = quote(table)
-    try:
-        with sqlite_timelimit(conn, COUNT_MS):
-            (whole,) = conn.execute(f"SELECT count(*) FROM {name}").fetchone()
-            if chosen.where is None:
-                return counted(whole, "row")
-            sql = f"SELECT count(*) FROM {name} WHERE {chosen.where}"
-            (some,) = conn.execute(sql, chosen.params).fetchone()
-    except sqlite3.Error:
-        return "too many rows to count while you wait"
-    return f"{some:,} of {counted(whole, 'row')}"
 
 
 def draft(settings: Settings, draft: Draft, path: str, db: Any) -> dict[str, Any]:

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that a page waits for work on a draft; longer work is followed by its page.
 PATIENCE = 4.0
+#: The same where more than MANY rows are read: that takes longer anyway.
+BRIEF = 0.2
+MANY = 20_000
 
 Key = tuple[str, str]
 Work = Callable[[sqlite3.Connection, Draft, str, Settings, Told], object]
@@ -67,10 +70,10 @@ def begin(path: str, draft: Draft, file: str, settings: Settings) -> Future[Done
         return _running[key]
 
 
-async def waited(future: Future[Done]) -> Done | None:
+async def waited(future: Future[Done], *, many: bool = False) -> Done | None:
     """The end of work on a draft, None where it takes longer than a page waits."""
     wrapped = asyncio.wrap_future(future)
-    done, _ = await asyncio.wait({wrapped}, timeout=PATIENCE)
+    done, _ = await asyncio.wait({wrapped}, timeout=BRIEF if many else PATIENCE)
     return wrapped.result() if done else None
 
 

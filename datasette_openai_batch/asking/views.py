@@ -31,7 +31,7 @@ from ..access.typed import Typed
 from ..access.typed import posted as read_posted
 from ..actions import background
 from ..text import names, urls
-from . import page, threads, work
+from . import counts, page, threads, work
 from .filters import Chosen, chosen_by
 from .form import Errors, Rights, options_of_job, read_form, typed_of
 
@@ -313,11 +313,22 @@ async def look(asking: Asking, typed: Typed, token: str) -> Response:
     if draft is None:
         # pressed twice, or gone back to after it was sent
         return Response.redirect(asking.draft_href(token))
-    done = await threads.waited(threads.begin(asking.path, draft, asking.path, asking.settings))
+    begun = threads.begin(asking.path, draft, asking.path, asking.settings)
+    done = await threads.waited(begun, many=await are_many(asking, options))
     if done is not None and done.sentence:
         errors = {done.field or "form": done.sentence}
         return await form_page(asking, typed, errors, token=token, status=400)
     return Response.redirect(asking.draft_href(token))
+
+
+async def are_many(asking: Asking, options: dict[str, Any]) -> bool:
+    """Whether so many rows are read that no page should wait for them."""
+    table = options.get("table")
+    if not table:
+        return False
+    return bool(
+        await asking.db.execute_fn(lambda conn: counts.are_more(conn, str(table), threads.MANY))
+    )
 
 
 async def read(asking: Asking, typed: Typed) -> tuple[dict[str, Any], Errors]:
@@ -443,7 +454,8 @@ async def begin(asking: Asking, draft: Draft, status: str, **values: Any) -> Res
         errors = {"form": str(error)}
         return await looked_page(asking, draft, running=False, errors=errors, status=400)
     if taken is not None:
-        await threads.waited(threads.begin(asking.path, taken, asking.path, asking.settings))
+        begun = threads.begin(asking.path, taken, asking.path, asking.settings)
+        await threads.waited(begun, many=await are_many(asking, taken.options))
     return Response.redirect(asking.draft_href(draft.token))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,7 +19,7 @@ from forms import Person
 from serving import fetch, press, run
 
 from datasette_openai_batch.actions import background
-from datasette_openai_batch.asking import threads
+from datasette_openai_batch.asking import counts, threads
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
 
 BOTH = {"openai-batch-create": {"id": "ana"}, "openai-batch-manage": {"id": "ana"}}
@@ -635,3 +636,73 @@ def test_names_and_texts_that_look_like_options(site: Any, reviews: Path) -> Non
     assert "1 to ask" in person.text and "--limit --yes" in person.text
     person.press("Send", agree="1")
     assert person.path.endswith("/-/openai-batch/1")
+
+
+# Large tables
+
+
+def test_a_page_waits_for_no_count(
+    site: Any, reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted beside the pages, and remembered until somebody writes."""
+    with closing(sqlite3.connect(reviews)) as conn:
+        conn.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
+            "INSERT INTO reviews (body, rating, language) SELECT 'So so', 3, 'en' FROM n"
+        )
+        conn.commit()
+    monkeypatch.setattr(counts, "COUNT_MS", 1)
+    person = Person(site(reviews))
+    filtered = f"{NEW}?table=reviews&language=de"
+    deadline = time.monotonic() + 60
+    person.go(filtered)
+    assert counts.TOO_MANY in person.text
+    while counts.TOO_MANY in person.text:
+        assert time.monotonic() < deadline
+        person.go(filtered)
+    assert "3 of 300,006 rows" in person.text
+    with monkeypatch.context() as patch:
+        patch.setattr(counts, "counted_now", None)
+        person.go(filtered)
+    assert "3 of 300,006 rows" in person.text
+    with closing(sqlite3.connect(reviews)) as conn:
+        conn.execute("DELETE FROM reviews WHERE id > 6")
+        conn.commit()
+    monkeypatch.setattr(counts, "COUNT_MS", 10_000)
+    person.go(filtered)
+    assert "3 of 6 rows" in person.text
+
+
+@pytest.mark.parametrize("button", ["Look", "Save"])
+def test_a_page_waits_for_no_work_on_many_rows(
+    site: Any, reviews: Path, monkeypatch: pytest.MonkeyPatch, button: str
+) -> None:
+    """It says at once how far it is, and the work goes on beside it."""
+    person = Person(site(reviews))
+    if button == "Save":
+        ask(person)
+    monkeypatch.setattr(threads, "MANY", 3)
+    monkeypatch.setattr(threads, "BRIEF", 0.0)
+    began = threading.Event()
+    waits = threading.Event()
+    work = threads._work
+
+    def held(*arguments: Any) -> Any:
+        began.set()
+        assert waits.wait(60)
+        return work(*arguments)
+
+    monkeypatch.setattr(threads, "_work", held)
+    if button == "Look":
+        ask(person)
+        assert "Reading the rows" in person.text
+    else:
+        person.press("Save")
+        assert "Making the job" in person.text
+    assert began.wait(60)
+    waits.set()
+    deadline = time.monotonic() + 60
+    while "Reading the rows" in person.text or "Making the job" in person.text:
+        assert time.monotonic() < deadline
+        person.go(person.path)
+    assert "5 to ask" in person.text or person.path.endswith("/openai-batch/1")

@@ -125,12 +125,12 @@ def job(uid: str, rows: int) -> dict[str, object]:
     }
 
 
-def add_part(conn: sqlite3.Connection, job_id: int, start: int, count: int) -> None:
-    """One part with its requests, and a response line for each."""
+def insert_part(conn: sqlite3.Connection, job_id: int, start: int, count: int) -> int:
+    """A part that has ended. Returns its id."""
     from sqlite_utils_openai_batch import store
 
     refused = count // 100
-    part = store.insert_part(
+    return store.insert_part(
         conn,
         job_id=job_id,
         number=start // PART + 1,
@@ -141,6 +141,13 @@ def add_part(conn: sqlite3.Connection, job_id: int, start: int, count: int) -> N
         prompt_tokens=200 * count,
         completion_tokens=20 * count,
     )
+
+
+def add_part(conn: sqlite3.Connection, job_id: int, start: int, count: int) -> None:
+    """One part with its requests, and a response line for each."""
+    from sqlite_utils_openai_batch import store
+
+    part = insert_part(conn, job_id, start, count)
     rows = conn.execute(
         "SELECT id, category, score, summary FROM reviews WHERE id > ? AND id <= ?",
         [start, start + count],

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from sqlite_utils.cli import output_options
 
-from ..base.text import counted, cut, percent, size
-from .click_ext import FAILED_REQUESTS, Command, give, option, show, talk, talk_over
+from ..base.text import counted, percent, size
+from .click_ext import FAILED_REQUESTS, Command, give, option, show, talk
 from .jobs import any_format, write_rows
 from .options import db_argument
+from .screens.text import Counting
 
 if TYPE_CHECKING:
     import sqlite3
@@ -376,7 +375,7 @@ def take_in(conn: sqlite3.Connection, db: str, files: Sequence[str], free: bool)
     from ..jobs.sync.settle import has_failures
     from ..provider.places import forget_local
 
-    reading = Reading()
+    reading = Counting()
     with scratch() as folder:
         store.check_version(conn)
         try:
@@ -395,26 +394,6 @@ def take_in(conn: sqlite3.Connection, db: str, files: Sequence[str], free: bool)
             raise click.exceptions.Exit(1)
         if any(has_failures(conn, job) for job in done.ended):
             raise click.exceptions.Exit(FAILED_REQUESTS)
-
-
-class Reading:
-    """Says how far it is, over one line of a terminal; elsewhere nothing."""
-
-    def __init__(self) -> None:
-        self.width = 0
-
-    def told(self, words: str) -> None:
-        """Hear how far it is."""
-        if sys.stderr.isatty():
-            # A line that wraps couldn't be written over.
-            line = cut(words, shutil.get_terminal_size().columns - 1)
-            talk_over(line.ljust(self.width))
-            self.width = len(line)
-
-    def end(self) -> None:
-        """Leave the line free for what comes next."""
-        if self.width:
-            talk_over(" " * self.width, back=True)
 
 
 def lines_screen(files: Sequence[AnswerFile], done: BroughtIn, db: str) -> str:

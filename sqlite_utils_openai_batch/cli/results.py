@@ -15,6 +15,7 @@ from ..base.text import counted
 from .click_ext import Command, give, option, show, talk
 from .jobs import any_format, write_rows
 from .options import db_argument, job_argument
+from .screens.text import Counting
 
 if TYPE_CHECKING:
     from ..results.compare import Compared, Comparison
@@ -97,8 +98,19 @@ def write_workbook(reader: Reader, path: str) -> None:
     from ..results.xlsx import check_fits, check_name, write_xlsx
 
     check_name(path)
-    check_fits(reader.results.count(), len(reader.headers))
-    count = write_xlsx(path, reader.headers, reader.rows(), lists=reader.results.lists())
+    whole = reader.results.count()
+    check_fits(whole, len(reader.headers))
+    counting = Counting()
+    try:
+        count = write_xlsx(
+            path,
+            reader.headers,
+            reader.rows(),
+            lists=reader.results.lists(),
+            told=lambda count: counting.told(f"{count:,} of {whole:,} rows written"),
+        )
+    finally:
+        counting.end()
     talk(f"Wrote {counted(count, 'row')} to {path}.")
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import math
 import sqlite3
+import tempfile
 import zipfile
 from contextlib import closing
 from pathlib import Path
@@ -10,11 +13,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import xlsxwriter
 from finished import answered
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.base.errors import UsageError
 from sqlite_utils_openai_batch.pricing.prices import usd
-from sqlite_utils_openai_batch.results.xlsx import check_name, write_xlsx
+from sqlite_utils_openai_batch.results.xlsx import CUT, check_name, write_xlsx
 from sqlite_utils_openai_batch.store.connection import connect
 
 SPACE = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
@@ -111,3 +117,81 @@ def test_money_is_written_the_same_way_everywhere(run: Any, tmp_path: Path, cost
         conn.execute("UPDATE openai_batch_jobs SET cost_nanousd = ?", [cost])
     for command in ("report", "show", "jobs"):
         assert usd(cost) in run(command, "data.db").out
+
+
+ODD = ["&<>\"' plain", "_x0041_ said", "bell \x07 \x1f", " spaced ", "a\n", "\ta", "", "é 日本 😀",
+       "\ufffe\uffff", "a\r\nb", "\u2028", "x" * 40_000, "=1+1", "http://a.b"]  # fmt: skip
+VALUES = st.one_of(
+    st.none(),
+    st.text(max_size=30),
+    st.sampled_from(ODD),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.binary(max_size=9),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(VALUES, VALUES), max_size=8), st.sampled_from([ODD[0], "b" * 70_000]))
+def test_the_sheet_is_what_a_library_would_write(rows: list[tuple[Any, Any]], long: str) -> None:
+    """Cell by cell what xlsxwriter makes of the same values, in its mode of constant memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        ours, theirs = Path(folder) / "ours.xlsx", Path(folder) / "theirs.xlsx"
+        write_xlsx(ours, ["a", long[:90]], [*rows, (long[:100], 1)])
+        book = xlsxwriter.Workbook(str(theirs), {"constant_memory": True})
+        sheet = book.add_worksheet()
+        bold, whole = book.add_format({"bold": True}), book.add_format({"num_format": "0"})
+        for place, name in enumerate(["a", long[:90]]):
+            sheet.write_string(0, place, name, bold)
+        for number, row in enumerate([*rows, (long[:100], 1)], 1):
+            for place, value in enumerate(row):
+                write(sheet, number, place, value, whole)
+        book.close()
+        assert [row for row in cells(ours) if row] == [row for row in cells(theirs) if row]
+
+
+def write(sheet: Any, number: int, place: int, value: Any, whole: Any) -> None:
+    """One cell as it is to be."""
+    if isinstance(value, bytes):
+        value = base64.b64encode(value).decode()
+    if isinstance(value, int) and abs(value) > 999_999_999_999_999:
+        value = str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        value = str(value)
+    if isinstance(value, str):
+        if len(value) > 32_767:
+            value = value[: 32_767 - len(CUT)] + CUT
+        sheet.write_string(
+            number, place, value.replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
+        )
+    elif value is not None:
+        sheet.write_number(
+            number, place, value, whole if isinstance(value, int) and abs(value) >= 10**11 else None
+        )
+
+
+def test_a_cut_leaves_no_half_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.xlsx"
+    write_xlsx(path, ["a"], [["before"]])
+
+    def rows() -> Any:
+        yield ["x" * 100_000]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_xlsx(path, ["a"], rows())
+    assert [found.name for found in tmp_path.iterdir()] == ["out.xlsx"]
+    assert cells(path)[1][0][1] == "before"
+
+
+def test_how_far_it_is(tmp_path: Path) -> None:
+    told: list[int] = []
+    assert write_xlsx(tmp_path / "out.xlsx", ["a"], [["a"]] * 1_000, told=told.append) == 1_000
+    assert told == [256, 512, 768, 1_000]
+
+
+def test_text_beyond_the_basic_plane_is_cut_where_excel_counts(tmp_path: Path) -> None:
+    write_xlsx(tmp_path / "out.xlsx", ["a"], [["😀" * 20_000]])
+    (_, ((_, text, _),)) = cells(tmp_path / "out.xlsx")
+    assert text.endswith(CUT)
+    assert len(text.encode("utf-16-le")) // 2 <= 32_767

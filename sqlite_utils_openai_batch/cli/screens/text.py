@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -149,3 +150,35 @@ class Teller:
         if self.terminal and self.last:
             talk()
             self.last = ""
+
+
+#: Seconds between two lines about long work where there is no terminal to write over.
+MINUTE = 60.0
+
+
+class Counting:
+    """Says how far a command is: over one line of a terminal, elsewhere a line every minute."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.width = 0
+        self.said = time.monotonic()
+
+    def told(self, words: str) -> None:
+        """Hear how far it is."""
+        from ...base.text import cut
+
+        now = time.monotonic()
+        if self.terminal:
+            # A line that wraps couldn't be written over.
+            line = cut(words, shutil.get_terminal_size().columns - 1)
+            talk_over(line.ljust(self.width))
+            self.width = len(line)
+        elif now - self.said >= MINUTE:
+            self.said = now
+            talk(words)
+
+    def end(self) -> None:
+        """Leave the line free for what comes next."""
+        if self.width:
+            talk_over(" " * self.width, back=True)

@@ -82,11 +82,14 @@ def make(path: Path, rows: int) -> None:
 def reviews(rows: int) -> Iterator[tuple[object, ...]]:
     """Rows of English as people write it: a comma in each, accents or curly quotes in a tenth."""
     rng = random.Random(SEED)
+    # long runs of words are cut anew for each row: making them takes longer than reading them
+    text = " ".join(rng.choices(WORDS, k=200_000))
     for n in range(1, rows + 1):
-        words = rng.choices(WORDS, k=125)
+        start = rng.randrange(len(text) - 750)
+        words = text[start : start + 700]
         if n % 10 == 0:
-            words[7] = rng.choice(ACCENTS)
-        body = f"{' '.join(words[:60])}, {' '.join(words[60:])}."
+            words = f"{rng.choice(ACCENTS)} {words}"
+        body = f"{words[:350]}, {words[350:]}."
         label = LABELS[n % 3]
         yield n, f"Review {n}", body, n % 5 + 1, f"author {n % 997}", label, n / 10, body[:60]
 

@@ -13,6 +13,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, compress
+from operator import eq, mul, not_, sub
 from typing import TypeGuard
 
 #: More different labels than this are no labels any more, and make a table nobody reads.
@@ -225,7 +227,7 @@ def macro_f1(counts: Mapping[tuple[Label, Label], int]) -> float | None:
 
 @dataclass
 class Moments:
-    """Sums over pairs of numbers, kept in a way that loses no precision (Welford)."""
+    """Sums over pairs of numbers, kept in a way that loses no precision."""
 
     n: int = 0
     mean_a: float = 0.0
@@ -238,14 +240,22 @@ class Moments:
 
     def add(self, a: float, b: float) -> None:
         """Take one more pair."""
-        self.n += 1
-        from_a, from_b = a - self.mean_a, b - self.mean_b
-        self.mean_a += from_a / self.n
-        self.mean_b += from_b / self.n
-        self.squares_a += from_a * (a - self.mean_a)
-        self.squares_b += from_b * (b - self.mean_b)
-        self.products += from_a * (b - self.mean_b)
-        self.difference += abs(a - b)
+        self.add_all([a], [b])
+
+    def add_all(self, a: Sequence[float], b: Sequence[float]) -> None:
+        """Take more pairs (Chan, Golub and LeVeque, 1979: sums of a sample joined to others)."""
+        count = len(a)
+        mean_a, mean_b = math.fsum(a) / count, math.fsum(b) / count
+        from_a, from_b = [one - mean_a for one in a], [one - mean_b for one in b]
+        apart_a, apart_b = mean_a - self.mean_a, mean_b - self.mean_b
+        before, self.n = self.n, self.n + count
+        weight = before * count / self.n
+        self.squares_a += sum(map(mul, from_a, from_a)) + apart_a * apart_a * weight
+        self.squares_b += sum(map(mul, from_b, from_b)) + apart_b * apart_b * weight
+        self.products += sum(map(mul, from_a, from_b)) + apart_a * apart_b * weight
+        self.mean_a += apart_a * count / self.n
+        self.mean_b += apart_b * count / self.n
+        self.difference += sum(map(abs, map(sub, a, b)))
 
     @property
     def mean_difference(self) -> float | None:
@@ -299,6 +309,32 @@ class Agreement:
         if self.pairs is not None:
             self.pairs[a, b] += 1
             self._labels |= {a, b}
+            if len(self._labels) > MOST_LABELS:
+                self.pairs = None
+        return same
+
+    def add_all(self, a: Sequence[Label], b: Sequence[Label]) -> list[bool]:
+        """Take more pairs, as `add` does one by one; say which are the same."""
+        kinds = {*map(type, a), *map(type, b)}
+        numbers = kinds <= {int, float} and all(map(math.isfinite, chain(a, b)))  # type: ignore[arg-type]
+        if not numbers and kinds != {str}:
+            return list(map(self.add, a, b))
+        same = list(map(eq, a, b))
+        self.n += len(same)
+        self.same += sum(same)
+        counts = Counter(zip(a, b, strict=True)) if self.pairs is not None else None
+        if numbers and self.kind == "number":
+            self.moments.add_all(a, b)  # type: ignore[arg-type]
+        elif not numbers and not all(same):
+            different = counts or Counter(compress(zip(a, b, strict=True), map(not_, same)))
+            self.alike += sum(
+                count
+                for (one, other), count in different.items()
+                if one != other and folded(one) == folded(other)  # type: ignore[arg-type]
+            )
+        if self.pairs is not None and counts is not None:
+            self.pairs.update(counts)
+            self._labels.update(chain.from_iterable(counts))
             if len(self._labels) > MOST_LABELS:
                 self.pairs = None
         return same

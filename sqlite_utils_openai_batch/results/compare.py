@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import compress, count
+from operator import and_, not_
 from typing import Any
 
 from .. import store
@@ -57,6 +60,25 @@ class Answers:
         except (ValueError, RecursionError):  # what msgspec raises is a ValueError
             return self.schema.check(answer).values
 
+    def all_values(
+        self, statuses: Sequence[str | None], answers: Sequence[Any]
+    ) -> list[Values | None]:
+        """`values` of many answers."""
+        read = self.quick if self.schema is not None else one_value
+        try:
+            return [
+                read(answer) if status == "ok" else None
+                for status, answer in zip(statuses, answers, strict=True)
+            ]
+        except (ValueError, RecursionError):
+            pass  # which of them isn't plain shows one by one
+        return list(map(self.values, statuses, answers))
+
+
+def one_value(answer: Any) -> Values:
+    """The values of an answer without a schema."""
+    return (answer,)
+
 
 def as_kind(value: Any, kind: str) -> Any:
     """A cell as the kind of value that an answer is, where it can be read so."""
@@ -89,8 +111,16 @@ PEOPLE = "people"
 PAGE = 1_000
 KINDS = {"integer": "number", "number": "number", "array": "list"}
 
-# A row: its key, and what each side says of it, None where it says nothing.
-Pair = tuple[Any, "Values | None", "Values | None", bool]
+
+@dataclass
+class Page:
+    """Some rows: the key of each, and what both sides say of it, None where one says nothing."""
+
+    row_keys: list[Any] = field(default_factory=list)
+    own: list[Values | None] = field(default_factory=list)
+    other: list[Values | None] = field(default_factory=list)
+    asked: list[bool] = field(default_factory=list)
+    """Whether the other side was asked about the row."""
 
 
 @dataclass
@@ -109,6 +139,14 @@ class Account:
     def total(self) -> int:
         """All rows."""
         return sum(vars(self).values())
+
+    def add(self, kinds: Mapping[tuple[bool, bool, bool], int]) -> None:
+        """Count rows by whether the second was asked, and whether the first and it answered."""
+        self.compared += kinds.get((True, True, True), 0)
+        self.no_first += kinds.get((True, False, True), 0)
+        self.no_second += kinds.get((True, True, False), 0)
+        self.neither += kinds.get((True, False, False), 0)
+        self.only_first += kinds.get((False, True, False), 0) + kinds.get((False, False, False), 0)
 
 
 @dataclass
@@ -250,16 +288,14 @@ class Comparison:
     def differences(self) -> Iterator[tuple[Any, list[tuple[Any, Any]]]]:
         """Compare all rows; yield those that differ: (row key, [(first, second) by column])."""
         matched = 0
-        for row_key, own, other, asked in self.pairs():
-            matched += asked
-            differs = False
-            for column in self.columns:
-                differs |= self.compare(column, own, other, asked)
-            if differs:
+        for page in self.pages():
+            matched += sum(page.asked)
+            for n in self.compare(page):
+                own, other = page.own[n], page.other[n]
                 assert own is not None
                 assert other is not None
                 yield (
-                    row_key,
+                    page.row_keys[n],
                     [(own[column.place], other[column.other_place]) for column in self.columns],
                 )
         if self.second is not None:
@@ -268,7 +304,35 @@ class Comparison:
             for column in self.columns:
                 column.account.only_second = rest
 
-    def compare(
+    def compare(self, page: Page) -> Iterable[int]:
+        """Count the rows of a page; say which of them differ."""
+        if self.second is None:
+            rows = zip(page.own, page.other, page.asked, strict=True)
+            return [n for n, row in enumerate(rows) if self.compare_row(*row)]
+        has_own = [values is not None for values in page.own]
+        has_other = [values is not None for values in page.other]
+        kinds = Counter(zip(page.asked, has_own, has_other, strict=True))
+        both = list(map(and_, has_own, has_other))
+        own = list(zip(*compress(page.own, both), strict=True))  # type: ignore[arg-type]
+        other = list(zip(*compress(page.other, both), strict=True))  # type: ignore[arg-type]
+        same = [True] * kinds[True, True, True]
+        for column in self.columns:
+            column.account.add(kinds)
+            if own:
+                a, b = own[column.place], other[column.other_place]
+                if column.kind == "list" or self.fold_case:
+                    a, b = (tuple(self.seen(column, one) for one in side) for side in (a, b))
+                same = list(map(and_, same, column.agreement.add_all(a, b)))
+        return compress(compress(count(), both), map(not_, same))
+
+    def compare_row(self, own: Values | None, other: Values | None, asked: bool) -> bool:
+        """Count one row; say whether both sides differ."""
+        differs = False
+        for column in self.columns:
+            differs |= self.compare_cell(column, own, other, asked)
+        return differs
+
+    def compare_cell(
         self, column: Compared, own: Values | None, other: Values | None, asked: bool
     ) -> bool:
         """Count one row in one column; say whether both sides differ there."""
@@ -298,18 +362,22 @@ class Comparison:
             return folded(value)
         return value
 
-    def pairs(self) -> Iterator[Pair]:
+    def pages(self) -> Iterator[Page]:
         """All rows of the first job, with what both sides say of them."""
         if self.people:
-            return self.pairs_with_people()
-        return self.pairs_of_jobs() if self.second else self.pairs_with_source()
+            return self.pages_with_people()
+        return self.pages_of_jobs() if self.second else self.pages_with_source()
 
-    def pairs_with_people(self) -> Iterator[Pair]:
+    def pages_with_people(self) -> Iterator[Page]:
         """The rows that people judged, with what the model and they say; the others aren't read."""
+        page = Page()
         for request, said in sorted(self.labels.items()):
             row_key, status, answer = reviews.row_of(self.conn, self.first.job.id, request)
-            other = tuple(said.get(name) for name, _ in self.gold)
-            yield row_key, self.first.values(status, answer), other, True
+            page.row_keys.append(row_key)
+            page.own.append(self.first.values(status, answer))
+            page.other.append(tuple(said.get(name) for name, _ in self.gold))
+            page.asked.append(True)
+        yield page
 
     def coders(self, column: Compared) -> tuple[list[str], float | None]:
         """Who judged a column, and Krippendorff's α of what they say, where they are several."""
@@ -322,33 +390,38 @@ class Comparison:
         distance = interval if column.kind == "number" else nominal
         return sorted(coders), alpha(units.values(), distance) if len(coders) > 1 else None
 
-    def pairs_of_jobs(self) -> Iterator[Pair]:
-        """Rows of the first job; whether the second asked about them too is the last."""
+    def pages_of_jobs(self) -> Iterator[Page]:
+        """Rows of the first job beside those of the second, where it asked about them too."""
         first, second = self.first, self.second
         assert second is not None
         after, last = outcomes.id_range(self.conn, first.job.id)
         after -= 1
         while page := pairs_page(self.conn, first.job.id, second.job.id, after, last, PAGE):
-            after = page[-1][0]
-            for _, row_key, status, answer, other_status, other_answer in page:
-                yield (
-                    row_key,
-                    first.values(status, answer),
-                    second.values(other_status, other_answer),
-                    other_status is not None,
-                )
+            ids, row_keys, statuses, answers, others, other_answers = zip(*page, strict=True)
+            after = ids[-1]
+            yield Page(
+                list(row_keys),
+                first.all_values(statuses, answers),
+                second.all_values(others, other_answers),
+                [status is not None for status in others],
+            )
 
-    def pairs_with_source(self) -> Iterator[Pair]:
+    def pages_with_source(self) -> Iterator[Page]:
         """Rows of the job beside what their source holds now."""
         job, columns = self.first.job, [column for _, column in self.gold]
         with closing(source_of_job(self.conn, job)) as source:
             after, last = outcomes.id_range(self.conn, job.id)
             after -= 1
             while page := outcomes.results_page(self.conn, job.id, after, last, (), PAGE):
-                after = page[-1][0]
-                found = source.fetch(columns, [row[1] for row in page])
-                for _, row_key, status, answer, _ in page:
-                    yield row_key, self.first.values(status, answer), found.get(row_key), True
+                ids, row_keys, statuses, answers, _ = zip(*page, strict=True)
+                after = ids[-1]
+                found = source.fetch(columns, row_keys)
+                yield Page(
+                    list(row_keys),
+                    self.first.all_values(statuses, answers),
+                    list(map(found.get, row_keys)),
+                    [True] * len(page),
+                )
 
 
 def check_has_answers(conn: sqlite3.Connection, job: store.Job) -> None:

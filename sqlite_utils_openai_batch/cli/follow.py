@@ -120,7 +120,7 @@ def follow(
     teller = Teller(conn, silent=silent)
     told = teller.of_one_pass if once else teller.told
     try:
-        found = sync(conn, jobs, places, poll=poll, once=once, told=told)
+        found = sync(conn, jobs, places, poll=poll, once=once, told=told, between=teller.between)
     except KeyboardInterrupt:
         teller.end()
         for one in sort_out(jobs)[0]:

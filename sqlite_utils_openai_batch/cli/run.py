@@ -34,6 +34,7 @@ from .options import (
     yes_option,
 )
 from .own import Own, requests_option
+from .screens.text import Counting
 
 if TYPE_CHECKING:
     import sqlite3
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from ..base.errors import CeilingError
     from ..jobs.new_job import Asked
     from ..jobs.plan.plan import Plan
-    from ..jobs.plan.render import Tally
+    from ..jobs.plan.render import Rendered, Tally
     from ..provider.places import Place, Places
     from ..store import Job
 
@@ -101,17 +102,45 @@ def preview(
 def show_plan(conn: sqlite3.Connection, plan: Plan, place: Place, count: int, raw: bool) -> None:
     """Print a plan's first requests and its summary."""
     from ..jobs.plan.conflicts import check_writable
-    from ..jobs.plan.prepare import survey
+    from ..jobs.plan.prepare import glance, survey
     from ..jobs.plan.words import all_blank, all_warnings, nothing_to_ask, preview_warnings
     from ..provider.places import unreachable
-    from .screens.plan import request_lines, summary_screen
+    from .screens.plan import glance_screen, request_lines, summary_screen
 
-    tally, shown = survey(conn, plan, count)
-    for number, rendered in enumerate(shown, 1):
-        if raw:
-            give(rendered.line.decode(), nl=False, json=True)
-        else:
-            show(request_lines(plan, rendered, number, tally.asked))
+    counting = Counting()
+    about = glance(conn, plan)
+
+    def first_ones(shown: list[Rendered], asked: int, word: str = "") -> None:
+        for number, rendered in enumerate(shown, 1):
+            if raw:
+                give(rendered.line.decode(), nl=False, json=True)
+            else:
+                show(request_lines(plan, rendered, number, asked, word))
+
+    def at_once(shown: list[Rendered]) -> None:
+        if about is not None:
+            first_ones(shown, about.asked, "about ")
+            tell_glance()
+
+    def tell_glance() -> None:
+        assert about is not None
+        if count and not raw:
+            talk()
+        talk(glance_screen(plan, about, place))
+        talk("Counting all rows …")
+
+    if about is not None and not count:
+        tell_glance()
+    tally, shown = survey(
+        conn,
+        plan,
+        count,
+        shows=at_once,
+        told=lambda rows: counting.told(f"{rows:,} rows read") if about else None,
+    )
+    counting.end()
+    if about is None:
+        first_ones(shown, tally.asked)
     if tally.rows == 0:
         talk(nothing_to_ask(plan))
         return
@@ -209,7 +238,7 @@ def make_job(
             places,
             sends=sends,
             told=Progress().told,
-            progress=counting if sys.stderr.isatty() else None,
+            progress=Preparing().told,
         )
     except BaseException as error:
         if asked is not None:
@@ -222,10 +251,18 @@ def make_job(
     return asked, job, tally
 
 
-def counting(rows: int) -> None:
-    """Say how many rows were read, over the same line."""
-    if rows:
-        talk_over(f"Preparing {rows:,} rows", back=True)
+class Preparing:
+    """Says how many rows were read: over the same line, without a terminal once a minute."""
+
+    def __init__(self) -> None:
+        self.counting = Counting()
+
+    def told(self, rows: int) -> None:
+        """Hear how many there are so far."""
+        if sys.stderr.isatty():
+            talk_over(f"Preparing {rows:,} rows", back=True)
+        else:
+            self.counting.told(f"Preparing {rows:,} rows")
 
 
 @click.command("run", cls=Command)

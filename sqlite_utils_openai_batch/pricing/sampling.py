@@ -198,6 +198,14 @@ class Sample:
         self._waiting.clear()
         self._waiting_size = 0
 
+    def grow(self, lines: int) -> None:
+        """Let the lines taken so far stand for so many, of which they are an even sample."""
+        if lines > self.lines:
+            self.size = self.size * lines // self.lines
+            self.lines = lines
+            # they are no longer all
+            self._share = min(self._share, 0.5)
+
     def result(self) -> InputTokens:
         """The figures for all lines taken so far."""
         self._count()

@@ -327,11 +327,9 @@ class Agreement:
             self.moments.add_all(a, b)  # type: ignore[arg-type]
         elif not numbers and not all(same):
             different = counts or Counter(compress(zip(a, b, strict=True), map(not_, same)))
-            self.alike += sum(
-                count
-                for (one, other), count in different.items()
-                if one != other and folded(one) == folded(other)  # type: ignore[arg-type]
-            )
+            for (one, other), count in different.items():
+                if one != other and folded(str(one)) == folded(str(other)):
+                    self.alike += count
         if self.pairs is not None and counts is not None:
             self.pairs.update(counts)
             self._labels.update(chain.from_iterable(counts))

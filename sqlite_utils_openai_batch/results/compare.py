@@ -313,8 +313,8 @@ class Comparison:
         has_other = [values is not None for values in page.other]
         kinds = Counter(zip(page.asked, has_own, has_other, strict=True))
         both = list(map(and_, has_own, has_other))
-        own = list(zip(*compress(page.own, both), strict=True))  # type: ignore[arg-type]
-        other = list(zip(*compress(page.other, both), strict=True))  # type: ignore[arg-type]
+        own = list(zip(*compress(page.own, both), strict=True))
+        other = list(zip(*compress(page.other, both), strict=True))
         same = [True] * kinds[True, True, True]
         for column in self.columns:
             column.account.add(kinds)

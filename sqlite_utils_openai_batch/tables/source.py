@@ -152,6 +152,23 @@ class Source:
                 return last - first + 1
         return self.count()
 
+    def windows(self, count: int, width: int) -> list[tuple[int, int]]:
+        """Return ranges of so many keys each (after, last), evenly spread over a whole table.
+
+        Empty where keys don't say where rows stand, and where these would be many of the rows.
+        """
+        by_rowid = self.uses_rowid or self._choice.relation.rowid_key
+        if not (by_rowid and self.has_ranges):
+            return []
+        first, last = self._keyset.ends()
+        if not (isinstance(first, int) and isinstance(last, int)):
+            return []
+        keys = last - first + 1
+        if keys < 4 * count * width:
+            return []
+        starts = (first - 1 + keys * n // count for n in range(count))
+        return [(start, start + width) for start in starts]
+
     def total(self) -> int:
         """Return the number of rows in the source, nothing applied."""
         if not self._direct and self._choice.everything:

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from sqlite_utils_openai_batch.cli.screens import text
+from sqlite_utils_openai_batch.jobs.sync import engine
+
 ASK = ("--prompt", "Say: {{ text }}")
 PATIENCE = 30.0
 
@@ -464,3 +467,46 @@ def ended(server: Any) -> bool:
     with urllib.request.urlopen(request) as response:
         (batch,) = json.load(response)["data"]
     return bool(batch["status"] == "completed")
+
+
+# Sends, looks and collects take turns
+
+
+def in_turns(run: Any, notes: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """One pass over twelve parts that looks at what was sent after each of them."""
+    monkeypatch.setattr(engine, "TURN_SECONDS", 0.0)
+    there = ("--base-url", run.base_url, "--part-requests", "1", "--first-part", "0")
+    run("prepare", notes, "notes", *ASK, *there)
+    return run("submit", notes, "-y")
+
+
+def test_answers_come_in_while_later_parts_go_out(
+    run: Any, notes: Path, rows: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(posts(server))
+    in_turns(run, notes, monkeypatch)
+    log = rows(notes, "SELECT event FROM openai_batch_log ORDER BY id")
+    events = [event for (event,) in log]
+    last_sent = max(n for n, event in enumerate(events) if event == "created")
+    assert events.index("collected") < last_sent
+    assert events.count("created") == 12
+    run("watch", notes, "--poll", "0.05")
+    answered(rows, notes)
+    assert posts(server)[before:] == ["/v1/files", "/v1/batches"] * 12
+
+
+def test_a_line_now_and_then_where_there_is_no_terminal(
+    run: Any, notes: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "MINUTE", 0.0)
+    said = in_turns(run, notes, monkeypatch)
+    lines = [line for line in said.err.splitlines() if " parts · waiting for " in line]
+    assert len(lines) > 1
+    assert len(set(lines)) == len(lines)
+
+
+def test_no_line_before_a_minute_is_over(
+    run: Any, notes: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = in_turns(run, notes, monkeypatch)
+    assert " parts · waiting for " not in said.err

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from ...store import Job
 
 
-def request_lines(plan: Plan, shown: Rendered, number: int, total: int) -> str:
-    """One rendered request, made readable."""
+def request_lines(plan: Plan, shown: Rendered, number: int, total: int, word: str = "") -> str:
+    """One rendered request, made readable; `word` stands before how many there are."""
     body = json.loads(shown.line)["body"]
     pairs = [(label, cut(text, 100)) for label, text in said(body)]
     if plan.schema is not None:
         pairs.append(("schema", oneline(plan.schema.describe())))
     width = max([7, *(len(label) for label, _ in pairs)])
-    lines = [f"Request {number} of {total:,}   {row_words(plan, shown.row_key)}"]
+    lines = [f"Request {number} of {word}{total:,}   {row_words(plan, shown.row_key)}"]
     return "\n".join([*lines, *(f"  {label:<{width}} {text}" for label, text in pairs)])
 
 
@@ -70,9 +70,29 @@ def summary_screen(
     if found is not None:
         lines += [row(*one) for one in estimate_rows(found, plan.model, place.host, **queue)]
     lines.append(row("Writes", oneline(writes_words(plan))))
+    lines.append(row("Database", growth_words(plan, tally)))
     if tally.first_problem:
         lines.append(row("Problems", cut(tally.first_problem, 100)))
     return "\n".join(lines)
+
+
+def glance_screen(plan: Plan, about: Tally, place: Place) -> str:
+    """What is likely of a large table, before all of its rows were read."""
+    rows = f"about {about.rows:,} in {source_name(plan)}, by some from all over it"
+    lines = [row("Rows", rows), row("Parts", f"about {about.parts:,} ({size(about.bytes)})")]
+    if about.estimate is not None:
+        found = estimate_rows(about.estimate, plan.model, place.host, limit=None, pace=None)
+        lines += [row(*one) for one in found if one[0] in ("Tokens", "Cost")]
+    return "\n".join([*lines, row("Database", growth_words(plan, about))])
+
+
+def growth_words(plan: Plan, tally: Tally) -> str:
+    """How much larger the database becomes."""
+    from ...jobs.plan.prepare import growth
+
+    whole, raw = growth(plan, tally)
+    less = f", {size(raw)} of it raw responses (--responses failed keeps fewer)" if raw else ""
+    return f"about {size(whole)} more when all answers are in{less}"
 
 
 def parts_words(tally: Tally, free: str) -> str:

@@ -72,6 +72,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence
 
 # The line that says how far watched jobs are.
 
+#: Seconds between two lines about long work where there is no terminal to write over, and on one.
+MINUTE, SECOND = 60.0, 1.0
+
 
 def done_of(part: Part) -> int:
     """How many of a part's requests are through, here or at the provider.
@@ -94,10 +97,21 @@ class Teller:
         self.terminal = sys.stderr.isatty()
         self.last = ""
         self.width = 0
+        self.heard = time.monotonic()
+
+    def between(self, jobs: list[Job], report: Report) -> None:
+        """Hear of a part in the middle of a pass: a word a minute, on a terminal more."""
+        if time.monotonic() - self.heard >= (SECOND if self.terminal else MINUTE):
+            self.tell(jobs, report)
 
     def told(self, jobs: list[Job], report: Report) -> None:
         """Hear of a pass."""
         self.tell_faults(report)
+        self.tell(jobs, report)
+
+    def tell(self, jobs: list[Job], report: Report) -> None:
+        """Say how far jobs are, where that is another line than the last one."""
+        self.heard = time.monotonic()
         if self.silent:
             return
         from ...jobs.sync.watch import goes_on
@@ -150,10 +164,6 @@ class Teller:
         if self.terminal and self.last:
             talk()
             self.last = ""
-
-
-#: Seconds between two lines about long work where there is no terminal to write over.
-MINUTE = 60.0
 
 
 class Counting:

@@ -22,7 +22,7 @@ from ...store.leases import renew_job
 from .. import queue
 from ..first_part import Key, plan_first, shown_good
 from .plan import Plan
-from .render import Rendered, Run, Tally, blank_sentence, rendered
+from .render import Rendered, Run, Tally, blank_sentence, rendered, rendered_windows
 
 # The record of a job that is about to be stored: the columns of openai_batch_jobs.
 
@@ -253,16 +253,89 @@ def estimated(conn: sqlite3.Connection, plan: Plan, tally: Tally) -> Estimate:
     return tally.estimate
 
 
-def survey(conn: sqlite3.Connection, plan: Plan, examples: int = 0) -> tuple[Tally, list[Rendered]]:
-    """Read and render all rows without keeping them: the counts, and the first few requests."""
+#: Ranges of keys that a look at a large table reads, and how many keys each.
+PLACES, PLACE_KEYS = 64, 32
+
+
+def glance(conn: sqlite3.Connection, plan: Plan) -> Tally | None:
+    """What a few rows from all over a large table say of all its rows, in a second or two.
+
+    None where rows are chosen in another way than by --where, and where all are read as soon.
+    """
+    windows = plan.source.windows(PLACES, PLACE_KEYS) if plan.chosen is None else []
+    if not windows or plan.ask.limit is not None:
+        return None
+    tally = new_tally(plan)
+    tally.distinct = None
+    for _ in rendered_windows(plan, tally, windows):
+        pass
+    if not tally.asked:
+        return None
+    assert tally.sample is not None
+    # the keys between two ranges, for each key that was looked at
+    grown = (windows[-1][0] - windows[0][0]) / (len(windows) - 1) / PLACE_KEYS
+    for name in ("asked", "blank", "bytes", "unrenderable", "too_large", "shared", "reused"):
+        setattr(tally, name, round(getattr(tally, name) * grown))
+    limits = plan.limits
+    tally.parts = max(-(-tally.asked // limits.requests), -(-tally.bytes // limits.bytes))
+    tally.sample.grow(tally.asked)
+    estimated(conn, plan, tally)
+    return tally
+
+
+def survey(
+    conn: sqlite3.Connection,
+    plan: Plan,
+    examples: int = 0,
+    *,
+    shows: Callable[[list[Rendered]], None] = lambda shown: None,
+    told: Callable[[int], None] = lambda rows: None,
+) -> tuple[Tally, list[Rendered]]:
+    """Read and render all rows without keeping them: the counts, and the first few requests.
+
+    `shows` is given these requests as soon as they are there, `told` hears how many rows
+    were read so far.
+    """
     tally = new_tally(plan)
     shown: list[Rendered] = []
+    waits = examples > 0
     for found in rendered(plan, tally, "preview"):
-        if len(shown) < examples:
+        if waits:
             rows = found.rows() if isinstance(found, Run) else [found]
             shown += [row for row in rows if row.status == "pending"][: examples - len(shown)]
+            if len(shown) == examples:
+                waits = False
+                shows(shown)
+        told(tally.rows)
+    if waits and shown:
+        shows(shown)
     estimated(conn, plan, tally)
     return tally, shown
+
+
+# What a request takes of the database beside its answer, in bytes: its row with three indexes, and
+# the line that came back with two.
+ROW_BYTES, LINE_BYTES = 180, 1_050
+TOKEN_BYTES = 4
+#: Bytes of an answer that nothing tells of, and those of a vector of 1,536 numbers.
+ANSWER_BYTES, VECTOR_BYTES, VECTOR_LINE_BYTES = 200, 6_200, 34_000
+
+
+def growth(plan: Plan, tally: Tally) -> tuple[int, int]:
+    """About how many bytes the database grows by with all answers; of them those of raw lines."""
+    found, asked = tally.estimate, tally.requests
+    answer, line = ANSWER_BYTES, LINE_BYTES
+    if plan.template.endpoint.endswith("/embeddings"):
+        answer, line = VECTOR_BYTES, VECTOR_LINE_BYTES
+    else:
+        if found is not None and found.output and found.requests:
+            answer = TOKEN_BYTES * found.output // found.requests
+        elif found is not None and found.cap.source == "request" and found.cap.tokens:
+            answer = min(answer, TOKEN_BYTES * found.cap.tokens)
+        line += answer
+    raw = asked * line if plan.output.responses == "all" else 0
+    cells = answer if plan.output.write else 0
+    return raw + asked * (ROW_BYTES + answer + cells), raw
 
 
 def prepare(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -151,6 +151,24 @@ def chunks_of(plan: Plan, chunks: Chunks, tally: Tally, stop: int | None) -> Ite
         position += len(page)
         if stop is not None and position >= stop:
             return
+
+
+def rendered_windows(
+    plan: Plan, tally: Tally, windows: Sequence[tuple[int, int]]
+) -> Iterator[Run | Rendered]:
+    """Read and render the rows of some ranges of keys only, as `rendered` does all."""
+    chunks = Chunks(plan.renderer, plan.hashed, "preview-", 1, plan.ask.blanks == "send")
+    columns, stored = plan.renderer.columns, plan.renderer.takes_stored
+    position = 0
+    with _Counting(plan, tally, 1) as counting:
+        for after, last in windows:
+            pages = plan.source.stored_pages(
+                columns, page_bytes=PAGE_BYTES, stored=stored, after=after, last=last
+            )
+            for page, as_stored in pages:
+                for chunk in chunks.of(position, page, stored=as_stored):
+                    yield from counting.take(chunk)
+                position += len(page)
 
 
 def pages_of(plan: Plan) -> Iterator[tuple[list[Row], bool]]:

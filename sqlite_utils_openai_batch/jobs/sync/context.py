@@ -36,12 +36,18 @@ class Pass:
     """One pass over the parts of one job. Closed at its end."""
 
     def __init__(
-        self, conn: sqlite3.Connection, job: store.Job, provider: Provider, report: Report
+        self,
+        conn: sqlite3.Connection,
+        job: store.Job,
+        provider: Provider,
+        report: Report,
+        told: Callable[[Report], None] = lambda report: None,
     ):
         self.conn = conn
         self.job = job
         self.provider = provider
         self.report = report
+        self.hears = told
         self.sender = Sender(conn, provider, job)
         self.writer = Writer(conn, job)
         self.found: dict[int, list[BatchState]] | None = None
@@ -58,15 +64,27 @@ class Pass:
         self.sender.close()
         self.writer.close()
 
-    def step(self, needs: str, do: Callable[[Pass, store.Part], None]) -> None:
-        """Do one thing for each part whose state needs it and that nobody else holds."""
+    def step(
+        self,
+        needs: str,
+        do: Callable[[Pass, store.Part], None],
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Do one thing for each part whose state needs it and that nobody else holds.
+
+        `then` has its turn after each, while no part is held.
+        """
         for listed in store.list_parts(self.conn, self.job.id):
             if STATES[listed.status].needs != needs or listed.collected_at:
                 continue
             with store.leased(self.conn, listed) as mine:
                 part = store.get_part(self.conn, listed.id)
-                if mine and STATES[part.status].needs == needs and not part.collected_at:
+                does = mine and STATES[part.status].needs == needs and not part.collected_at
+                if does:
                     do(self, part)
+            if does:
+                self.hears(self.report)
+                then()
 
     def each(self, needs: str, do: Callable[[Pass, store.Part], None]) -> None:
         """`step`, in which a part that fails keeps no other one from its turn.

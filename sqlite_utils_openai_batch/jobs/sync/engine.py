@@ -9,6 +9,7 @@ answer comes by hand.
 from __future__ import annotations
 
 import sqlite3
+import time
 import traceback
 from collections.abc import Callable
 
@@ -54,10 +55,19 @@ def approve(conn: sqlite3.Connection, job: store.Job) -> store.Job:
     return store.get_job(conn, job.id)
 
 
+#: After so many seconds of sending parts it is looked what the provider has answered meanwhile.
+TURN_SECONDS = 15.0
+
+
 def one_pass(
-    conn: sqlite3.Connection, jobs: list[store.Job], open_provider: OpenProvider
+    conn: sqlite3.Connection,
+    jobs: list[store.Job],
+    open_provider: OpenProvider,
+    told: Callable[[Report], None] = lambda report: None,
 ) -> Report:
     """One pass over these jobs; never asks, never waits.
+
+    `told` hears of each part that it did something for.
 
     What is the matter with one job stands in `faults` of the report, and keeps no other one from
     its turn. Raises sqlite3.Error where it is about the database file.
@@ -66,7 +76,7 @@ def one_pass(
     for job in jobs:
         try:
             if job.requests is not None and job.unfinished and was_approved(conn, job):
-                sync_job(conn, job, open_provider, report)
+                sync_job(conn, job, open_provider, report, told)
         except OpenAIBatchError as error:
             # No key for one job's server, say.
             report.faults[job.id] = str(error)
@@ -99,14 +109,18 @@ def was_approved(conn: sqlite3.Connection, job: store.Job) -> bool:
 
 
 def sync_job(
-    conn: sqlite3.Connection, job: store.Job, open_provider: OpenProvider, report: Report
+    conn: sqlite3.Connection,
+    job: store.Job,
+    open_provider: OpenProvider,
+    report: Report,
+    told: Callable[[Report], None] = lambda report: None,
 ) -> None:
     """One pass over one job. What stops it is in the report, or pauses the job."""
     pass_: Pass | None = None
     try:
         provider = open_provider(job)
         check_account(conn, provider, job)
-        pass_ = Pass(conn, job, provider, report)
+        pass_ = Pass(conn, job, provider, report, told)
         run(pass_)
     except Unreachable as error:
         report.unreachable.append(f"Job {job.id}: {error}")
@@ -137,8 +151,7 @@ def run(pass_: Pass) -> None:
     if job.status == "cancelling" and job.message:
         store.update_job(conn, job.id, message=None)
     with left_at_once(lambda: wind_up(pass_), conn):
-        pass_.each("poll", incoming.poll)
-        pass_.each("collect", incoming.collect)
+        take_in(pass_)
         incoming.take_strays(pass_)
         pass_.raise_failed()
         if job.status == "cancelling":
@@ -150,14 +163,34 @@ def run(pass_: Pass) -> None:
             pass_.step("reconcile", outgoing.reconcile)
         if job.status == "running":
             first_part.judge(conn, job)
-            pass_.step("send", outgoing.send)
+            pass_.step("send", outgoing.send, Turns(pass_))
         outgoing.find_surplus(pass_)
         if job.status == "cancelling":
             pass_.step("poll", incoming.cancel)
-        pass_.each("poll", incoming.poll)
-        pass_.each("collect", incoming.collect)
+        take_in(pass_)
         pass_.raise_failed()
         first_part.judge(conn, job)
+
+
+def take_in(pass_: Pass) -> None:
+    """See how far batches are, and take in what those that have ended answered."""
+    pass_.each("poll", incoming.poll)
+    pass_.each("collect", incoming.collect)
+
+
+class Turns:
+    """Takes in what is there between two sends, now and then: sending many parts takes long."""
+
+    def __init__(self, pass_: Pass) -> None:
+        self.pass_ = pass_
+        self.looked = time.monotonic()
+
+    def __call__(self) -> None:
+        """Have a turn, where the last one was a while ago."""
+        if time.monotonic() - self.looked >= TURN_SECONDS:
+            take_in(self.pass_)
+            self.pass_.raise_failed()
+            self.looked = time.monotonic()
 
 
 def wind_up(pass_: Pass) -> None:

@@ -43,17 +43,24 @@ def watch(
     *,
     poll: float | None = None,
     told: Told | None = None,
+    between: Told | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Report:
     """Sync these jobs until each has ended or waits for a person.
 
-    `told` hears of each pass. Returns what happened over all passes.
+    `told` hears of each pass, `between` of each part in the middle of one. Returns what happened
+    over all passes.
     """
     total = Report()
     while True:
         # One that a fault has stopped would only fail again.
         able = [job_id for job_id in job_ids if job_id not in total.faults]
-        report = one_pass(conn, [store.get_job(conn, job_id) for job_id in able], open_provider)
+        report = one_pass(
+            conn,
+            [store.get_job(conn, job_id) for job_id in able],
+            open_provider,
+            in_between(conn, able, between),
+        )
         total.sent += report.sent
         total.collected += report.collected
         total.ended += report.ended
@@ -90,6 +97,7 @@ def follow(
     poll: float | None = None,
     once: bool = False,
     told: Told | None = None,
+    between: Told | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Followed:
     """Sync these jobs once, or until each has ended or waits for a person.
@@ -102,16 +110,26 @@ def follow(
     if places.key is not None:
         check_one_host([job for job in sound if job.unfinished and was_approved(conn, job)])
     if once:
-        report = one_pass(conn, sound, places.of_job)
+        heard = in_between(conn, [job.id for job in sound], between)
+        report = one_pass(conn, sound, places.of_job, heard)
         if told:
             told([store.get_job(conn, job.id) for job in sound], report)
     else:
         ids = [job.id for job in sound]
-        report = watch(conn, ids, places.of_job, poll=poll, told=told, sleep=sleep)
+        report = watch(conn, ids, places.of_job, poll=poll, told=told, between=between, sleep=sleep)
     places.close()
     for job in report.ended:
         forget_local(job.uid)
     return Followed(sound, report, wrong)
+
+
+def in_between(
+    conn: sqlite3.Connection, job_ids: Sequence[int], between: Told | None
+) -> Callable[[Report], None]:
+    """What hears of a pass in its middle."""
+    if between is None:
+        return lambda report: None
+    return lambda report: between([store.get_job(conn, job_id) for job_id in job_ids], report)
 
 
 def added(first: Written, second: Written) -> Written:

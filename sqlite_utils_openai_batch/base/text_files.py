@@ -66,6 +66,25 @@ def read_text(value: str, option: str, error: type[OpenAIBatchError]) -> str | N
         raise error(f"{option} '{value}' can't be read: {reason}.") from failed
 
 
+def decoded(path: str, error: type[OpenAIBatchError], before: str = "") -> str:
+    """The text of a file that a spreadsheet may have written: UTF-8, UTF-16, Windows' letters.
+
+    Raises `error` for one that can't be read; `before` stands before its name.
+    """
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as failed:
+        raise error(f"{before}'{path}' can't be read: {failed.strerror}.") from failed
+    if raw.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise error(f"{before}'{path}' is a workbook. Save it as CSV, and give that.")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16", "replace")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", "replace")
+
+
 def looks_like_a_file(value: str) -> bool:
     """Whether somebody meant a file by this: no white space, and a usual ending or a slash."""
     if not value or len(value) > LONGEST or any(letter.isspace() for letter in value):

@@ -161,6 +161,8 @@ request_options = together(
            help="Shape of the answer: 'mood good|bad, score 0..1, note', or a JSON schema"),
     option("--repair", type=click.IntRange(min=1), metavar="N", section=REQUEST,
            help="Send a wrong answer back with what was wrong with it, up to N times a row"),
+    option("--codebook", metavar="FILE", section=REQUEST,
+           help="Variables, labels, definitions, examples (CSV or YAML): schema and instructions"),
     option("--endpoint", default="/v1/chat/completions", show_default=True, metavar="PATH",
            section=REQUEST, help="Endpoint of the API"),
     option("--like", metavar="JOB", section=REQUEST,

@@ -146,7 +146,7 @@ def report_command(db: str, job: str | None) -> None:
 PATIENCE_MS = 250
 FIGURES = ("column", "with", "compared", "same", "agreement", "kappa", "kappa_low", "kappa_high",
            "macro_f1", "mean_difference", "correlation", "concordance", "overlap",
-           "weighted_kappa", "alpha")  # fmt: skip
+           "weighted_kappa", "alpha", "weighted_low", "weighted_high")  # fmt: skip
 
 
 @click.command("compare", cls=Command)
@@ -340,4 +340,5 @@ def figures(comparison: Comparison, column: Compared) -> list[Any]:
         found.overlap / found.n if found.kind == "list" and found.n else None,
         weighted and weighted.value,
         comparison.coders(column)[1] if comparison.people else None,
+        weighted and weighted.low, weighted and weighted.high,
     ]  # fmt: skip

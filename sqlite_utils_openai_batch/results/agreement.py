@@ -290,6 +290,8 @@ class Agreement:
     alike: int = 0
     """Texts that differ only in capitals and white space."""
     moments: Moments = field(default_factory=Moments)
+    order: Sequence[Label] = ()
+    """The labels as steps of a scale, where they are such."""
     overlap: float = 0.0
     """The sum, over pairs of lists, of the share of their elements that both have (Jaccard)."""
     _labels: set[Label] = field(default_factory=set)
@@ -360,7 +362,18 @@ class Agreement:
     @property
     def weighted(self) -> Kappa | None:
         """κ of the steps of a scale, weighted by their distance; None where these are no steps."""
-        if self.kind != "number" or not self.pairs or not self.has_labels:
+        if not self.pairs or not self.has_labels:
+            return None
+        if self.order:
+            place = {label: float(n) for n, label in enumerate(self.order)}
+            return weighted_kappa(
+                {
+                    (place[a], place[b]): n
+                    for (a, b), n in self.pairs.items()
+                    if a in place and b in place
+                }
+            )
+        if self.kind != "number":
             return None
         steps = {(a, b): n for (a, b), n in self.pairs.items() if is_number(a) and is_number(b)}
         return weighted_kappa(steps)

@@ -16,6 +16,7 @@ from operator import and_, not_
 from typing import Any
 
 from .. import store
+from ..answers.codebook import Variable, job_codebook
 from ..answers.fastpath import quick_check, unsure
 from ..answers.schema import AnswerSchema
 from ..base.errors import JobError, UsageError
@@ -28,6 +29,7 @@ from ..tables.output import Output
 from ..tables.source import source_of_job
 from ..tables.sql import is_blank
 from .agreement import Agreement, alpha, folded, interval, nominal, table_of
+from .review.columns import order_of
 
 # What answers and cells say, as values that can be compared.
 
@@ -272,7 +274,20 @@ class Comparison:
             kinds.add(self.second.kinds[other_place])
         mapped = {KINDS.get(kind, "label") for kind in kinds}
         kind = mapped.pop() if len(mapped) == 1 else "label"
-        return Compared(name, other, place, other_place, kind, Agreement(kind))
+        codebook = job_codebook(self.first.job.settings)
+        variable = codebook.variable(name) if codebook else None
+        if variable is not None and variable.labels and not variable.several:
+            kind = "label"  # codes are numbers, and yet labels
+        return Compared(
+            name, other, place, other_place, kind, Agreement(kind, order=self.order_of(variable))
+        )
+
+    def order_of(self, variable: Variable | None) -> tuple[Any, ...]:
+        """The labels of a column in the codebook's order, as they are compared."""
+        order = order_of(variable)
+        return tuple(
+            folded(one) if self.fold_case and isinstance(one, str) else one for one in order
+        )
 
     def known(self, name: str, names: Sequence[str]) -> str:
         """The answer column of that name. Raises UsageError."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from .. import store
+from ..answers.codebook import job_codebook
 from ..base import clock
 from ..base.errors import OpenAIBatchError
 from ..base.statuses import NOT_WRITTEN, REFUSED
@@ -69,6 +70,40 @@ def lines(job: store.Job, facts: Facts) -> Iterator[str]:
     yield from judged_lines(facts.judged, facts.samples)
     yield from cost(job, facts)
     yield from versions(job)
+    yield from codebook_lines(job)
+
+
+def codebook_lines(job: store.Job) -> Iterator[str]:
+    """The codebook, as an appendix; nothing where there is none."""
+    codebook = job_codebook(job.settings)
+    if codebook is None:
+        return
+    yield ""
+    yield "## Appendix: codebook"
+    for variable in codebook.variables:
+        yield ""
+        yield f"### {plain(variable.name)}"
+        yield ""
+        scale = " The labels are steps of a scale." if variable.ordered else ""
+        yield f"{plain(sentence(variable.definition))}{variable.wanted()}{scale}"
+        if variable.example:
+            yield f"Example: {plain(variable.example)}"
+        if variable.labels:
+            yield ""
+            yield "| label | definition | example |"
+            yield "|---|---|---|"
+            for label in variable.labels:
+                cells = (str(label.value), label.definition, label.example)
+                yield f"| {' | '.join(plain(cell) or ' ' for cell in cells)} |"
+        if (nothing := variable.nothing_fits()) is not None:
+            yield ""
+            yield plain(nothing)
+
+
+def sentence(text: str) -> str:
+    """A definition before another sentence."""
+    bare = text.strip()
+    return f"{bare}{'' if bare.endswith(('.', '?', '!')) else '.'} " if bare else ""
 
 
 def summary(job: store.Job, facts: Facts) -> str:
@@ -381,6 +416,11 @@ def agreed_words(one: Judged) -> str:
     )
     if kappa is not None:
         said += f" (Cohen's κ {kappa.value:.2f}, 95 %: {kappa.low:.2f} to {kappa.high:.2f})"
+    weighted = found.weighted
+    if weighted is not None:
+        said += (
+            f"; weighted κ {weighted.value:.2f}, 95 %: {weighted.low:.2f} to {weighted.high:.2f}"
+        )
     if one.alpha is not None:
         said += f"; Krippendorff's α among people is {one.alpha:.2f}"
     return f"{said}."

@@ -184,7 +184,7 @@ def agreement_words(found: Agreement, *, gold: bool) -> list[str]:
     said = [kappa_words(kappa.value, kappa.low, kappa.high)]
     weighted = found.weighted
     if weighted is not None:
-        said.append(f"weighted κ {hundredths(weighted.value)}")
+        said.append(f"weighted {kappa_words(weighted.value, weighted.low, weighted.high)}")
     if gold and found.kind == "label" and found.pairs:
         said.append(f"macro F1 {macro_f1(found.pairs) or 0:.2f}")
     return said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ...base.text import counted, cut, oneline, size
+from ...base.text import counted, cut, oneline, size, visible
 from ...jobs.plan.words import (
     first_words,
     reads_words,
@@ -30,12 +30,22 @@ if TYPE_CHECKING:
 def request_lines(plan: Plan, shown: Rendered, number: int, total: int, word: str = "") -> str:
     """One rendered request, made readable; `word` stands before how many there are."""
     body = json.loads(shown.line)["body"]
-    pairs = [(label, cut(text, 100)) for label, text in said(body)]
+    whole = plan.codebook.instructions() if plan.codebook and number == 1 else None
+    pairs = [
+        # What a codebook says is shown word by word: it is what people will ask about.
+        (label, indented(text) if whole and whole in text else cut(text, 100))
+        for label, text in said(body)
+    ]
     if plan.schema is not None:
         pairs.append(("schema", oneline(plan.schema.describe())))
     width = max([7, *(len(label) for label, _ in pairs)])
     lines = [f"Request {number} of {word}{total:,}   {row_words(plan, shown.row_key)}"]
     return "\n".join([*lines, *(f"  {label:<{width}} {text}" for label, text in pairs)])
+
+
+def indented(text: str) -> str:
+    """A text of several lines below its first."""
+    return visible(text).replace("\n", "\n          ")
 
 
 def summary_screen(

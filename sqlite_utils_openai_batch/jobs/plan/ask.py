@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ...answers.codebook import PLACE, Codebook, in_text
 from ...answers.schema import AnswerSchema
 from ...base.errors import TemplateError, UsageError
 from ...base.file_kinds import JSON_LINES, PRETTY, TEXT, kind_of
@@ -59,6 +60,8 @@ class Ask:
     prompt: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     schema: str | None = None
+    codebook: str | None = None
+    """A codebook: it makes the schema, and the instructions unless there are others."""
     endpoint: str = CHAT
     name: str | None = None
     blanks: str = "skip"
@@ -115,6 +118,37 @@ class Ask:
 def given_text(ask: Ask, text: str | None) -> str | None:
     """What was given for a text: typed on a page, it is no name of a file."""
     return text if ask.files or text is None else Text(text)
+
+
+def with_codebook(ask: Ask, codebook: Codebook | None) -> Ask:
+    """What is asked for, with the instructions of a codebook in it.
+
+    They are the system message, or stand where a text of one's own says `{{ codebook }}`.
+    """
+    if codebook is None:
+        return ask
+    if ask.schema is not None:
+        raise UsageError("--codebook makes the schema: leave out --schema.")
+    if ask.lines is not None:
+        raise UsageError("--codebook: each line of a file is sent as it is. Leave it out.")
+    if ask.template is not None:
+        body = json.dumps(dict(ask.template), ensure_ascii=False)
+        quoted = json.dumps(codebook.template(), ensure_ascii=False)[1:-1]
+        return replace(ask, template=json.loads(PLACE.sub(lambda _: quoted, body)))
+    texts = {}
+    for option, given in (("system", ask.system), ("prompt", ask.prompt)):
+        text = text_or_file(given_text(ask, given), f"--{option}") if given else given
+        if text and PLACE.search(text):
+            texts[option] = Text(in_text(text, codebook))
+    if ask.system is None and "prompt" not in texts:
+        texts["system"] = Text(codebook.template())
+    return replace(ask, **texts)  # type: ignore[arg-type]
+
+
+def tells_codebook(ask: Ask, codebook: Codebook) -> bool:
+    """Whether what is asked, with the codebook in it, says anything of it."""
+    said = json.dumps([ask.system, ask.prompt, ask.template], ensure_ascii=False)
+    return json.dumps(codebook.template(), ensure_ascii=False)[1:-1] in said
 
 
 def prompt_text(option: str, value: str | None, source: Source) -> str | None:
@@ -255,7 +289,7 @@ def read_ask(
              "output_table", "prefix", "replace", "responses", "part_requests", "part_bytes",
              "part_tokens", "enqueued_tokens", "attempts", "first_part", "first_wait", "new",
              "workers", "reuse", "images", "image_detail", "image_size", "attach",
-             "attach_tokens", "confidence", "repair")  # fmt: skip
+             "attach_tokens", "confidence", "repair", "codebook")  # fmt: skip
     given = {name: options.pop(name) for name in names}
     return Ask(
         table=table,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import store
+from ...answers.codebook import codebook_text
 from ...base.errors import (
     ConfigurationError,
     JobError,
@@ -60,6 +61,7 @@ OPTIONS = {
     "attach_tokens": "--attach-tokens",
     "options": "--option",
     "schema": "--schema",
+    "codebook": "--codebook",
     "confidence": "--confidence",
     "repair": "--repair",
     "endpoint": "--endpoint",
@@ -139,6 +141,8 @@ PUTS_OUT = {
     "sql": ("table", "pk", "lines"),
     "template": ("template_body", "prompt", "system", "images", "attach", "lines"),
     "prompt": ("template_body", "lines"),
+    "schema": ("codebook",),
+    "codebook": ("schema",),
     "requests": ("table", "sql", "pk", "params", "where", "order", "limit", "sample", "seed",
                  "model", "system", "prompt", "template_body", "images", "attach", "options",
                  "endpoint"),
@@ -249,7 +253,7 @@ def kept_options(job: Job) -> dict[str, Any]:
             said = f"{name}: {value}"
             raise unreadable(said, "openai_batch_jobs.options", job.id)
     return {
-        name: Text(value) if name in ("prompt", "system", "schema") else value
+        name: Text(value) if name in ("prompt", "system", "schema", "codebook") else value
         for name, value in kept.items()
     }
 
@@ -333,6 +337,7 @@ def keep(table: str | None, options: dict[str, Any], *, files: bool = True) -> d
         error = SchemaError if name == "schema" else TemplateError
         # Read once: what is asked and what is kept are the same.
         kept[name] = options[name] = text_or_file(options.get(name), f"--{name}", error)
+    kept["codebook"] = options["codebook"] = codebook_text(options.get("codebook"), files=files)
     template = kept.pop("template", None)
     if template is not None:
         kept["template_body"] = read_template(template)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import store
+from ...answers.codebook import Codebook, codebook_text
 from ...answers.confidence import confident, tokens_for, with_columns
 from ...answers.reader import asks_for_json
 from ...answers.schema import AnswerSchema
@@ -29,7 +30,7 @@ from ...tables.output import Output, plan_output
 from ...tables.source import Source, open_source
 from ...tables.sql import Row, SQLiteValue
 from ...tables.triggers import trigger_warnings
-from .ask import DEFAULT_MODEL, Ask, default_for, whole_body
+from .ask import DEFAULT_MODEL, Ask, default_for, tells_codebook, whole_body, with_codebook
 from .selection import Choosing, Chosen, check_choice, choose, chooses
 
 # Characters of a page: beside an emoji each takes four bytes, and two pages may be held at once.
@@ -52,6 +53,8 @@ class Plan:
     """What the model is asked for."""
     confidence: tuple[str, ...]
     """The label columns beside which stands how sure the model is of them."""
+    codebook: Codebook | None
+    """What rows are coded by, where that is what was asked with."""
     output: Output
     limits: Limits
     model: str
@@ -117,8 +120,13 @@ def settle(
 
 def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_model: str) -> Plan:
     """The rest of `settle`, once there is a source."""
+    text = codebook_text(ask.codebook, files=ask.files)
+    codebook = Codebook.parse(text) if text is not None else None
+    ask = with_codebook(ask, codebook)
     load = AnswerSchema.load if ask.files else AnswerSchema.parse
     schema = load(ask.schema) if ask.schema else None
+    if codebook is not None:
+        schema = AnswerSchema(codebook.schema())
     body = whole_body(ask, source, schema, default_for(ask.endpoint, default_model))
     if ask.repair:
         check_repair(ask, body, schema)
@@ -151,12 +159,14 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         schema=schema,
         asked_schema=asked_schema,
         confidence=sure,
+        codebook=codebook,
         output=output,
         limits=limits,
         model=str(body.get("model") or ""),
         hashed=hashed,
         warnings=[
             *doubts,
+            *codebook_warnings(ask, codebook),
             *source.warnings,
             *trigger_warnings(conn, source, output),
             *rival_warnings(conn, source, output),
@@ -175,6 +185,16 @@ def check_repair(ask: Ask, body: Mapping[str, Any], schema: AnswerSchema | None)
             "--repair sends answers back that don't fit, and a free text always fits. Say what "
             "the answer looks like with --schema, or leave out --repair."
         )
+
+
+def codebook_warnings(ask: Ask, codebook: Codebook | None) -> list[str]:
+    """What to say where the model isn't told what the labels mean."""
+    if codebook is None or tells_codebook(ask, codebook):
+        return []
+    return [
+        "the model isn't told what the labels of the codebook mean. Put {{ codebook }} into your "
+        "own text where that is to stand, or leave out --system."
+    ]
 
 
 def asked_confidence(ask: Ask, schema: AnswerSchema | None) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ def job_values(
         "reuse": ask.reuse or None,
         "repair": ask.repair,
         "confidence": list(plan.confidence) or None,
+        "codebook": plan.codebook.to_data() if plan.codebook else None,
         "lines": ask.lines is not None or None,
         "reads": [plan.renderer.columns[index] for index in plan.hashed],
         "prices": ask.money.prices.to_data() if ask.money.prices else None,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ... import store
+from ...answers.codebook import Variable, job_codebook
 from ...answers.schema import AnswerSchema
 from ...answers.strict import resolve
 from ...base.errors import FileError, UsageError
@@ -41,6 +42,8 @@ class Question:
     definition: str | None = None
     notes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """What the codebook says of each label: its definition, and an example."""
+    order: tuple[Any, ...] = ()
+    """The labels as steps of a scale, where the codebook doesn't say that they are none."""
     schema: AnswerSchema | None = None
     """The schema of this column alone; None where answers have none."""
 
@@ -161,8 +164,10 @@ def all_questions(job: store.Job, names: Sequence[str]) -> list[Question]:
     if job.answer_schema is None:
         return [Question("answer", names[0] if names else "answer", 0, "string")]
     schema = AnswerSchema.from_json(job.answer_schema)
+    codebook = job_codebook(job.settings)
     found = []
     for place, column in enumerate(schema.columns):
+        variable = codebook.variable(column.name) if codebook else None
         node = schema.json["properties"][column.name]
         name = names[place] if place < len(names) else column.name
         found.append(
@@ -175,9 +180,24 @@ def all_questions(job: store.Job, names: Sequence[str]) -> list[Question]:
                 allows_null=allows_null(schema.json, node),
                 definition=node.get("description"),
                 schema=alone(schema, column.name),
+                notes=notes_of(variable),
+                order=order_of(variable),
             )
         )
     return found
+
+
+def notes_of(variable: Variable | None) -> dict[str, tuple[str, str]]:
+    """What a codebook says of each label of a variable."""
+    labels = variable.labels if variable else ()
+    return {str(one.value): (one.definition, one.example) for one in labels}
+
+
+def order_of(variable: Variable | None) -> tuple[Any, ...]:
+    """The labels of a variable in their order; none where the codebook says that they have none."""
+    if variable is None or variable.several or variable.ordered is False:
+        return ()
+    return tuple(label.value for label in variable.labels) if len(variable.labels) > 2 else ()
 
 
 def alone(schema: AnswerSchema, name: str) -> AnswerSchema:

@@ -13,13 +13,13 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ... import store
 from ...answers.schema import stored_cells
 from ...base.errors import FileError, OpenAIBatchError
 from ...base.text import counted, listed, size
+from ...base.text_files import decoded
 from ...requests.template import Template
 from ...store import reviews
 from ...store.reviews import Review, Sample
@@ -258,7 +258,7 @@ def read_file(path: str) -> Iterator[tuple[int, list[str]]]:
 
     Spreadsheets write commas, semicolons or tabs, and UTF-8, UTF-16 or Windows' own letters.
     """
-    text = decoded(path)
+    text = decoded(path, FileError)
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -269,19 +269,3 @@ def read_file(path: str) -> Iterator[tuple[int, list[str]]]:
         yield from rows
     except csv.Error as error:
         raise FileError(f"'{path}' is no CSV: {error} (line {reader.line_num}).") from error
-
-
-def decoded(path: str) -> str:
-    """The text of a file that a spreadsheet wrote."""
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"'{path}' can't be read: {error.strerror}.") from error
-    if raw.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise FileError(f"'{path}' is a workbook. Save it as CSV, then import that.")
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return raw.decode("utf-16", "replace")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("cp1252", "replace")

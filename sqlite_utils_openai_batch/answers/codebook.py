@@ -75,6 +75,13 @@ class Variable:
     otherwise: str = ""
     """The label for what none fits."""
 
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """The labels as steps of a scale; none where the codebook says that they are none."""
+        if self.several or self.ordered is False or len(self.labels) < 3:
+            return ()
+        return tuple(label.value for label in self.labels)
+
     def schema(self) -> dict[str, Any]:
         """What an answer may hold here, as JSON schema."""
         node: dict[str, Any] = {"type": self.kind}

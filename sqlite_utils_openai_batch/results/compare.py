@@ -29,7 +29,6 @@ from ..tables.output import Output
 from ..tables.source import source_of_job
 from ..tables.sql import is_blank
 from .agreement import Agreement, alpha, folded, interval, nominal, table_of
-from .review.columns import order_of
 
 # What answers and cells say, as values that can be compared.
 
@@ -284,7 +283,7 @@ class Comparison:
 
     def order_of(self, variable: Variable | None) -> tuple[Any, ...]:
         """The labels of a column in the codebook's order, as they are compared."""
-        order = order_of(variable)
+        order = variable.order if variable else ()
         return tuple(
             folded(one) if self.fold_case and isinstance(one, str) else one for one in order
         )

@@ -181,7 +181,7 @@ def all_questions(job: store.Job, names: Sequence[str]) -> list[Question]:
                 definition=node.get("description"),
                 schema=alone(schema, column.name),
                 notes=notes_of(variable),
-                order=order_of(variable),
+                order=variable.order if variable else (),
             )
         )
     return found
@@ -191,13 +191,6 @@ def notes_of(variable: Variable | None) -> dict[str, tuple[str, str]]:
     """What a codebook says of each label of a variable."""
     labels = variable.labels if variable else ()
     return {str(one.value): (one.definition, one.example) for one in labels}
-
-
-def order_of(variable: Variable | None) -> tuple[Any, ...]:
-    """The labels of a variable in their order; none where the codebook says that they have none."""
-    if variable is None or variable.several or variable.ordered is False:
-        return ()
-    return tuple(label.value for label in variable.labels) if len(variable.labels) > 2 else ()
 
 
 def alone(schema: AnswerSchema, name: str) -> AnswerSchema:

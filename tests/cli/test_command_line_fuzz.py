@@ -300,7 +300,8 @@ def changes(draw: st.DrawFn, conn: sqlite3.Connection) -> tuple[str, Any]:
     table = draw(st.sampled_from(sorted(tables)))[0]
     column = draw(st.sampled_from(conn.execute(f"PRAGMA table_info({table})").fetchall()))[1]
     found = conn.execute(
-        f"SELECT DISTINCT \"{column}\" FROM {table} WHERE substr(\"{column}\", 1, 1) IN ('{{', '[')"
+        f'SELECT DISTINCT "{column}" FROM {table} WHERE json_valid("{column}") '
+        f"AND json_type(\"{column}\") IN ('object', 'array')"
     ).fetchall()
     value = draw(st.sampled_from(STRANGE))
     if found and draw(st.integers(0, 3)):

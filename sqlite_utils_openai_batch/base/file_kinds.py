@@ -37,6 +37,9 @@ _MAGIC = (
     (b"\x1f\x8b", "a gzip file"),
     (b"PAR1", "a Parquet file"),
 )
+DOCUMENT = "a Word document"
+#: Kinds that no text can be read from as it stands.
+NO_TEXT = frozenset((*(kind for _, kind in _MAGIC), DOCUMENT))
 #: Fields that lines of other services' batches have, and OpenAI's don't.
 _OTHERS = (
     (ANTHROPIC, {"custom_id", "params"}),
@@ -60,7 +63,8 @@ def kind_of(path: Path) -> str | None:
         return None
     for start, kind in _MAGIC:
         if head.startswith(start):
-            return WORKBOOK if kind == "a ZIP file" and b"xl/" in head else kind
+            inside = {b"xl/": WORKBOOK, b"word/": DOCUMENT} if kind == "a ZIP file" else {}
+            return next((one for mark, one in inside.items() if mark in head), kind)
     return _text_kind(head, whole=len(head) < HEAD)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .errors import OpenAIBatchError, TemplateError
+from .file_kinds import NO_TEXT, kind_of
 from .text import near
 
 #: Endings of files that hold prompts, bodies and schemas, or that are given by mistake.
@@ -58,9 +59,13 @@ def read_text(value: str, option: str, error: type[OpenAIBatchError]) -> str | N
         # A prompt may well be no possible file name.
         return None
     try:
+        if (kind := kind_of(file)) in NO_TEXT:
+            raise error(f"{option} '{value}' is {kind}, no text. Save what it says as plain text.")
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as failed:
-        raise error(f"{option} '{value}' can't be read: the file is not UTF-8 text.") from failed
+        raise error(
+            f"{option} '{value}' can't be read: the file is not UTF-8 text. Save it as UTF-8."
+        ) from failed
     except OSError as failed:
         reason = failed.strerror or str(failed)
         raise error(f"{option} '{value}' can't be read: {reason}.") from failed

@@ -14,7 +14,7 @@ import click
 from sqlite_utils.cli import output_options
 
 from ..base.text import counted, cut, listed, size
-from .click_ext import Command, confirm, give, option, show, talk
+from .click_ext import Command, FilePath, confirm, give, option, show, talk
 from .jobs import any_format, write_rows
 from .options import ANSWERS, WHERE, key_option, together, yes_option
 
@@ -71,7 +71,7 @@ def place_of(conn: sqlite3.Connection, provider: str) -> tuple[str | None, str]:
 
 
 @click.command("batches", cls=Command)
-@click.argument("db", required=False, type=click.Path(readable=False), metavar="[DB]")
+@click.argument("db", required=False, type=FilePath(readable=False), metavar="[DB]")
 @option("--status", "statuses", multiple=True, metavar="STATUS",
         help="Only batches with this status, repeatable")  # fmt: skip
 @option("--limit", type=click.IntRange(min=1), metavar="N",
@@ -350,7 +350,7 @@ def delete_safe_files(
 
 @click.command("fetch", cls=Command)
 @click.argument("names", nargs=-1, required=True, metavar="BATCH_ID… [TABLE]")
-@option("--dir", "folder", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+@option("--dir", "folder", type=FilePath(file_okay=False, path_type=Path), metavar="FOLDER",
         section="Where to", help="Download output and error files to this folder")  # fmt: skip
 @option("--into", metavar="DB", section="Where to",
         help="Take the answers in: into the jobs that asked, or beside rows of TABLE")  # fmt: skip

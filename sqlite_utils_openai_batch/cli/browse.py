@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .click_ext import Command, give, option, talk
+from .click_ext import Command, FilePath, give, option, talk
 from .options import WHERE
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ PLUGIN = "sqlite-utils-openai-batch"
 
 
 @click.command("browse", cls=Command)
-@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(readable=False))
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=FilePath(readable=False))
 @option("--port", type=click.IntRange(0, 65_535), default=0, metavar="N", section=WHERE,
         help="Port  [default: a free one]")  # fmt: skip
 @option("--no-open", is_flag=True, section=WHERE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import shlex
 import sqlite3
 import sys
@@ -65,12 +66,15 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read what was typed; what is wrong with it is said as any other message."""
         try:
-            return super().parse_args(ctx, args)
+            left = super().parse_args(ctx, args)
         except click.UsageError as error:
             said = error.format_message()
             if visible(said) == said:
                 raise
             raise click.UsageError(visible(said), ctx) from error
+        if not ctx.resilient_parsing:
+            check_empty(ctx)
+        return left
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; say what went wrong without a traceback."""
@@ -143,6 +147,58 @@ def sentence(error: Exception, db: str) -> str | None:
     if isinstance(error, MemoryError):
         return "There is not enough memory for that. Ask about fewer rows, or smaller ones."
     return None
+
+
+EMPTY = (
+    "it is empty. Was it to come from a variable of the shell that isn't set? Give it a value, or "
+    "leave it out."
+)
+#: What may well be empty: a prompt that says nothing, no prefix, values of parameters.
+MAY_BE_EMPTY = {"system", "prompt", "prefix", "params", "options", "changes"}
+
+
+def check_empty(ctx: click.Context) -> None:
+    """Raise Failure for an option or argument that was typed and is empty.
+
+    It comes from a variable of the shell that isn't set. An empty address would mean OpenAI's, an
+    empty model the usual one, an empty database the folder.
+    """
+    for param in ctx.command.params:
+        given = ctx.params.get(param.name or "")
+        some = given if isinstance(given, tuple) else (given,)
+        if param.name not in MAY_BE_EMPTY and any(is_empty(one) for one in some):
+            name = param.opts[0] if isinstance(param, click.Option) else param.make_metavar(ctx)
+            raise Failure(f"{name}: {EMPTY}", 2)
+
+
+def is_empty(value: object) -> bool:
+    """Whether that is text, or the name of a file, and says nothing."""
+    return isinstance(value, str) and not value.strip()
+
+
+#: Processes that render rows: more would only wait for each other.
+MOST_WORKERS = 64
+
+
+class FilePath(click.Path):
+    """The name of a file or folder; Python takes an empty one for the folder one is in."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Read a name. Fails for an empty one."""
+        if not str(value).strip():
+            self.fail(EMPTY, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers that NaN isn't in, nor a number without end."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Read a number. Fails for one that isn't finite."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number to reckon with.", param, ctx)
+        return number
 
 
 def check_order(ctx: click.Context) -> None:

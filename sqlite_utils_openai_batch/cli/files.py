@@ -11,7 +11,7 @@ import click
 from sqlite_utils.cli import output_options
 
 from ..base.text import counted, percent, size
-from .click_ext import FAILED_REQUESTS, Command, give, option, show, talk
+from .click_ext import FAILED_REQUESTS, MOST_WORKERS, Command, FilePath, give, option, show, talk
 from .jobs import any_format, write_rows
 from .options import db_argument
 from .screens.text import Counting
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.command("export-requests", cls=Command)
 @db_argument
 @click.argument("job", metavar="JOB")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+@click.argument("folder", type=FilePath(file_okay=False, path_type=Path), metavar="DIR")
 @option(
     "--failed",
     is_flag=True,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 )
 @option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_WORKERS),
     default=1,
     show_default=True,
     metavar="N",
@@ -134,7 +134,7 @@ def model_words(job: Job) -> str:
 
 PARTS = "Parts"
 # Not for Click to judge whether it can be read: that is no mistake in the command.
-ANY_FILE = click.Path(path_type=Path, readable=False)
+ANY_FILE = FilePath(path_type=Path, readable=False)
 provider_option = option("--provider", type=click.Choice(["openai", "azure"]), default="openai",
                          show_default=True, help="Whose limits hold")  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from .click_ext import option, talk
+from .click_ext import MOST_WORKERS, FilePath, FiniteRange, option, talk
 
 if TYPE_CHECKING:
     import sqlite3
@@ -79,7 +79,7 @@ LIMITS = "Limits"
 WHERE = "Where it runs"
 
 # Not for Click to judge whether it can be read: that is no mistake in the command.
-db_argument = click.argument("db", type=click.Path(readable=False), metavar="DB")
+db_argument = click.argument("db", type=FilePath(readable=False), metavar="DB")
 table_argument = click.argument("table", required=False, metavar="[TABLE]")
 job_argument = click.argument("job", required=False, metavar="[JOB]")
 
@@ -94,7 +94,7 @@ key_option = option(
 )
 poll_option = option(
     "--poll",
-    type=click.FloatRange(min=0.05),
+    type=FiniteRange(0.05, 86_400),
     metavar="SECONDS",
     section=WHERE,
     help="How often to look  [default: 30, on this machine 0.5]",
@@ -196,13 +196,13 @@ limit_options = together(
            help="At most about that many input tokens in a part"),
     option("--first-part", type=click.IntRange(min=0), metavar="N", section=LIMITS,
            help="Requests that go ahead of a job of several parts; 0 for none  [default: 100]"),
-    option("--first-wait", type=click.FloatRange(min=0), metavar="MINUTES", section=LIMITS,
+    option("--first-wait", type=FiniteRange(0, 525_600), metavar="MINUTES", section=LIMITS,
            help="How long the rest waits for good answers to those; 0 for not  [default: 15]"),
-    option("--enqueued-tokens", type=click.IntRange(min=1), metavar="N", section=LIMITS,
+    option("--enqueued-tokens", type=click.IntRange(1, 10**15), metavar="N", section=LIMITS,
            help="Your limit of queued tokens for this model, from the provider's limits page"),
-    option("--workers", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-           section=LIMITS, help="Processes that render the rows of a table"),
-    option("--attempts", type=click.IntRange(min=1), metavar="N", section=LIMITS,
+    option("--workers", type=click.IntRange(1, MOST_WORKERS), default=1, show_default=True,
+           metavar="N", section=LIMITS, help="Processes that render the rows of a table"),
+    option("--attempts", type=click.IntRange(1, 1_000), metavar="N", section=LIMITS,
            help="How often a request is sent whose batch or provider failed  [default: 3]"),
 )  # fmt: skip
 
@@ -216,7 +216,7 @@ place_options = together(
            help="Ask the small model on this machine: no key, no cost"),
     option("--upstream", metavar="URL", section=WHERE,
            help="Ask any chat server, through a batch server on this machine"),
-    option("--concurrency", type=click.IntRange(min=1), metavar="N", section=WHERE,
+    option("--concurrency", type=click.IntRange(1, 10_000), metavar="N", section=WHERE,
            help="Requests at a time to --upstream  [default: 4]"),
     option("--new", is_flag=True, section=WHERE,
            help="Ask even if an unfinished job asks the same"),

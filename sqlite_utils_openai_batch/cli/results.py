@@ -12,7 +12,7 @@ import click
 from sqlite_utils.cli import output_options
 
 from ..base.text import counted
-from .click_ext import Command, give, option, show, talk
+from .click_ext import Command, FilePath, give, option, show, talk
 from .jobs import any_format, write_rows
 from .options import db_argument, job_argument
 from .screens.text import Counting
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @option("--status", multiple=True, metavar="STATUS", 
         help="Only this outcome, repeatable; failed: all that have no answer")  # fmt: skip
 @option("-c", "--column", "columns", multiple=True, help="Only this column, repeatable")
-@option("--xlsx", type=click.Path(dir_okay=False), metavar="FILE", help="Write an Excel file")
+@option("--xlsx", type=FilePath(dir_okay=False), metavar="FILE", help="Write an Excel file")
 @option("--escape-formulas", is_flag=True,
         help="In CSV and TSV, put ' before text that a spreadsheet would run")  # fmt: skip
 @output_options  # type: ignore[untyped-decorator]

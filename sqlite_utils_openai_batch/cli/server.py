@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .click_ext import FAILED_REQUESTS, INTERRUPTED, Command, give, option, show, talk
+from .click_ext import (
+    FAILED_REQUESTS,
+    INTERRUPTED,
+    Command,
+    FilePath,
+    FiniteRange,
+    give,
+    option,
+    show,
+    talk,
+)
 from .destination import fetch_weights
 from .options import together
 
@@ -35,7 +45,7 @@ address_options = together(
     option("--host", default="127.0.0.1", show_default=True, section=ADDRESS,
            help="Address; one that other machines can reach needs --key"),
     option("--key", section=ADDRESS, help="The only key to accept  [default: any]"),
-    option("--state", type=click.Path(file_okay=False), metavar="DIR", section=ADDRESS,
+    option("--state", type=FilePath(file_okay=False), metavar="DIR", section=ADDRESS,
            help="Keep batches and files here  [default: until the server stops]"),
     option("--print-url", is_flag=True, section=ADDRESS,
            help="Print the base URL and nothing else, for scripts and tests"),
@@ -48,25 +58,25 @@ answer_options = together(
            help="Other answers of --simulate"),
     option("--echo", is_flag=True, section=ANSWERED,
            help="--simulate repeats the prompt in each answer"),
-    option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", section=ANSWERED,
+    option("--rate", type=FiniteRange(min=0, min_open=True), metavar="N", section=ANSWERED,
            help="--simulate answers N requests a second"),
-    option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    option("--duration", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
            section=ANSWERED, help="--simulate takes that long for a batch"),
     option("--upstream", metavar="URL", section=ANSWERED,
            help="Ask any OpenAI-compatible server, such as http://127.0.0.1:11434/v1"),
     option("--upstream-key", metavar="KEY", section=ANSWERED, help="Key of that server"),
     option("-m", "--model", metavar="NAME", section=ANSWERED,
            help="Model of --upstream to ask, whatever requests name"),
-    option("--concurrency", type=click.IntRange(min=1), metavar="N", section=ANSWERED,
+    option("--concurrency", type=click.IntRange(1, 10_000), metavar="N", section=ANSWERED,
            help="Requests at a time to --upstream  [default: 4]"),
-    option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    option("--timeout", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
            section=ANSWERED, help="Time for one request to --upstream  [default: 600]"),
 )  # fmt: skip
 
 behaviour_options = together(
-    option("--window", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    option("--window", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
            section=BEHAVIOUR, help="Batches expire after that time  [default: never]"),
-    option("--enqueued-tokens", type=click.IntRange(min=1), metavar="N", section=BEHAVIOUR,
+    option("--enqueued-tokens", type=click.IntRange(1, 10**15), metavar="N", section=BEHAVIOUR,
            help="Limit of queued tokens per model  [default: none]"),
     option("--fault", "faults", multiple=True, metavar="NAME[:ARG][*TIMES]", section=BEHAVIOUR,
            help="Go wrong in this way, repeatable"),

@@ -6,6 +6,7 @@ nano-dollars per token.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
@@ -186,15 +187,28 @@ def stated_prices(input_usd: Decimal, output_usd: Decimal) -> Prices:
     return Prices("", (band,), "--price-input and --price-output")
 
 
+#: Amounts above it are slips, and their nano-dollars might not fit into a column.
+MOST_USD = 1_000_000
+#: With commas only where nobody can take them for anything but thousands.
+_GROUPED = re.compile(r"\d{1,3}(,\d{3})+\.\d+|\d{1,3}(,\d{3}){2,}")
+
+
 def parse_usd(option: str, text: str) -> Decimal:
     """An amount in USD as somebody typed it, with or without a dollar sign. Raises UsageError."""
-    cleaned = text.strip().removeprefix("$").replace(",", "")
+    cleaned = text.strip().removeprefix("$")
+    if "," in cleaned and not _GROUPED.fullmatch(cleaned):
+        raise UsageError(
+            f"{option} '{text}': not an amount in USD. Write it like 2.50. A comma may part "
+            "dollars from cents, or thousands."
+        )
     try:
-        amount = Decimal(cleaned)
+        amount = Decimal(cleaned.replace(",", ""))
     except ArithmeticError:
         amount = Decimal("NaN")
     if not amount.is_finite() or amount < 0:
         raise UsageError(f"{option} '{text}': not an amount in USD. Write it like 2.50.")
+    if amount > MOST_USD:
+        raise UsageError(f"{option} '{text}': that is above {MOST_USD:,} USD. Write it like 2.50.")
     return amount
 
 

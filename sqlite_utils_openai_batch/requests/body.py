@@ -164,6 +164,8 @@ def parse_option(name: str, text: str) -> Any:
 
     ``json_object`` is a switch: 1, true, 0 or false. Raises UsageError for another value of it.
     """
+    if not name.strip():
+        raise UsageError(f"-o has a value ({text!r}), and no name of a parameter.")
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except ValueError:

@@ -58,7 +58,8 @@ class Answers:
             return (answer,)
         try:
             return self.quick(answer)
-        except (ValueError, RecursionError):  # what msgspec raises is a ValueError
+        # What msgspec raises is a ValueError; an answer that somebody changed may be no text.
+        except (ValueError, TypeError, RecursionError):
             return self.schema.check(answer).values
 
     def all_values(

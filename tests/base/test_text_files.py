@@ -61,7 +61,7 @@ def test_a_file_that_cant_be_read(tmp_path: Path) -> None:
     """Its name was sent as the text."""
     image = tmp_path / "photo"
     image.write_bytes(b"\x89PNG\xff")
-    with pytest.raises(TemplateError, match=r"'.*photo' can't be read: the file is not UTF-8"):
+    with pytest.raises(TemplateError, match=r"'.*photo' is a picture, no text"):
         text_or_file(str(image), "--system")
 
 

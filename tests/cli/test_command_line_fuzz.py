@@ -193,6 +193,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in DATABASES:
         shutil.copy(name, f"{name}.kept")
     yield tmp_path
+    # What somebody changed by hand needn't add up.
+    clear(tmp_path)
 
 
 def ends_well(typed: list[str]) -> Any:

@@ -476,3 +476,13 @@ def test_jobs_that_cant_stand_side_by_side(
     with closing(connect(tmp_path / "data.db")) as conn:
         answered(conn, tmp_path, "t", {1: "good"}, output="plain")
     assert sentence in run("compare", reviews, *arguments, code=2).err
+
+
+@pytest.mark.parametrize("answer", [None, 7, b"\xff"])
+def test_an_answer_that_somebody_changed(run: Any, notes: Path, answer: Any) -> None:
+    for output in ("a", "b"):
+        run("run", notes, "notes", "--prompt", "{{ text }}", "--schema", "mood good|bad",
+            "--prefix", output, *run.there)  # fmt: skip
+    with closing(sqlite3.connect(notes)) as conn, conn:
+        conn.execute("UPDATE openai_batch_requests SET status = 'ok', answer = ?", [answer])
+    run("compare", notes, "1", "2", "--disagree")

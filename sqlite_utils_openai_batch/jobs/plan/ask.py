@@ -11,7 +11,7 @@ from typing import Any
 from ...answers.codebook import PLACE, Codebook, in_text
 from ...answers.schema import AnswerSchema
 from ...base.errors import TemplateError, UsageError
-from ...base.file_kinds import JSON_LINES, PRETTY, TEXT, kind_of
+from ...base.file_kinds import JSON_LINES, NO_TEXT, PRETTY, TEXT, kind_of
 from ...base.parameters import CHAT, EMBEDDINGS, RESPONSES
 from ...base.text import listed, meant, nearest_first
 from ...base.text_files import Text, meant_file, text_or_file
@@ -368,10 +368,11 @@ def read_template(name: str | None) -> dict[str, Any] | None:
     """The whole body in a file. Raises TemplateError."""
     if name is None:
         return None
+    kind = kind_of(Path(name))
     try:
-        return parse_body(Path(name).read_text(encoding="utf-8-sig"), name)
+        text = "" if kind in NO_TEXT else Path(name).read_text(encoding="utf-8-sig")
+        return parse_body(text, name)
     except (TemplateError, UnicodeDecodeError) as error:
-        kind = kind_of(Path(name))
         if kind in (None, TEXT, PRETTY, JSON_LINES) and isinstance(error, TemplateError):
             raise
         raise TemplateError(

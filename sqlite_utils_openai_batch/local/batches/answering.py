@@ -12,11 +12,20 @@ from typing import Any
 from ...base.parameters import ONLY_IN_BATCHES, refusals
 from ..answerers.upstream import UpstreamAnswerer
 from ..faults.answers import spoil
-from ..protocol.answers import Answer, Answerer, ImmediateAnswerer, NoAnswer, api_error
+from ..protocol.answers import (
+    Answer,
+    Answerer,
+    BlockAnswerer,
+    ImmediateAnswerer,
+    NoAnswer,
+    api_error,
+)
 from ..protocol.lines import batch_url, parse_line
 from .work import TICK, Run, Work, result_line
 
 CHUNK = 500
+BLOCK_BYTES = 4_000_000
+"""A block of lines gets no more lines once it holds so many bytes: pictures are long."""
 RECORD_EVERY = 0.1
 """Seconds between records of a batch's counts, at least."""
 GRACE = 10.0
@@ -32,8 +41,24 @@ async def answer_lines(
     todo = (line for line in lines if line[0] not in work.answered)
     if isinstance(answerer, ImmediateAnswerer):
         await _answer_now(run, todo, work, answerer)
-    else:
-        await _Pool(run, work, answerer, slots).answer(todo)
+        return
+    # A batch that goes on has the same blocks as one that begins: small ones where it is small.
+    size = answerer.block_size(run.batch.total) if isinstance(answerer, BlockAnswerer) else 1
+    await _Pool(run, work, answerer, slots).answer(_blocks(todo, size))
+
+
+def _blocks(lines: Iterable[Line], size: int) -> Iterator[list[Line]]:
+    """The lines in blocks of so many, and of fewer where lines are long."""
+    block: list[Line] = []
+    held = 0
+    for line in lines:
+        block.append(line)
+        held += len(line[1])
+        if len(block) >= size or held > BLOCK_BYTES:
+            yield block
+            block, held = [], 0
+    if block:
+        yield block
 
 
 async def answer_of(
@@ -50,12 +75,14 @@ def refusal(answerer: Answerer, url: str, body: dict[str, Any]) -> Answer | None
     """
     if isinstance(answerer, UpstreamAnswerer):
         return None
+    if isinstance(answerer, BlockAnswerer) and answerer.knows_bodies:
+        return None
     for one in refusals(url, body):
         if one.code not in ONLY_IN_BATCHES:
             return api_error(
                 400, one.message + ".", type="invalid_request_error", param=one.param, code=one.code
             )
-    return None
+    return answerer.refusal(url, body) if isinstance(answerer, BlockAnswerer) else None
 
 
 def _request(data: bytes) -> dict[str, Any]:
@@ -115,7 +142,7 @@ def _shuffled(lines: list[dict[str, Any]], shuffle: random.Random) -> list[dict[
 
 
 class _Pool:
-    """Requests of one batch in flight; `slots` are shared with the other batches."""
+    """Blocks of one batch in flight; `slots` are shared with the other batches."""
 
     def __init__(self, run: Run, work: Work, answerer: Answerer, slots: asyncio.Semaphore) -> None:
         self._run = run
@@ -126,13 +153,13 @@ class _Pool:
         self._error: BaseException | None = None
         self._recorded_at = 0.0
 
-    async def answer(self, todo: Iterable[Line]) -> None:
-        """Answer lines; what is in flight when the batch is stopped gets a moment to finish."""
+    async def answer(self, todo: Iterable[list[Line]]) -> None:
+        """Answer blocks; what is in flight when the batch is stopped gets a moment to finish."""
         try:
-            for number, data in todo:
+            for block in todo:
                 if not await self._slot():
                     break
-                self._begin(number, data)
+                self._begin(block)
             await self._drain()
         finally:
             for task in self._tasks:
@@ -158,8 +185,8 @@ class _Pool:
         if not taking.cancel():
             self._slots.release()
 
-    def _begin(self, number: int, data: bytes) -> None:
-        task = asyncio.ensure_future(self._one(number, data))
+    def _begin(self, block: list[Line]) -> None:
+        task = asyncio.ensure_future(self._block(block))
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
@@ -169,16 +196,38 @@ class _Pool:
         if not task.cancelled():
             self._error = self._error or task.exception()
 
-    async def _one(self, number: int, data: bytes) -> None:
-        request = _request(data)
-        custom_id = request["custom_id"]
-        url = batch_url(request["url"])
-        answer = await answer_of(self._answerer, url, request["body"], custom_id)
-        answer = spoil(answer, number, self._run.bound_faults, request["body"])
-        self._work.write([result_line(self._run.id, number, custom_id, answer)])
+    async def _block(self, block: list[Line]) -> None:
+        requests = [_request(data) for _, data in block]
+        answers = await self._answers(requests, block)
+        faults = self._run.bound_faults
+        self._work.write(
+            result_line(
+                self._run.id,
+                number,
+                request["custom_id"],
+                spoil(answer, number, faults, request["body"]),
+            )
+            for (number, _), request, answer in zip(block, requests, answers, strict=True)
+        )
         if time.monotonic() - self._recorded_at >= RECORD_EVERY:
             self._run.record(self._work.counts)
             self._recorded_at = time.monotonic()
+
+    async def _answers(
+        self, requests: list[dict[str, Any]], block: list[Line]
+    ) -> list[Answer | NoAnswer]:
+        answerer = self._answerer
+        urls = [batch_url(request["url"]) for request in requests]
+        if not isinstance(answerer, BlockAnswerer):
+            return [
+                await answer_of(answerer, url, request["body"], request["custom_id"])
+                for url, request in zip(urls, requests, strict=True)
+            ]
+        refused = [refusal(answerer, url, request["body"])
+                   for url, request in zip(urls, requests, strict=True)]  # fmt: skip
+        good = [data for (_, data), answer in zip(block, refused, strict=True) if answer is None]
+        answers = iter(await answerer.answer_block(good) if good else ())
+        return [answer or next(answers) for answer in refused]
 
     async def _drain(self) -> None:
         stopped_at: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
@@ -23,8 +23,15 @@ class NoAnswer(NamedTuple):
 class Answerer(Protocol):
     """Answers requests one at a time, `concurrency` of them at once."""
 
-    label: str
-    concurrency: int
+    @property
+    def label(self) -> str:
+        """Who answers, in a few words."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests are answered at once."""
+        ...
 
     async def answer(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer | NoAnswer:
         """Answer one request; `url` is a path such as `/v1/chat/completions`."""
@@ -53,6 +60,28 @@ class ImmediateAnswerer(Answerer, Protocol):
 
     def pace(self, requests: int) -> float | None:
         """Lines per second for a batch of so many requests; None for no brake."""
+        ...
+
+
+@runtime_checkable
+class BlockAnswerer(Answerer, Protocol):
+    """An answerer of many lines in one go, `concurrency` blocks of them at once."""
+
+    @property
+    def knows_bodies(self) -> bool:
+        """Whether those who answer refuse a bad request themselves."""
+        ...
+
+    def refusal(self, url: str, body: Mapping[str, Any]) -> Answer | None:
+        """The error of a request that can't be answered at all, None for others."""
+        ...
+
+    def block_size(self, lines: int) -> int:
+        """Lines of a block in a batch of so many."""
+        ...
+
+    async def answer_block(self, lines: Sequence[bytes]) -> list[Answer | NoAnswer]:
+        """Answer lines of an input file, all of them in their order."""
         ...
 
 

@@ -348,5 +348,6 @@ def typed_of(options: Mapping[str, Any]) -> Typed:
 def options_of_job(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a job keeps of how it was asked, without what is its own: for another one like it."""
     kept = settings.get("recipe") or {}
-    left_out = ("base_url", "provider", "upstream", "concurrency", "name", "new")
+    left_out = ("base_url", "provider", "upstream", "concurrency", "ray", "ray_workers",
+                "engine", "tensor_parallel", "name", "new")  # fmt: skip
     return {name: value for name, value in kept.items() if name not in left_out}

@@ -206,6 +206,27 @@ limit_options = together(
            help="How often a request is sent whose batch or provider failed  [default: 3]"),
 )  # fmt: skip
 
+
+def one_text(context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Addresses as one text, with a space between them."""
+    return " ".join(values) or None
+
+
+def cluster_options(section: str) -> tuple[Callable[[Any], Any], ...]:
+    """Options of a Ray cluster, of `run` and of `serve`."""
+    return (
+        option("--ray", metavar="[ADDRESS]", is_flag=False, flag_value="local", section=section,
+               help="Spread the work over a Ray cluster: host:port or auto; without an address "
+                    "over this machine's processors"),
+        option("--ray-workers", type=click.IntRange(min=1), metavar="N", section=section,
+               help="Workers on the cluster, or engines  [default: 2, or its processors]"),
+        option("--engine", type=click.Choice(["vllm"]), section=section,
+               help="Load the model of -m on the cluster's GPUs"),
+        option("--tensor-parallel", type=click.IntRange(min=1), metavar="N", section=section,
+               help="GPUs of each engine  [default: 1]"),
+    )  # fmt: skip
+
+
 place_options = together(
     option("--provider", type=click.Choice(["openai", "azure"]), default="openai",
            show_default=True, section=WHERE, help="Whose batches: Azure has limits of its own"),
@@ -214,10 +235,11 @@ place_options = together(
     key_option,
     option("--local", is_flag=True, section=WHERE,
            help="Ask the small model on this machine: no key, no cost"),
-    option("--upstream", metavar="URL", section=WHERE,
-           help="Ask any chat server, through a batch server on this machine"),
+    option("--upstream", metavar="URL", multiple=True, callback=one_text, section=WHERE,
+           help="Ask any chat server, through a batch server on this machine; repeatable"),
     option("--concurrency", type=click.IntRange(1, 10_000), metavar="N", section=WHERE,
-           help="Requests at a time to --upstream  [default: 4]"),
+           help="Requests at a time to each --upstream, at most  [default: 4]"),
+    *cluster_options(WHERE),
     option("--new", is_flag=True, section=WHERE,
            help="Ask even if an unfinished job asks the same"),
 )  # fmt: skip

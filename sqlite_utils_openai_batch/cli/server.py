@@ -24,7 +24,7 @@ from .click_ext import (
     talk,
 )
 from .destination import fetch_weights
-from .options import together
+from .options import cluster_options, together
 
 if TYPE_CHECKING:
     from ..local import Answerer, LocalServer
@@ -35,7 +35,9 @@ ANSWERED = "Who answers"
 BEHAVIOUR = "How it behaves"
 NEEDS = {
     "simulate": ("seed", "echo", "rate", "duration"),
-    "upstream": ("upstream_key", "model", "concurrency", "timeout"),
+    "upstream": ("upstream_key", "concurrency", "timeout"),
+    "ray": ("ray_workers", "engine"),
+    "engine": ("tensor_parallel",),
 }
 """Option → the options that mean something with it only."""
 
@@ -62,15 +64,16 @@ answer_options = together(
            help="--simulate answers N requests a second"),
     option("--duration", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
            section=ANSWERED, help="--simulate takes that long for a batch"),
-    option("--upstream", metavar="URL", section=ANSWERED,
-           help="Ask any OpenAI-compatible server, such as http://127.0.0.1:11434/v1"),
+    option("--upstream", metavar="URL", multiple=True, section=ANSWERED,
+           help="Ask any OpenAI-compatible server, such as http://127.0.0.1:11434/v1; repeatable"),
     option("--upstream-key", metavar="KEY", section=ANSWERED, help="Key of that server"),
     option("-m", "--model", metavar="NAME", section=ANSWERED,
-           help="Model of --upstream to ask, whatever requests name"),
+           help="Model of --upstream to ask, whatever requests name, or of --engine to load"),
     option("--concurrency", type=click.IntRange(1, 10_000), metavar="N", section=ANSWERED,
-           help="Requests at a time to --upstream  [default: 4]"),
+           help="Requests at a time to each --upstream, at most  [default: 4]"),
     option("--timeout", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
            section=ANSWERED, help="Time for one request to --upstream  [default: 600]"),
+    *cluster_options(ANSWERED),
 )  # fmt: skip
 
 behaviour_options = together(
@@ -132,12 +135,21 @@ def check_options(options: dict[str, Any]) -> None:
     """See that options go together. Raises UsageError."""
     from ..base.errors import UsageError
 
-    if options["simulate"] and options["upstream"]:
+    given = [name for name in ("simulate", "upstream", "engine") if options[name]]
+    if given == ["simulate", "upstream"]:
         raise UsageError("--simulate makes answers up, --upstream gets them: give only one.")
+    if given[1:]:
+        raise UsageError(f"--{given[0]} and --{given[1]}: give only one.")
     for needed, names in NEEDS.items():
         for name in names:
             if options[name] and not options[needed]:
                 raise UsageError(f"--{name.replace('_', '-')} is for --{needed} only.")
+    if options["model"] and not (options["upstream"] or options["engine"]):
+        raise UsageError("--model is for --upstream only.")
+    if options["engine"] and not options["model"]:
+        raise UsageError(f"Which model is {options['engine']} to load? Name it with -m.")
+    if options["ray"] and (options["rate"] or options["duration"]):
+        raise UsageError("--rate and --duration slow one machine down: leave --ray out.")
     if bool(options["webhook"]) != bool(options["webhook_secret"]):
         raise UsageError("--webhook and --webhook-secret go together.")
 
@@ -164,33 +176,66 @@ def build(options: dict[str, Any]) -> LocalServer:
 
 def answerer(options: dict[str, Any]) -> Answerer:
     """Who answers. Raises OpenAIBatchError."""
-    from ..local import ModelAnswerer, SimulatedAnswerer
+    from ..local import ModelAnswerer, SimulatedAnswerer, cluster
 
     if options["simulate"]:
-        return SimulatedAnswerer(
-            options["seed"] or 0, options["rate"], options["duration"], echo=options["echo"]
-        )
+        seed, echo = options["seed"] or 0, options["echo"]
+        if address := options["ray"]:
+            workers = options["ray_workers"]
+            return cluster.by_simulation(seed, echo=echo, address=address, workers=workers)
+        return SimulatedAnswerer(seed, options["rate"], options["duration"], echo=echo)
     if options["upstream"]:
-        return upstream(options)
-    fetch_weights()
-    return ModelAnswerer()
+        check_upstream(options)
+    elif not options["engine"]:
+        fetch_weights()
+    if options["ray"]:
+        return on_cluster(options)
+    return upstream(options) if options["upstream"] else ModelAnswerer()
+
+
+def on_cluster(options: dict[str, Any]) -> Answerer:
+    """A Ray cluster, connected. Raises ConfigurationError."""
+    from ..local import cluster
+
+    return cluster.answerer(
+        options["ray"],
+        urls=options["upstream"],
+        key=options["upstream_key"],
+        concurrency=options["concurrency"] or 4,
+        timeout=options["timeout"] or 600,
+        engine=options["engine"],
+        model=options["model"],
+        workers=options["ray_workers"],
+        tensor_parallel=options["tensor_parallel"] or 1,
+    ).connect()
+
+
+def check_upstream(options: dict[str, Any]) -> None:
+    """Say which servers elsewhere aren't there yet. Raises UsageError for a model that none has."""
+    from ..base.errors import Unreachable, UsageError
+    from ..local import upstream_models
+
+    urls, key, model = options["upstream"], options["upstream_key"], options["model"]
+    for url in urls:
+        try:
+            names = upstream_models(url, key)
+        except Unreachable as error:
+            talk(f"Warning: {error}")
+            names = []
+        if model and names and model not in names:
+            raise UsageError(f"{url} has no model {model!r}. It has: {', '.join(sorted(names))}.")
 
 
 def upstream(options: dict[str, Any]) -> Answerer:
-    """The server elsewhere; says so when it isn't there yet. Raises UsageError."""
-    from ..base.errors import Unreachable, UsageError
-    from ..local import UpstreamAnswerer, upstream_models
+    """The servers elsewhere."""
+    from ..local import UpstreamAnswerer
 
-    url, key, model = options["upstream"], options["upstream_key"], options["model"]
-    try:
-        names = upstream_models(url, key)
-    except Unreachable as error:
-        talk(f"Warning: {error}")
-        names = []
-    if model and names and model not in names:
-        raise UsageError(f"{url} has no model {model!r}. It has: {', '.join(sorted(names))}.")
     return UpstreamAnswerer(
-        url, key, options["concurrency"] or 4, options["timeout"] or 600, model=model
+        options["upstream"],
+        options["upstream_key"],
+        options["concurrency"] or 4,
+        options["timeout"] or 600,
+        model=options["model"],
     )
 
 

@@ -63,11 +63,17 @@ def known_limit(conn: sqlite3.Connection, job: store.Job) -> int | None:
 def learn(
     conn: sqlite3.Connection, job: store.Job, value: int, source: str, kind: str = TOKENS
 ) -> None:
-    """Keep a queue limit; the newest word counts. `source` is `refusal` or `option`."""
+    """Keep a queue limit; the newest word counts. `source` is `refusal` or `option`.
+
+    A limit that a person gave stays where the provider's is higher: it is this database's part of
+    an account's limit, and other databases have the rest.
+    """
     conn.execute(
         "INSERT INTO openai_batch_limits (account, model, kind, value, seen_at, source) "
         "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (account, model, kind) DO UPDATE SET "
-        "value = excluded.value, seen_at = excluded.seen_at, source = excluded.source",
+        "value = excluded.value, seen_at = excluded.seen_at, source = excluded.source "
+        "WHERE NOT (openai_batch_limits.source = 'option' AND excluded.source = 'refusal' "
+        "AND openai_batch_limits.value <= excluded.value)",
         [job.account or "", job.model or "", kind, value, clock.now(), source],
     )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import settings
+    from .answerers import cluster
     from .answerers.model import MODEL_NAME, ModelAnswerer
     from .answerers.simulate import SimulatedAnswerer
     from .answerers.upstream import UpstreamAnswerer, upstream_models
@@ -42,6 +43,7 @@ __all__ = [
     "StateInUse",
     "UpstreamAnswerer",
     "Webhook",
+    "cluster",
     "ensure_weights",
     "settings",
     "upstream_models",
@@ -74,6 +76,8 @@ def __getattr__(name: str) -> Any:
     """Load what is asked for, so that pytest, which imports this in any project, loads nothing."""
     if name == "settings":
         return import_module(".settings", __name__)
+    if name == "cluster":
+        return import_module(".answerers.cluster", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name], __name__), name)

@@ -44,7 +44,7 @@ class ServerLimits:
 def holds_state(root: Path) -> bool:
     """Whether a folder holds the state of a server and nothing else, so that it may go."""
     folders = {"files", "work", "incoming"}
-    others = {"server.lock", "server.json", "server.new", "state.db"}
+    others = {"server.lock", "server.json", "server.new", "place.json", "state.db"}
     others |= {f"state.db-{more}" for more in ("wal", "shm", "journal")}
     return all(
         not entry.is_symlink() and entry.name in (folders if entry.is_dir() else others)

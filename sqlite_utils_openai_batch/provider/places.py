@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from .client import OPENAI_URL, Provider, why_unreachable
 from .errors import host_of
 
 if TYPE_CHECKING:
-    from ..local import LocalServer
+    from ..local import Answerer, LocalServer
     from ..store import Job
 
 
@@ -70,7 +71,7 @@ class Places:
         if self.key is not None and not self.accepted:
             check_key(job, self.key)
         if job.provider == LOCAL:
-            return self.local(job.uid, job.base_url, job.settings)
+            return self.local(job.uid, job.base_url, job.settings, typed=False)
         return self.remote(destination(job.base_url, self.key, job.provider))
 
     def account_of(self, job: Job) -> str | None:
@@ -92,10 +93,15 @@ class Places:
             )
         return self.providers[where.base_url]
 
-    def local(self, uid: str, upstream: str | None, settings: dict[str, Any]) -> Provider:
-        """A client for the local batch server of one job, started now unless it runs already."""
+    def local(
+        self, uid: str, upstream: str | None, settings: dict[str, Any], *, typed: bool = True
+    ) -> Provider:
+        """A client for the local batch server of one job, started now unless it runs already.
+
+        `typed` tells whether a person has just said where it is to run, or its job says so.
+        """
         if uid not in self.providers:
-            base_url, key = self.start(uid, upstream, settings)
+            base_url, key = self.start(uid, upstream, settings, typed=typed)
             self.providers[uid] = Provider(base_url, key)
         return self.providers[uid]
 
@@ -103,19 +109,15 @@ class Places:
         """The key for an upstream server: what `--key` gave or named, and no other."""
         return stored_key(self.key) or self.key if self.key else None
 
-    def start(self, uid: str, upstream: str | None, settings: dict[str, Any]) -> tuple[str, str]:
+    def start(
+        self, uid: str, upstream: str | None, settings: dict[str, Any], *, typed: bool
+    ) -> tuple[str, str]:
         """Start the local batch server over a job's folder. Returns its base URL and a key."""
-        from ..local import LocalServer, ModelAnswerer, StateInUse, UpstreamAnswerer
+        from ..local import LocalServer, StateInUse
 
         folder = local_folder(uid)
-        answerer = (
-            UpstreamAnswerer(
-                upstream, key=self.upstream_key(), concurrency=settings.get("concurrency", 4)
-            )
-            if upstream
-            else ModelAnswerer()
-        )
-        server = LocalServer(folder, answerer=answerer)
+        check_same(folder, settings, typed=typed)
+        server = LocalServer(folder, answerer=self.answerer(upstream, settings))
         try:
             server.start()
         except StateInUse as running:
@@ -125,6 +127,53 @@ class Places:
             return running.base_url, running.key
         self.servers[uid] = server
         return server.base_url, server.key
+
+    def answerer(self, upstream: str | None, settings: dict[str, Any]) -> Answerer:
+        """Who answers on a local batch server."""
+        from ..local import ModelAnswerer, UpstreamAnswerer, cluster
+
+        urls = [upstream, *settings.get("upstreams", ())] if upstream else []
+        key, most = self.upstream_key(), settings.get("concurrency", 4)
+        if address := settings.get("ray"):
+            return cluster.answerer(
+                address,
+                urls=urls,
+                key=key,
+                concurrency=most,
+                engine=settings.get("engine"),
+                model=settings.get("engine_model"),
+                workers=settings.get("ray_workers"),
+                tensor_parallel=settings.get("tensor_parallel", 1),
+            )
+        return UpstreamAnswerer(urls, key=key, concurrency=most) if urls else ModelAnswerer()
+
+
+#: What is remembered on the machine where a person typed it: a database may be somebody else's,
+#: and must not decide which cluster this program trusts, or who else is sent a key.
+OF_THE_MACHINE = (
+    "upstreams", "ray", "ray_workers", "engine", "engine_model", "tensor_parallel",
+)  # fmt: skip
+SAID_HERE = "place.json"
+
+
+def check_same(folder: Path, settings: dict[str, Any], *, typed: bool) -> None:
+    """Keep where a job is to run beside its files, and later see that it still says the same.
+
+    Raises ConfigurationError where a job names servers or a cluster that nobody typed here.
+    """
+    wanted = {name: settings[name] for name in OF_THE_MACHINE if settings.get(name)}
+    if not wanted:
+        return
+    file = folder / SAID_HERE
+    said = json.dumps(wanted, sort_keys=True)
+    if typed:
+        file.write_text(said)
+    elif not file.exists() or file.read_text() != said:
+        where = f"the Ray cluster at {wanted['ray']}" if "ray" in wanted else "several servers"
+        raise ConfigurationError(
+            f"This job is to run on {where}, as its database says, and nobody typed that on this "
+            "machine. Nothing was sent. Go on where it was begun, or ask anew here with 'run'."
+        )
 
 
 def local_folder(uid: str) -> Path:
@@ -181,29 +230,61 @@ def read_place(options: dict[str, Any]) -> Place:
     base_url, upstream = options.pop("base_url"), options.pop("upstream")
     provider = options.pop("provider")
     local, concurrency = options.pop("local"), options.pop("concurrency")
+    cluster = read_cluster(options)
     key = options.get("key")
-    if base_url and (local or upstream):
+    if base_url and (local or upstream or cluster):
         raise UsageError(
-            "--base-url is a server with batches, --local and --upstream make one: "
+            "--base-url is a server with batches, --local, --upstream and --ray make one: "
             "give only one of them."
         )
-    if local or upstream:
+    if local or upstream or cluster:
         if provider != "openai":
             raise UsageError(f"--provider {provider} and a server on this machine: give only one.")
-        if upstream:
-            refuse_password(upstream, "--upstream")
-        if upstream and not options.get("model"):
+        urls = upstream.split() if upstream else []
+        for url in urls:
+            refuse_password(url, "--upstream")
+        if urls and not options.get("model"):
             raise UsageError(f"Which model of {upstream} is to answer? Name it with -m.")
-        settings = {"concurrency": concurrency} if concurrency else {}
-        host = f"{upstream}, through this machine" if upstream else "this machine"
-        model = "" if upstream else "SmolLM2-135M-Instruct"
-        account = fingerprint(upstream, stored_key(key) or key) if upstream and key else "local"
-        return Place(LOCAL, upstream, account, host, "no key", model, settings)
+        settings = {**cluster, **({"concurrency": concurrency} if concurrency else {})}
+        if cluster.get("engine"):
+            if urls:
+                raise UsageError("--engine and --upstream: give only one.")
+            settings["engine_model"] = options.get("model")
+        if urls[1:]:
+            settings["upstreams"] = urls[1:]
+        host = place_words(urls, cluster)
+        model = "" if urls or cluster.get("engine") else "SmolLM2-135M-Instruct"
+        first = urls[0] if urls else None
+        account = fingerprint(first, stored_key(key) or key) if first and key else "local"
+        return Place(LOCAL, first, account, host, "no key", model, settings)
     if concurrency:
         raise UsageError("--concurrency is for --upstream only.")
     check_provider(provider, base_url)
     where = destination(base_url, key, provider)
     return Place(provider, where.base_url, where.account, where.host, where.key_from, "", {})
+
+
+def read_cluster(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of a cluster out of `options`. Raises UsageError."""
+    ray, engine = options.pop("ray", None), options.pop("engine", None)
+    workers, gpus = options.pop("ray_workers", None), options.pop("tensor_parallel", None)
+    if not ray and (engine or workers):
+        raise UsageError(f"--{'engine' if engine else 'ray-workers'} is for --ray only.")
+    if gpus and not engine:
+        raise UsageError("--tensor-parallel is for --engine only.")
+    if engine and not options.get("model"):
+        raise UsageError(f"Which model is {engine} to load? Name it with -m.")
+    given = {"ray": ray, "engine": engine, "ray_workers": workers, "tensor_parallel": gpus}
+    return {name: value for name, value in given.items() if value}
+
+
+def place_words(urls: list[str], cluster: dict[str, Any]) -> str:
+    """Where rows go, in words: `http://gpu:8000/v1, through the Ray cluster at auto`."""
+    ray = cluster.get("ray")
+    where = "this machine"
+    if ray:
+        where = "a Ray on this machine" if ray == "local" else f"the Ray cluster at {ray}"
+    return f"{', '.join(urls)}, through {where}" if urls else where
 
 
 def check_provider(provider: str, base_url: str | None) -> None:
@@ -251,12 +332,15 @@ def check_place(place: Place, places: Places, uid: str, told: Told | None = None
     from ..local import ensure_weights, upstream_models, weights_path
 
     if place.provider == LOCAL:
-        if place.base_url is None:
+        if place.settings.get("engine"):
+            pass  # its machines have the model
+        elif place.base_url is None:
             if told and not weights_path().exists():
                 told(0, None)
             ensure_weights(told)
         else:
-            upstream_models(place.base_url, places.upstream_key())
+            urls = [place.base_url, *place.settings.get("upstreams", ())]
+            upstream_models(urls, places.upstream_key())
         places.local(uid, place.base_url, place.settings).check()
         return []
     provider = places.remote(destination(place.base_url, places.key, place.provider))

@@ -253,3 +253,16 @@ def test_the_option_for_smaller_parts_is_named(run: Any, notes: Path) -> None:
     with serving(Tight(500, failure("File is too large."), 400)) as server:
         said = send(run, server, notes, "--no-wait").err
     assert "--part-bytes makes parts smaller from the beginning" in said
+
+
+def test_a_part_of_an_accounts_limit_stays_one(run: Any, notes: Path, rows: Any) -> None:
+    """Several databases divide a limit by `--enqueued-tokens`: the whole of it, which a refusal
+    names, is not one database's. A lower one is."""
+    limits = "SELECT value, source FROM openai_batch_limits WHERE kind = 'enqueued_tokens'"
+    script = Refusing(1, OF_TOKENS, "token_limit_exceeded", None)
+    with serving(script) as server:
+        send(run, server, notes, "--enqueued-tokens", "30000")
+    assert rows(notes, limits) == [(30_000, "option")]
+    with serving(Refusing(1, OF_TOKENS, "token_limit_exceeded", None)) as server:
+        send(run, server, notes, "--enqueued-tokens", "95000", "--output", "more")
+    assert rows(notes, limits)[-1] == (90_000, "refusal")

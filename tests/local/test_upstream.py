@@ -20,7 +20,7 @@ from sqlite_utils_openai_batch.local import (
     UpstreamAnswerer,
     upstream_models,
 )
-from sqlite_utils_openai_batch.local.answerers.upstream import retry_after
+from sqlite_utils_openai_batch.local.answerers.upstream import Server, Window, retry_after
 from sqlite_utils_openai_batch.local.server import listen
 
 from .bench import EMBEDDINGS, RESPONSES, Bench, Serve, chat, request_lines
@@ -269,3 +269,129 @@ def test_no_answer_at_all_directly(serve_with: Serve) -> None:
         bench.client.embeddings.create(model="m", input="x")
     assert caught.value.code == "upstream_unreachable"
     assert NoAnswer("a", "b").code == "a"
+
+
+# several servers, and how many requests each gets
+
+
+class Busy:
+    """A model server that counts what it has at once, and may refuse for a while."""
+
+    def __init__(self) -> None:
+        self.asked = self.now = self.most = 0
+        self.refuse_above: int | None = None
+        self.status, self.takes = 429, 0.01
+
+    async def answer(self, request: Request) -> Response:
+        self.asked += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            if self.refuse_above is not None and self.now > self.refuse_above:
+                return JSONResponse({}, self.status, {"retry-after": "0.01"})
+            await asyncio.sleep(self.takes)
+            return JSONResponse(GOOD)
+        finally:
+            self.now -= 1
+
+
+@pytest.fixture
+def two() -> Iterator[list[Any]]:
+    """Two such servers."""
+    from threading import Thread
+
+    opened = []
+    for _ in range(2):
+        server: Any = Busy()
+        app = Starlette(routes=[Route("/v1/chat/completions", server.answer, methods=["POST"])])
+        listener = listen("127.0.0.1", 0)
+        server.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        running = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        thread = Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        opened.append((server, running, thread))
+    yield [server for server, _, _ in opened]
+    for _, running, thread in opened:
+        running.should_exit = True
+        thread.join()
+
+
+def many(count: int) -> bytes:
+    return request_lines([chat(model="small")] * count)
+
+
+def test_several_servers_share_the_lines_and_each_is_bounded(
+    serve_with: Serve, two: list[Any]
+) -> None:
+    bench = serve_with(answerer=UpstreamAnswerer([one.url for one in two], concurrency=3))
+    batch = bench.run(many(60))
+    assert len(bench.lines(batch.output_file_id)) == 60
+    assert sum(one.asked for one in two) == 60
+    assert all(one.asked >= 10 and one.most <= 3 for one in two)
+
+
+@pytest.mark.parametrize("status", [None, 500])
+def test_a_server_that_fails_is_left_out(
+    serve_with: Serve, two: list[Any], status: int | None
+) -> None:
+    good, bad = two
+    bad.refuse_above, bad.status = 0, status or 500
+    url = bad.url if status else "http://127.0.0.1:9/v1"
+    bench = serve_with(answerer=UpstreamAnswerer([url, good.url], concurrency=2))
+    batch = bench.run(many(40))
+    assert len(bench.lines(batch.output_file_id)) == 40
+    assert good.asked == 40
+    assert bad.asked <= 6
+
+
+def test_a_server_that_is_back_is_asked_again() -> None:
+    server = Server("http://127.0.0.1:9/v1", 4)
+    server.heard(NoAnswer("upstream_unreachable", "refused"), 0.1)
+    assert 0.5 < server.out() <= 1
+    server.heard(NoAnswer("upstream_unreachable", "refused"), 0.1)
+    assert 1.5 < server.out() <= 2
+    server.heard(Answer(200, {}), 0.1)
+    assert server.out() == 0
+
+
+def test_fewer_requests_at_once_where_a_server_has_no_room(
+    serve_with: Serve, two: list[Any]
+) -> None:
+    server = two[0]
+    server.refuse_above, server.takes = 3, 0.3
+    answerer = UpstreamAnswerer(server.url, concurrency=8)
+    batch = serve_with(answerer=answerer).run(many(30))
+    assert batch.request_counts is not None
+    assert batch.request_counts.completed == 30
+    assert answerer.servers[0].window.size < 8
+    assert server.asked < 200
+
+
+def test_the_window_grows_to_what_was_given_and_no_further() -> None:
+    window = Window(20)
+    assert window.size == 8
+    for _ in range(200):
+        window.good(0.1)
+        assert window.size <= 20
+    assert window.size == 20
+    window.full()
+    for _ in range(8):
+        window.full()  # of the same round
+    assert window.size == 10
+    for _ in range(10):
+        window.good(0.1)
+    assert window.size == 11
+
+
+def test_the_window_shrinks_where_more_at_once_get_less_done() -> None:
+    window = Window(64)
+    for _ in range(8 + 16 + 32 + 4 * 64):
+        window.good(0.1)
+    assert window.size == 64
+    for _ in range(64):
+        window.good(1.0)
+    assert window.size == 32
+    # Requests that are all longer are no fault of the server: it gets as many as before again.
+    for _ in range(5_000):
+        window.good(1.0)
+    assert window.size == 64

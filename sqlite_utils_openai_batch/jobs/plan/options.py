@@ -119,6 +119,8 @@ NUMBERS = {
     "first_wait": 0,
     "concurrency": 1,
     "workers": 1,
+    "ray_workers": 1,
+    "tensor_parallel": 1,
 }
 """With the least that each may be."""
 FRACTIONS = frozenset(("first_wait",))
@@ -132,9 +134,11 @@ VALUES = {
     "image_detail": ("auto", "low", "high"),
     "responses": ("all", "failed", "none"),
     "provider": ("openai", "azure"),
+    "engine": ("vllm",),
 }
 #: Options of the moment, which no job keeps.
-NEVER_KEPT = ("key", "new", "like", "workers", "requests")
+NEVER_KEPT = ("key", "new", "like", "workers", "requests",
+              "ray", "ray_workers", "engine", "tensor_parallel")  # fmt: skip
 #: An option that is typed puts out what it would contradict.
 PUTS_OUT = {
     "table": ("sql", "pk", "params"),
@@ -274,7 +278,8 @@ def fits(name: str, value: Any) -> bool:
     if (name not in OPTIONS and name != "table") or not isinstance(value, str):
         return False
     if name in ("base_url", "upstream"):
-        return is_address(value.rstrip("/"))
+        given = value.split() if name == "upstream" else [value]
+        return bool(given) and all(is_address(one.rstrip("/")) for one in given)
     if name == "endpoint":
         return is_endpoint(value)
     return name != "image_dir" or is_folder(value)

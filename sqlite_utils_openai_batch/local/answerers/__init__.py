@@ -1,6 +1,7 @@
-"""Who answers on this machine: the small model, another server, a simulation."""
+"""Who answers: the small model, other servers, a cluster, a simulation."""
 
 __all__ = [
+    "cluster",
     "model",
     "simulate",
     "upstream",

@@ -17,12 +17,14 @@ import contextlib
 import logging
 import os
 import random
+import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -53,6 +55,8 @@ PATIENCE = 120.0
 """Seconds for which a stream that fails is begun again before its lines become errors."""
 STORE_BYTES = 128 * 1024 * 1024
 """Memory that a Ray of our own keeps blocks in: far more than are ever in the stream."""
+LONGEST_FOLDER = 30
+"""Characters of a temporary folder that Ray can still put its sockets in."""
 GONE = (-1, b"")
 """What the source passes in place of a block that was answered before the source was killed."""
 
@@ -481,6 +485,8 @@ def connect(address: str) -> int:
     quiet: Mapping[str, Any] = {"configure_logging": False, "log_to_driver": False}
     try:
         if address == HERE:
+            if len(tempfile.gettempdir()) > LONGEST_FOLDER and Path("/tmp").is_dir():
+                os.environ.setdefault("RAY_TMPDIR", "/tmp")
             ray.init(
                 HERE, num_cpus=own_cpus(), object_store_memory=STORE_BYTES,
                 include_dashboard=False, **quiet,
@@ -623,6 +629,32 @@ class RayAnswerer:
 
 
 # What answers there.
+
+
+def answerer(
+    address: str,
+    *,
+    urls: Sequence[str] = (),
+    key: str | None = None,
+    concurrency: int = 4,
+    timeout: float = 600.0,
+    engine: str | None = None,
+    model: str | None = None,
+    workers: int | None = None,
+    tensor_parallel: int = 1,
+) -> RayAnswerer:
+    """Who answers on a cluster: engines of `model`, or servers at `urls`, or the small model."""
+    if engine:
+        return by_vllm(
+            model or "", address=address, replicas=workers, tensor_parallel=tensor_parallel
+        )
+    if urls:
+        return through_upstream(
+            urls, address=address, key=key, concurrency=concurrency, timeout=timeout, model=model,
+            workers=workers,
+        )  # fmt: skip
+    return by_small_model(address=address, workers=workers)
+
 
 UPSTREAM_CPUS = 0.1
 """Of a processor, what a worker takes that only waits for servers."""

@@ -16,7 +16,7 @@ from ..base.scratch import SERVER, Scratch
 from .answerers.simulate import SimulatedAnswerer
 from .faults.registry import Faults
 from .lock import StateLock
-from .protocol.answers import Answerer
+from .protocol.answers import Answerer, BlockAnswerer
 from .settings import Clock, Folders, ServerLimits
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ class LocalServer:
         lock = StateLock(self.state_dir)
         lock.acquire()
         self._lock = lock
+        if isinstance(self.answerer, BlockAnswerer):
+            self.answerer.connect()
         folders = Folders(self.state_dir, durable=self._temporary is None).create()
         self._store = Store(folders.database, durable=folders.durable)
         self.key = self.key or self._store.secret("key", "local-" + secrets.token_hex(16))

@@ -267,3 +267,15 @@ def test_no_cluster_there_is_a_sentence() -> None:
     assert done.returncode == 1
     assert "No Ray cluster can be used at 127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_cluster_that_wants_another_token(cluster: Cluster) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sqlite_utils", "openai-batch", "serve", "--simulate",
+         "--ray", cluster.address],
+        capture_output=True, text=True, timeout=120,
+        env={**os.environ, **TOKEN, "RAY_AUTH_TOKEN": "0" * 64},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"The Ray cluster at {cluster.address} wants a token" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -501,7 +501,7 @@ def connect(address: str) -> int:
 def no_cluster(address: str, error: BaseException) -> str:
     """What to say where a cluster doesn't take us."""
     cause: BaseException | None = error
-    while cause is not None and type(cause).__name__ != "AuthenticationError":
+    while cause is not None and "AuthenticationError" not in f"{type(cause).__name__} {cause}":
         cause = cause.__cause__
     if cause is not None:
         return (

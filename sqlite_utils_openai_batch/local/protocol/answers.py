@@ -72,6 +72,10 @@ class BlockAnswerer(Answerer, Protocol):
         """Whether those who answer refuse a bad request themselves."""
         ...
 
+    def connect(self) -> Answerer:
+        """Be ready to answer; a server does so before it listens. Raises ConfigurationError."""
+        ...
+
     def refusal(self, url: str, body: Mapping[str, Any]) -> Answer | None:
         """The error of a request that can't be answered at all, None for others."""
         ...

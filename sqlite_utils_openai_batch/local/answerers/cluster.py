@@ -483,6 +483,8 @@ def connect(address: str) -> int:
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     quiet: Mapping[str, Any] = {"configure_logging": False, "log_to_driver": False}
+    if ray.is_initialized():  # by the program that we are part of
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
     try:
         if address == HERE:
             if len(tempfile.gettempdir()) > LONGEST_FOLDER and Path("/tmp").is_dir():

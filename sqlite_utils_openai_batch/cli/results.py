@@ -18,9 +18,8 @@ from .options import db_argument, job_argument
 from .screens.text import Counting
 
 if TYPE_CHECKING:
-    from ..results.compare import Compared, Comparison
+    from ..results.compare import Comparison
     from ..results.reader import Reader
-    from ..results.several import Beside
 
 
 @click.command("results", cls=Command)
@@ -144,9 +143,6 @@ def report_command(db: str, job: str | None) -> None:
 
 # How long a comparison waits for another program before it isn't kept.
 PATIENCE_MS = 250
-FIGURES = ("column", "with", "compared", "same", "agreement", "kappa", "kappa_low", "kappa_high",
-           "macro_f1", "mean_difference", "correlation", "concordance", "overlap",
-           "weighted_kappa", "alpha", "weighted_low", "weighted_high")  # fmt: skip
 
 
 @click.command("compare", cls=Command)
@@ -185,7 +181,7 @@ def compare_command(
     """
     from .. import store
     from ..base.errors import UsageError
-    from ..results.compare import Comparison
+    from ..results.compare import FIGURES, Comparison, figures
     from ..store.connection import connect
     from .screens.compare import compare_screen
 
@@ -218,14 +214,10 @@ def compare_command(
             pass
         keep(conn, comparison)
         if any_format(formats):
-            write_rows(FIGURES, [figures(comparison, one) for one in comparison.columns], formats)
+            rows = [figures(comparison, one) for one in comparison.columns]
+            write_rows(FIGURES, [list(row.values()) for row in rows], formats)
         else:
             show(compare_screen(comparison, db))
-
-
-# What a line of several jobs has as data.
-BESIDE = ("job", "name", "model", "answered", "failed", "cost_usd", "column", "compared", "same",
-          "agreement", "kappa", "kappa_low", "kappa_high", "macro_f1", "alpha")  # fmt: skip
 
 
 def compare_several(
@@ -238,7 +230,7 @@ def compare_several(
 ) -> None:
     """Print more than two jobs side by side."""
     from .. import store
-    from ..results.several import several
+    from ..results.several import FIGURES, figures, several
     from ..store.connection import connect
     from .screens.compare import several_screen
 
@@ -247,25 +239,10 @@ def compare_several(
         jobs = [store.find_job(conn, name, db) for name in names]
         found = several(conn, jobs, gold=parse_gold(gold), wanted=columns, fold_case=fold_case)
     if any_format(formats):
-        write_rows(BESIDE, [beside(one, found.alphas[one.column]) for one in found.lines], formats)
+        rows = [figures(one, found.alphas[one.column]) for one in found.lines]
+        write_rows(FIGURES, [list(row.values()) for row in rows], formats)
     else:
         show(several_screen(found))
-
-
-def beside(one: Beside, alpha: float | None) -> list[Any]:
-    """One job among several, in one column, as a row of data."""
-    from ..results.agreement import macro_f1
-
-    job, found = one.job, one.judged
-    kappa = found and found.kappa
-    return [
-        job.id, job.name, job.model, one.answered, one.failed,
-        None if job.cost_nanousd is None else job.cost_nanousd / 1e9,
-        one.column, found and found.n, found and found.same, found and found.share,
-        kappa and kappa.value, kappa and kappa.low, kappa and kappa.high,
-        macro_f1(found.pairs) if found and found.pairs and found.kind == "label" else None,
-        alpha,
-    ]  # fmt: skip
 
 
 def parse_gold(gold: Sequence[str]) -> dict[str, str]:
@@ -320,25 +297,3 @@ def different_words(comparison: Comparison) -> str:
         for column in comparison.columns
     ]
     return "; ".join(said) + "."
-
-
-def figures(comparison: Comparison, column: Compared) -> list[Any]:
-    """The figures of one column as a row of data."""
-    from ..results.agreement import macro_f1
-
-    found = column.agreement
-    kappa, weighted = found.kappa, found.weighted
-    gold = comparison.second is None
-    is_number = found.kind == "number"
-    return [
-        column.name, column.other, found.n, found.same, found.share,
-        kappa and kappa.value, kappa and kappa.low, kappa and kappa.high,
-        macro_f1(found.pairs) if gold and found.pairs and found.kind == "label" else None,
-        found.moments.mean_difference if is_number else None,
-        found.moments.correlation if is_number else None,
-        found.moments.concordance if is_number else None,
-        found.overlap / found.n if found.kind == "list" and found.n else None,
-        weighted and weighted.value,
-        comparison.coders(column)[1] if comparison.people else None,
-        weighted and weighted.low, weighted and weighted.high,
-    ]  # fmt: skip

@@ -28,7 +28,7 @@ from ..tables.columns import fold
 from ..tables.output import Output
 from ..tables.source import source_of_job
 from ..tables.sql import is_blank
-from .agreement import Agreement, alpha, folded, interval, nominal, table_of
+from .agreement import Agreement, alpha, folded, interval, macro_f1, nominal, table_of
 
 # What answers and cells say, as values that can be compared.
 
@@ -515,3 +515,30 @@ def named_labels(comparison: Comparison, column: Compared) -> Sequence[str | int
     if node.get("type") != "integer" or not isinstance(first, int) or not isinstance(last, int):
         return ()
     return range(first, last + 1) if column.kind == "number" else ()
+
+
+# What a column of a comparison has as data.
+FIGURES = ("column", "with", "compared", "same", "agreement", "kappa", "kappa_low", "kappa_high",
+           "macro_f1", "mean_difference", "correlation", "concordance", "overlap",
+           "weighted_kappa", "alpha", "weighted_low", "weighted_high")  # fmt: skip
+
+
+def figures(comparison: Comparison, column: Compared) -> dict[str, Any]:
+    """The figures of one column, by the names of FIGURES."""
+    found = column.agreement
+    kappa, weighted = found.kappa, found.weighted
+    gold = comparison.second is None
+    is_number = found.kind == "number"
+    values = [
+        column.name, column.other, found.n, found.same, found.share,
+        kappa and kappa.value, kappa and kappa.low, kappa and kappa.high,
+        macro_f1(found.pairs) if gold and found.pairs and found.kind == "label" else None,
+        found.moments.mean_difference if is_number else None,
+        found.moments.correlation if is_number else None,
+        found.moments.concordance if is_number else None,
+        found.overlap / found.n if found.kind == "list" and found.n else None,
+        weighted and weighted.value,
+        comparison.coders(column)[1] if comparison.people else None,
+        weighted and weighted.low, weighted and weighted.high,
+    ]  # fmt: skip
+    return dict(zip(FIGURES, values, strict=True))

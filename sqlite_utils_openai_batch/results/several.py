@@ -9,12 +9,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .. import store
 from ..base.errors import OpenAIBatchError, UsageError
 from ..base.text import listed
 from ..store import outcomes, reviews
-from .agreement import Agreement, Alpha, interval, nominal
+from .agreement import Agreement, Alpha, interval, macro_f1, nominal
 from .compare import KINDS, PAGE, Answers, Comparison, as_list, check_has_answers
 from .words import failures
 
@@ -131,3 +132,23 @@ def alphas(
                 ]
                 found[column].add(unit)
     return {column: one.value for column, one in found.items()}
+
+
+# What a line of several jobs has as data.
+FIGURES = ("job", "name", "model", "answered", "failed", "cost_usd", "column", "compared", "same",
+           "agreement", "kappa", "kappa_low", "kappa_high", "macro_f1", "alpha")  # fmt: skip
+
+
+def figures(one: Beside, alpha: float | None) -> dict[str, Any]:
+    """One job among several, in one column, by the names of FIGURES."""
+    job, found = one.job, one.judged
+    kappa = found and found.kappa
+    values = [
+        job.id, job.name, job.model, one.answered, one.failed,
+        None if job.cost_nanousd is None else job.cost_nanousd / 1e9,
+        one.column, found and found.n, found and found.same, found and found.share,
+        kappa and kappa.value, kappa and kappa.low, kappa and kappa.high,
+        macro_f1(found.pairs) if found and found.pairs and found.kind == "label" else None,
+        alpha,
+    ]  # fmt: skip
+    return dict(zip(FIGURES, values, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import sys
+from importlib import import_module
 from typing import Any, Protocol
 
 
@@ -46,16 +47,15 @@ class Bar:
 
     def __call__(self, job: Shown) -> None:
         """Draw it."""
-        from IPython.display import HTML, display
-
         drawn = bar(job.done, job.requests, job.name or f"job {job.id}", job.status)
         if drawn == self._last:
             return
         self._last = drawn
+        notebook: Any = import_module("IPython.display")
         if self._shown is None:
-            self._shown = display(HTML(drawn), display_id=True)
+            self._shown = notebook.display(notebook.HTML(drawn), display_id=True)
         else:
-            self._shown.update(HTML(drawn))
+            self._shown.update(notebook.HTML(drawn))
 
 
 def bar(done: int, requests: int, name: str, status: str) -> str:

@@ -26,7 +26,7 @@ from .manage import (
     revert_command,
 )
 from .results import compare_command, report_command, results_command
-from .review import review_command, shares_command
+from .review import review_command, shares_command, vote_command
 from .run import prepare_command, preview_command, run_command
 from .server import demo_command, serve
 from .trial import try_command
@@ -50,7 +50,7 @@ class OpenAIBatchGroup(Group):
     sections = (
         ("Ask", ("run", "preview", "try", "prepare", "submit", "browse")),
         ("Follow", ("sync", "watch", "jobs", "show", "pause", "cancel")),
-        ("Take away", ("results", "report", "compare", "review", "shares")),
+        ("Take away", ("results", "report", "compare", "review", "shares", "vote")),
         ("Mend", ("retry", "apply", "revert", "delete")),
         (
             "Files",
@@ -101,6 +101,7 @@ for command in (
     compare_command,
     review_command,
     shares_command,
+    vote_command,
     retry_command,
     apply_command,
     revert_command,

@@ -1,4 +1,4 @@
-"""`review` and `shares`: people label rows of a job, and what that says about all of them."""
+"""`review`, `shares` and `vote`: labels by people, what they say of all rows, votes of jobs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import click
 from sqlite_utils.cli import output_options
 
 from ..base.text import counted
-from .click_ext import Command, ask, option, show, talk
+from .click_ext import Command, ask, give, option, show, talk
 from .jobs import any_format, write_rows
-from .options import db_argument
+from .options import ANSWERS, db_argument
 
 if TYPE_CHECKING:
+    from ..jobs.vote import Voted
     from ..results.review.columns import Question
     from ..results.review.sample import Choice
     from ..results.review.turns import Turn, Turns
@@ -349,3 +350,98 @@ def shares_command(
             talk(sentence)
     else:
         show(shares_screen(found, db))
+
+
+# `vote`: what most of several jobs say of each row.
+
+
+@click.command("vote", cls=Command)
+@db_argument
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB JOB [JOB]...")
+@option("--column", "columns", multiple=True, metavar="LABEL", section=ANSWERS,
+        help="Vote on this label only, repeatable  [default: all in common]")  # fmt: skip
+@option("--output", metavar="COLUMN", section=ANSWERS,
+        help="Column for the label that won  [default: mood_vote, for mood]")  # fmt: skip
+@option("--output-table", metavar="TABLE", section=ANSWERS,
+        help="Write to this table instead of the source")  # fmt: skip
+@option("--replace", is_flag=True, section=ANSWERS, help="Overwrite columns that hold values")
+@option("--ties", metavar="JOB", section=ANSWERS,
+        help="The job that decides where labels have as many votes  [default: none]")  # fmt: skip
+@option("--name", section=ANSWERS, help="Name of the vote, which is a job too")
+def vote_command(
+    db: str,
+    jobs: Sequence[str],
+    columns: Sequence[str],
+    output: str | None,
+    output_table: str | None,
+    replace: bool,
+    ties: str | None,
+    name: str | None,
+) -> None:
+    """Write the label that most of several jobs give, and its share of the votes. Sends nothing.
+
+    The jobs asked about the same rows, for the same labels. A vote is a job too: look at it by
+    'show' and 'results', take it back by 'revert'. Its id goes to stdout.
+
+    \b
+    Example:
+      sqlite-utils openai-batch vote movies.db 3 4 5 --output mood_vote
+    """
+    from .. import store
+    from ..base.errors import UsageError
+    from ..jobs.trust import check_job
+    from ..jobs.vote import Wish, hold
+    from ..store.connection import connect
+
+    if name is not None and (not name.strip() or name.isdigit()):
+        raise UsageError(f"--name '{name}': a name can't be only digits, they mean a job's id.")
+    with closing(connect(db)) as conn:
+        store.check_version(conn)
+        found = [store.find_job(conn, job, db) for job in jobs]
+        for job in found:
+            check_job(job)
+        decides = None if ties is None else store.find_job(conn, ties, db)
+        wish = Wish(
+            columns=columns,
+            output=output,
+            output_table=output_table,
+            replace=replace,
+            ties=decides,
+            name=name,
+        )
+        voted = hold(conn, found, wish)
+    for line in voted_lines(voted, db):
+        talk(line)
+    give(str(voted.job.id))
+
+
+def voted_lines(voted: Voted, path: str) -> list[str]:
+    """What a vote came to."""
+    from ..base.text import COMMAND, counted, listed
+    from ..jobs.writeback import not_written_lines, refused_lines
+
+    db, job = shlex.quote(path), voted.job
+    lines = []
+    for column, count in voted.counts.items():
+        kinds = {
+            "unanimous": count.unanimous,
+            "by majority": count.majority,
+            "ties": count.ties,
+            "without an answer": count.silent,
+        }
+        told = ", ".join(f"{rows:,} {word}" for word, rows in kinds.items() if rows)
+        lines.append(
+            f"Voted on {column} of {counted(count.rows, 'row')}: {told}. Nothing was sent."
+        )
+        if count.ties:
+            have = "has" if count.ties == 1 else "have"
+            lines.append(
+                f"{counted(count.ties, 'row')} {have} no label, since others had as many votes: "
+                "name the job that decides by --ties, or add one more job."
+            )
+    table = voted.output.table or job.source
+    lines.append(f"Written to {listed(f'{table}.{name}' for name in voted.output.names)}.")
+    lines += not_written_lines(vars(voted.written), {"kept_existing": "--replace overwrites"})
+    lines += refused_lines(voted.written.refused)
+    lines.append(f"Undo with: {COMMAND} revert {db} {job.id}")
+    return lines

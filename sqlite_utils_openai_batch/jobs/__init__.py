@@ -13,5 +13,6 @@ __all__ = [
     "sync",
     "trial",
     "trust",
+    "vote",
     "writeback",
 ]

@@ -77,6 +77,10 @@ def plan_retry(
     """
     if job.status == "prepared":
         raise JobError(f"Job {job.id} was never sent: submit it instead.")
+    if "vote" in job.settings:
+        raise JobError(
+            f"Job {job.id} is a vote, which asked nobody. Retry its jobs, then vote again."
+        )
     if job.status == "cancelling":
         raise JobError(f"Job {job.id} is being cancelled: wait for that with watch, then retry.")
     if repair:
@@ -194,7 +198,7 @@ def change_unsent(conn: sqlite3.Connection, job: store.Job, body: Mapping[str, A
     """What repairs the first answers of a job holds for those that weren't asked yet."""
     with transaction(conn):
         for part in first_part.unsent(conn, job):
-            overrides = {**part.changes, **body}
+            overrides = {**part.changes, **body, **part.marks}
             upper = again_most(job, part, part.requests, overrides)
             store.update_part(
                 conn, part.id, overrides=json.dumps(overrides), upper_cost_nanousd=upper
@@ -227,7 +231,8 @@ def into_new_parts(
                 if some and plan.repair:
                     repair_part(conn, job, old, some, overrides)
                 elif some:
-                    changed = json.dumps(overrides) if overrides else None
+                    kept = {**overrides, **old.marks}
+                    changed = json.dumps(kept) if kept else None
                     made = new_part(conn, job, old, some, changed, RETRY)
                     upper = again_most(job, old, len(some), overrides)
                     store.update_part(conn, made, upper_cost_nanousd=upper)

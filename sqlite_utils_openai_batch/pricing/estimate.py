@@ -157,6 +157,29 @@ class Estimate:
         """The bound of the cost if each answer had at most `cap` tokens."""
         return most_cost(self.money.prices, self.input.most, cap * self.requests, self.longest)
 
+    def repeated(self, times: int) -> Estimate:
+        """The estimate if every request is made so many times."""
+
+        def more(value: int | None) -> int | None:
+            return None if value is None else value * times
+
+        tokens = self.input
+        return replace(
+            self,
+            requests=self.requests * times,
+            input=replace(
+                tokens,
+                tokens=more(tokens.tokens),
+                low=tokens.low * times,
+                high=tokens.high * times,
+                most=more(tokens.most),
+            ),
+            output=more(self.output),
+            input_cost=more(self.input_cost),
+            about=more(self.about),
+            most=more(self.most),
+        )
+
     def share(self, size: int, whole: int) -> int | None:
         """The input tokens of a part that has `size` of the job's `whole` bytes."""
         if self.input.tokens is None or not whole:

@@ -19,7 +19,6 @@ from ..base.errors import TemplateError, UnrenderableRow
 from ..base.json import kept_json, without_surrogates
 from ..base.parameters import EMBEDDINGS
 from ..base.text import listed
-from ..store.records import REPAIR
 from ..tables.columns import fold
 from ..tables.output import Output
 from ..tables.sql import SQLiteValue, is_blank
@@ -437,7 +436,7 @@ def bind_job(job: Job, source: Source, overrides: str | None = None) -> Renderer
     """Bind a stored job's template; `overrides` are a retry's changes to the body, as JSON."""
     template = Template.from_json(job.template, job.endpoint)
     changes = kept_json(overrides or "{}", dict, "openai_batch_parts.overrides")
-    changes.pop(REPAIR, None)
+    changes = {name: one for name, one in changes.items() if not name.startswith("$")}
     if job.settings.get("lines"):
         return bind_lines(source, job.endpoint, changes)
     if changes:

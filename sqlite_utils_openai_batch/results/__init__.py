@@ -4,6 +4,7 @@ __all__ = [
     "advice",
     "again",
     "agreement",
+    "calibration",
     "compare",
     "csv",
     "months",

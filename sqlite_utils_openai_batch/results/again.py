@@ -15,7 +15,7 @@ from typing import Any
 from .. import store
 from ..answers.confidence import labels_of
 from ..answers.schema import UNUSUAL, AnswerSchema, stored_json
-from ..base.text import counted
+from ..base.text import counted, plain
 from ..pricing.prices import job_is_own, usd
 from ..store import earlier, reviews
 from ..store.costs import is_unpriced
@@ -208,6 +208,34 @@ def worth_words(one: Round, column: str) -> str:
         each = one.cost * worth.rows // one.requests // worth.corrected
         said += f": {usd(each)} for each row that was corrected"
     return said
+
+
+def again_section(job: store.Job, found: Sequence[Round]) -> Iterator[str]:
+    """The section of a report about what was asked again; nothing where nothing was."""
+    if not found:
+        return
+    yield "## Asked again"
+    yield ""
+    yield (
+        "An answer counts until a better one has come; all of them are kept with the model that "
+        "gave them."
+    )
+    yield ""
+    for one in found:
+        cost = cost_words(job, one)
+        yield f"- {round_words(one)}{cost and f', {cost} of the cost'}"
+        for column in one.worth:
+            yield f"- {plain(column)}: {worth_words(one, column)}"
+    yield ""
+    for one in found:
+        for column, changes in one.changed.items():
+            if not changes:
+                continue
+            yield f"| {plain(column)} before | after | rows |"
+            yield "|---|---|---:|"
+            for old, new, count in changes[:20]:
+                yield f"| {plain(old)} | {plain(new)} | {count:,} |"
+            yield ""
 
 
 def repair_sentences(conn: sqlite3.Connection, job: store.Job, failed: int) -> list[str]:

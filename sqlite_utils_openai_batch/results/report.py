@@ -22,6 +22,8 @@ from ..store import history, reviews
 from ..store import outcomes as settling
 from ..store.reviews import Sample
 from ..tables.output import Output
+from .again import Round, again_section, rounds
+from .calibration import Calibration, calibration_lines, calibrations
 from .compare import Compared, Comparison
 from .shares import Shares
 
@@ -41,6 +43,31 @@ class Facts:
     imports: Sequence[tuple[str, str, int]]
     judged: list[Judged]
     samples: list[Sample]
+    pilot: Pilot | None = None
+    again: Sequence[Round] = ()
+    calibrations: Sequence[Calibration] = ()
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """A first look, and the keys of its rows, as many as a report names."""
+
+    job: store.Job
+    keys: list[Any]
+
+
+PILOT_KEYS = 1_000
+
+
+def pilot_of(conn: sqlite3.Connection, job: store.Job) -> Pilot | None:
+    """The pilot of a job: itself, or the one that it goes on with."""
+    looked = job.settings.get("pilot_job")
+    pilot = job if job.settings.get("pilot") else None
+    if pilot is None and looked is not None:
+        pilot = next((one for one in store.list_jobs(conn) if one.id == looked), None)
+    if pilot is None:
+        return None
+    return Pilot(pilot, settling.row_keys(conn, pilot.id, PILOT_KEYS))
 
 
 def report(conn: sqlite3.Connection, job: store.Job) -> str:
@@ -54,6 +81,9 @@ def report(conn: sqlite3.Connection, job: store.Job) -> str:
         history.imports(conn, job.id),
         judged(conn, job),
         reviews.samples(conn, job.id),
+        pilot_of(conn, job),
+        rounds(conn, job),
+        calibrations(conn, job),
     )
     return visible("\n".join(lines(job, facts)).rstrip()) + "\n"
 
@@ -67,7 +97,9 @@ def lines(job: store.Job, facts: Facts) -> Iterator[str]:
     yield from data(job, facts)
     yield from asked(job)
     yield from outcomes(job, facts)
+    yield from again_section(job, facts.again)
     yield from judged_lines(facts.judged, facts.samples)
+    yield from calibration_lines(facts.calibrations)
     yield from cost(job, facts)
     yield from versions(job)
     yield from codebook_lines(job)
@@ -183,7 +215,14 @@ def data(job: store.Job, facts: Facts) -> Iterator[str]:
             yield f"- {word}: {code(str(settings[name]))}"
     if settings.get("sample") is not None:
         yield f"- Sample: {settings['sample']:,} rows, seed {settings.get('seed', 0)}"
-    yield f"- Rows asked: {job.requests or 0:,}"
+    yield from pilot_lines(job, facts)
+    times = int(settings.get("times") or 1)
+    yield f"- Rows asked: {(job.requests or 0) // times:,}"
+    if times > 1:
+        yield (
+            f"- Each row was asked {times} times, with seeds of its own, and has the label that "
+            "most of these answers give; of as many the one that came first in the order of seeds"
+        )
     if job.skipped:
         yield f"- Rows left out because their text was blank: {job.skipped:,}"
     output = Output.of(job)
@@ -195,6 +234,19 @@ def data(job: store.Job, facts: Facts) -> Iterator[str]:
         if facts.writes.get(status):
             yield f"- Not written, because {word}: {facts.writes[status]:,}"
     yield ""
+
+
+def pilot_lines(job: store.Job, facts: Facts) -> Iterator[str]:
+    """Which rows were the pilot."""
+    pilot = facts.pilot
+    if pilot is None:
+        return
+    seed = pilot.job.settings.get("seed", 0)
+    rows = number(pilot.job.requests or 0, "row")
+    by = "" if pilot.job.id == job.id else f", were asked before by job {pilot.job.id}"
+    keys = ", ".join(plain(str(key)) for key in pilot.keys)
+    more = "" if len(pilot.keys) == (pilot.job.requests or 0) else " …"
+    yield f"- Pilot: {rows}, drawn at random (seed {seed}){by}: {keys}{more}"
 
 
 def asked(job: store.Job) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """All state, in the user's own database: tables, migrations, and every statement about them."""
 
 from . import (
+    ballots,
     connection,
     costs,
     drafts,
@@ -12,6 +13,7 @@ from . import (
     parts,
     records,
     reviews,
+    votes,
 )
 from .jobs import (
     asked_again_at,
@@ -90,6 +92,7 @@ __all__ = [
     "RequestRow",
     "answered_models",
     "asked_again_at",
+    "ballots",
     "begin_attempt",
     "build_indexes",
     "check",
@@ -168,4 +171,5 @@ __all__ = [
     "update_job",
     "update_part",
     "update_send",
+    "votes",
 ]

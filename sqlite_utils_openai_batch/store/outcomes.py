@@ -227,15 +227,30 @@ def shift_outcomes(conn: sqlite3.Connection, part_id: int, change: Mapping[str, 
 
 
 def id_range(conn: sqlite3.Connection, job_id: int) -> tuple[int, int]:
-    """The first and the last id of a job's requests; (1, 0) where it has none."""
+    """The first and the last id of a job's requests; (1, 0) where it has none.
+
+    Of several about a row the first holds the answer that counts: the others aren't among these.
+    """
     # Two look-ups a part: the index over jobs would be read from end to end.
     first, last = conn.execute(
         "SELECT min((SELECT min(id) FROM openai_batch_requests WHERE part_id = parts.id)), "
         "max((SELECT max(id) FROM openai_batch_requests WHERE part_id = parts.id)) "
-        "FROM openai_batch_parts AS parts WHERE job_id = ?",
+        "FROM openai_batch_parts AS parts "
+        "WHERE job_id = ? AND instr(ifnull(overrides, ''), '\"$voice\"') = 0",
         [job_id],
     ).fetchone()
     return (1, 0) if first is None else (first, last)
+
+
+def row_keys(conn: sqlite3.Connection, job_id: int, most: int) -> list[Any]:
+    """The keys of the first rows that a job asked about."""
+    first, last = id_range(conn, job_id)
+    found = conn.execute(
+        "SELECT row_key FROM openai_batch_requests WHERE id BETWEEN ? AND ? AND +job_id = ? "
+        "ORDER BY id LIMIT ?",
+        [first, last, job_id, most],
+    ).fetchall()
+    return [key for (key,) in found]
 
 
 def results_page(

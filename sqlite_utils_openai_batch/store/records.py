@@ -23,6 +23,8 @@ T = TypeVar("T")
 HASHES = ("template_hash", "fingerprint")
 #: What stands among the changes to a body and is none: failed answers go back with the request.
 REPAIR = "$repair"
+#: The same of the requests about a row but the first: which voice of a vote they are (`--times`).
+VOICE = "$voice"
 # In a class with a column of that name the builtin is hidden.
 Bytes = bytes
 
@@ -111,9 +113,16 @@ class Job:
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """Properties of the answers that no model was asked for: how sure a label is."""
-        sure = self.settings.get("confidence") or ()
-        return tuple(f"{name}_confidence" for name in sure)
+        """Properties of the answers that no model was asked for.
+
+        How sure a label is, and its share of the votes.
+        """
+        settings = self.settings
+        return tuple(
+            f"{name}_{word}"
+            for kept, word in (("confidence", "confidence"), ("voted", "share"))
+            for name in settings.get(kept) or ()
+        )
 
     @property
     def asked_schema(self) -> dict[str, Any] | None:
@@ -199,7 +208,12 @@ class Part:
     @property
     def changes(self) -> dict[str, Any]:
         """What a retry changed of the body."""
-        return {name: one for name, one in self._overrides.items() if name != REPAIR}
+        return {name: one for name, one in self._overrides.items() if not name.startswith("$")}
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        """What stays with requests that are asked again: which voice of a vote they are."""
+        return {name: one for name, one in self._overrides.items() if name == VOICE}
 
     @property
     def repairs(self) -> bool:
@@ -313,6 +327,12 @@ SETTINGS: dict[str, Callable[[Any], bool]] = {
     "image_dir": is_folder,
     "reads": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
     "confidence": lambda value: isinstance(value, list) and all(map(_is_name, value)),
+    "voted": lambda value: isinstance(value, list) and all(map(_is_name, value)),
+    "vote": lambda value: isinstance(value, dict),
+    "times": _is_count,
+    "stride": _is_count,
+    "pilot": _is_count,
+    "pilot_job": _is_count,
     "recipe": lambda value: isinstance(value, dict),
     "prices": lambda value: isinstance(value, dict),
     "model_prices": lambda value: isinstance(value, dict),

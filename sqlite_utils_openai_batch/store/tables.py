@@ -94,7 +94,7 @@ CREATE TABLE openai_batch_parts (
     upper_cost_nanousd INTEGER,  -- the most that it can cost; NULL where nothing bounds it
     cost_nanousd INTEGER,  -- what its batches reported, priced; NULL for unknown
     sends INTEGER NOT NULL DEFAULT 0,  -- attempts to get it to the provider
-    overrides TEXT,  -- JSON: changes to the body by retry --set; $repair: answers go back
+    overrides TEXT,  -- JSON: changes to the body; $repair: answers go back; $voice: of a vote
     fingerprint BLOB,  -- XXH3-128 of its newest file
     token TEXT,  -- of its newest send; the provider's metadata holds it too
     intent_at TEXT,  -- when that send was about to begin
@@ -149,7 +149,7 @@ CREATE TABLE openai_batch_requests (
     attempts INTEGER NOT NULL DEFAULT 0,  -- how often it was sent
     same_as INTEGER,  -- the request whose answer this one shares (--reuse)
     answer,  -- text, JSON under a schema, or a BLOB of 32-bit floats for an embedding
-    error_code TEXT,  -- HTTP status and the provider's code
+    error_code TEXT,  -- HTTP status and the provider's code; vote: several requests voted for it
     error_message TEXT,  -- the provider's words, or ours; a note where the outcome is ok
     finish_reason TEXT,  -- as the provider said it
     model TEXT,  -- model that answered, with its date

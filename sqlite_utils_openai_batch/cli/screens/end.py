@@ -39,7 +39,9 @@ def ended_screen(
     took = clock.seconds_between(again_at or job.submitted_at, job.finished_at)
     begin = "Cancelled" if job.status == "cancelled" else "Done"
     spent = f" in {duration(took)}" if took is not None else ""
-    words = f"{counts.get('ok', 0):,} of {counted(job.requests or 0, 'row')} answered"
+    times = int(job.settings.get("times") or 1)
+    of = counted(job.requests or 0, "row" if times == 1 else "request")
+    words = f"{counts.get('ok', 0):,} of {of} answered"
     if failed:
         kinds = ", ".join(f"{count:,} {status}" for status, count in failed.items())
         words += f"; {sum(failed.values()):,} failed ({kinds})"
@@ -58,8 +60,25 @@ def ended_screen(
     if failed and job.status == "completed":
         told = advice_lines(advice, job, path)
         lines += [f"  {label:<10}  {helps}" for label, helps in told]
+    lines += pilot_lines(job, db)
     lines.append(f"  As a file   {COMMAND} results {db} {job.id} --csv > answers.csv")
     return "\n".join(lines)
+
+
+def pilot_lines(job: Job, db: str) -> list[str]:
+    """After a pilot: what to look at, and how to go on."""
+    if not job.settings.get("pilot") or job.status != "completed":
+        return []
+    name = shlex.quote(job.name or str(job.id))
+    whole = int(job.settings.get("source_rows", 0))
+    rest = f" ({counted(whole - (job.requests or 0), 'row')} more)" if whole else ""
+    return [
+        f"Pilot of {counted(job.requests or 0, 'row')}: before the rest, see whether the answers "
+        "are good.",
+        f"  Label some  {COMMAND} review {db} {job.id}",
+        f"  Read some   {COMMAND} results {db} {job.id}",
+        f"  The rest    {COMMAND} run {db} --like {name} --missing{rest}",
+    ]
 
 
 def page_of(job: Job, path: str) -> str:

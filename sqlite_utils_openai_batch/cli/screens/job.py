@@ -112,10 +112,14 @@ def asked_lines(
     """How many rows were asked, and what became of them: the sum is the job's requests."""
     requests = job.requests or 0
     skipped = job.skipped or 0
-    rows = max(int(job.settings.get("source_rows", 0)), requests + skipped)
-    left = {"blank": skipped, "not chosen": rows - requests - skipped}
+    times = int(job.settings.get("times") or 1)
+    rows = max(int(job.settings.get("source_rows", 0)), requests // times + skipped)
+    left = {"blank": skipped, "not chosen": rows - requests // times - skipped}
     others = ", ".join(f"{count:,} {word}" for word, count in left.items() if count)
     of_rows = f"{requests:,} of {counted(rows, 'row')}"
+    if times > 1:
+        about = counted(requests // times, "row")
+        of_rows = f"{requests:,} requests about {about}, {times} each, which vote"
     lines = [row("Asked", f"{of_rows} ({others})" if others else of_rows)]
     ordered = {
         status: counts[status] for status in ("ok", "pending") if counts.get(status)

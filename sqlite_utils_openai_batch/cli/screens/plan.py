@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...base.text import counted, cut, oneline, size, visible
@@ -15,6 +16,7 @@ from ...jobs.plan.words import (
     writes_words,
 )
 from ...jobs.queue import queue_figures
+from ...pricing.prices import usd
 from ...pricing.words import confirmation_line, estimate_rows, same_words
 from .text import row
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from ...jobs.plan.plan import Plan
     from ...jobs.plan.render import Rendered, Tally
+    from ...pricing.estimate import Estimate
     from ...provider.places import Place
     from ...store import Job
 
@@ -58,6 +61,9 @@ def summary_screen(
     if total is not None:
         rows += f" · {tally.rows:,} chosen"
     rows += f" · {tally.asked:,} to ask"
+    if plan.ask.times:
+        whole = counted(tally.asked * plan.ask.times, "request")
+        rows += f", {plan.ask.times} times each: {whole}"
     if tally.blank:
         rows += f" · {tally.blank:,} blank, {'skipped' if plan.ask.blanks == 'skip' else 'sent'}"
     for count, word in ((tally.unrenderable, "unrenderable"), (tally.too_large, "too large")):
@@ -79,6 +85,9 @@ def summary_screen(
     ]
     if found is not None:
         lines += [row(*one) for one in estimate_rows(found, plan.model, place.host, **queue)]
+    if plan.ask.repair:
+        again = "once" if plan.ask.repair == 1 else f"up to {plan.ask.repair} times"
+        lines.append(row("Repair", f"a wrong answer goes back {again}{repair_words(plan, found)}"))
     lines.append(row("Writes", oneline(writes_words(plan))))
     lines.append(row("Database", growth_words(plan, tally)))
     if tally.first_problem:
@@ -105,6 +114,20 @@ def growth_words(plan: Plan, tally: Tally) -> str:
     return f"about {size(whole)} more when all answers are in{less}"
 
 
+def repair_words(plan: Plan, found: Estimate | None) -> str:
+    """What repairs may cost beside the rest, where all answers were wrong."""
+    if found is None or found.money.own or found.most is None:
+        return ""
+    if found.money.max_cost is not None:
+        return ", as far as the ceiling bears it"
+    # The question, the wrong answer and what was wrong with it go out once more.
+    turn = replace(
+        found, input=replace(found.input, most=found.input.most and 3 * found.input.most)
+    )
+    most = turn.most_with(found.cap.tokens or 0)
+    return "" if most is None else f", at most {usd(most * (plan.ask.repair or 1), up=True)} more"
+
+
 def parts_words(tally: Tally, free: str) -> str:
     """How many parts, and what sending them takes of the disk: one file at a time."""
     disk = f"disk {size(tally.largest_part)} in a temporary file per part"
@@ -124,6 +147,8 @@ def shared_words(tally: Tally) -> str:
 def confirmation(job: Job, plan: Plan, place: Place, tally: Tally, path: str) -> str:
     """The question before anything is sent."""
     rows = f"{counted(tally.asked, 'row')} of {source_name(plan)}"
+    if plan.ask.times:
+        rows += f", {plan.ask.times} times each"
     lines = [f"Ask {oneline(plan.model)} about {rows}?"]
     if tally.estimate is not None:
         lines.append(confirmation_line(tally.estimate, place.host))

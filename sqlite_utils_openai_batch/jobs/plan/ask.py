@@ -69,6 +69,12 @@ class Ask:
     """Whether how sure the model is of its labels stands beside them."""
     repair: int | None = None
     """How often a wrong answer goes back to the model by itself."""
+    times: int | None = None
+    """How often each row is asked, for a vote."""
+    pilot: int | None = None
+    """How many rows are drawn for a first look."""
+    pilot_job: int | None = None
+    """The job of that look, which this one goes on with."""
     output: str | None = None
     output_table: str | None = None
     prefix: str = ""
@@ -289,8 +295,14 @@ def read_ask(
              "output_table", "prefix", "replace", "responses", "part_requests", "part_bytes",
              "part_tokens", "enqueued_tokens", "attempts", "first_part", "first_wait", "new",
              "workers", "reuse", "images", "image_detail", "image_size", "attach",
-             "attach_tokens", "confidence", "repair", "codebook")  # fmt: skip
-    given = {name: options.pop(name) for name in names}
+             "attach_tokens", "confidence", "repair", "times", "pilot",
+             "pilot_job", "codebook")  # fmt: skip
+    given = {name: options.pop(name, None) for name in names}
+    if given["pilot"] is not None:
+        if given["sample"] is not None or given["limit"] is not None:
+            raise UsageError("--pilot draws its rows itself: leave out --sample and --limit.")
+        given["sample"] = given["pilot"]
+        given["name"] = given["name"] or "pilot"
     return Ask(
         table=table,
         params=dict(options.pop("params")),

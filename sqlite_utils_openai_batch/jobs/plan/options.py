@@ -46,6 +46,7 @@ OPTIONS = {
     "order": "--order",
     "limit": "--limit",
     "sample": "--sample",
+    "pilot": "--pilot",
     "seed": "--seed",
     "missing": "--missing",
     "changed": "--changed",
@@ -64,6 +65,7 @@ OPTIONS = {
     "codebook": "--codebook",
     "confidence": "--confidence",
     "repair": "--repair",
+    "times": "--times",
     "endpoint": "--endpoint",
     "name": "--name",
     "output": "--output",
@@ -115,6 +117,8 @@ NUMBERS = {
     "enqueued_tokens": 1,
     "attempts": 1,
     "repair": 1,
+    "times": 2,
+    "pilot": 1,
     "first_part": 0,
     "first_wait": 0,
     "concurrency": 1,
@@ -137,7 +141,7 @@ VALUES = {
     "engine": ("vllm",),
 }
 #: Options of the moment, which no job keeps.
-NEVER_KEPT = ("key", "new", "like", "workers", "requests",
+NEVER_KEPT = ("key", "new", "like", "workers", "requests", "pilot_job",
               "ray", "ray_workers", "engine", "tensor_parallel")  # fmt: skip
 #: An option that is typed puts out what it would contradict.
 PUTS_OUT = {
@@ -150,8 +154,9 @@ PUTS_OUT = {
     "requests": ("table", "sql", "pk", "params", "where", "order", "limit", "sample", "seed",
                  "model", "system", "prompt", "template_body", "images", "attach", "options",
                  "endpoint"),
-    "sample": ("limit",),
-    "limit": ("sample", "seed"),
+    "sample": ("limit", "pilot"),
+    "limit": ("sample", "seed", "pilot"),
+    "pilot": ("sample", "limit"),
     "missing": ("changed", "replace"),
     "changed": ("missing", "replace"),
     "replace": ("missing", "changed"),
@@ -381,6 +386,11 @@ def inherit(
         kept |= place_of(job, kept)
         if options.get("key"):
             check_key(job, options["key"])
+    if kept.pop("pilot", None):
+        # The rest of the rows, in a job with a name of its own.
+        options["pilot_job"] = job.id
+        for name in ("seed", "name", "sample"):
+            kept.pop(name, None)
     for name in typed:
         for other in PUTS_OUT.get(name, ()):
             kept.pop(other, None)

@@ -16,7 +16,7 @@ from ...answers.confidence import confident, tokens_for, with_columns
 from ...answers.reader import asks_for_json
 from ...answers.schema import AnswerSchema
 from ...base.errors import OutputError, TemplateError, UnrenderableRow, UsageError
-from ...base.parameters import json_refused, lacks_json
+from ...base.parameters import CHAT, json_refused, lacks_json
 from ...base.text import listed
 from ...pricing.estimate import capped_by_schema
 from ...pricing.tokens import content_of, output_cap
@@ -30,6 +30,7 @@ from ...tables.output import Output, plan_output
 from ...tables.source import Source, open_source
 from ...tables.sql import Row, SQLiteValue
 from ...tables.triggers import trigger_warnings
+from ..ballot import SHARE, voters
 from .ask import DEFAULT_MODEL, Ask, default_for, tells_codebook, whole_body, with_codebook
 from .selection import Choosing, Chosen, check_choice, choose, chooses
 
@@ -55,6 +56,8 @@ class Plan:
     """The label columns beside which stands how sure the model is of them."""
     codebook: Codebook | None
     """What rows are coded by, where that is what was asked with."""
+    voted: tuple[str, ...]
+    """The label columns that several requests about a row vote on (--times)."""
     output: Output
     limits: Limits
     model: str
@@ -130,10 +133,14 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
     body = whole_body(ask, source, schema, default_for(ask.endpoint, default_model))
     if ask.repair:
         check_repair(ask, body, schema)
+    voted = voted_columns(ask, body, schema)
     asked_schema, sure = schema, asked_confidence(ask, schema)
     if asked_schema is not None and sure:
         body = with_logprobs(body, ask.endpoint, tokens_for(asked_schema, sure))
         schema = with_columns(asked_schema, sure)
+    if schema is not None and voted:
+        schema = with_columns(schema, voted, SHARE)
+        body = {**body, "seed": body.get("seed", 1)}
     # Where no price is known there is no bound to bring down, and nobody would be told of the cap.
     priced = ask.money.prices is not None and ask.lines is None
     capped = capped_by_schema(body, ask.endpoint, asked_schema) if priced else None
@@ -160,6 +167,7 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         asked_schema=asked_schema,
         confidence=sure,
         codebook=codebook,
+        voted=voted,
         output=output,
         limits=limits,
         model=str(body.get("model") or ""),
@@ -167,6 +175,7 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
         warnings=[
             *doubts,
             *codebook_warnings(ask, codebook),
+            *times_warnings(ask, body),
             *source.warnings,
             *trigger_warnings(conn, source, output),
             *rival_warnings(conn, source, output),
@@ -194,6 +203,39 @@ def codebook_warnings(ask: Ask, codebook: Codebook | None) -> list[str]:
     return [
         "the model isn't told what the labels of the codebook mean. Put {{ codebook }} into your "
         "own text where that is to stand, or leave out --system."
+    ]
+
+
+def voted_columns(
+    ask: Ask, body: Mapping[str, Any], schema: AnswerSchema | None
+) -> tuple[str, ...]:
+    """The labels that are voted on (--times). Raises UsageError where there is nothing to vote."""
+    if ask.times is None:
+        return ()
+    if ask.lines is not None:
+        raise UsageError("--times: each line of a file is sent as it is. Leave it out.")
+    if ask.reuse:
+        raise UsageError("--times asks the same several times, and --reuse once: give one of them.")
+    found = voters(schema)
+    if not found:
+        raise UsageError(
+            "--times has the answers to a row vote, and a vote needs labels: give them with "
+            "--schema, such as 'mood good|bad', or leave out --times."
+        )
+    if ask.endpoint != CHAT:
+        raise UsageError(f"--times gives each request a seed, which {ask.endpoint} doesn't take.")
+    if not isinstance(body.get("seed", 1), int):
+        raise UsageError("--times counts on from -o seed: give it a whole number.")
+    return found
+
+
+def times_warnings(ask: Ask, body: Mapping[str, Any]) -> list[str]:
+    """What to say of a vote whose voices can't differ."""
+    if ask.times is None or body.get("temperature") != 0:
+        return []
+    return [
+        f"--times {ask.times} with temperature 0: {ask.times} times the same, most likely, and "
+        f"{ask.times} times the cost. Leave out -o temperature."
     ]
 
 

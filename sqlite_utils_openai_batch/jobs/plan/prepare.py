@@ -16,9 +16,10 @@ from ...pricing.ceiling import check_ceiling
 from ...pricing.estimate import Distinct, Estimate, estimate
 from ...pricing.sampling import Sample
 from ...requests.chunks import shifted
-from ...store import history
+from ...store import ballots, history
 from ...store.connection import COMMIT_ROWS, COMMIT_SECONDS, transaction
 from ...store.leases import renew_job
+from ...store.records import VOICE
 from .. import queue
 from ..first_part import Key, plan_first, shown_good
 from .plan import Plan
@@ -58,6 +59,10 @@ def job_values(
         **ask.image_settings,
         "reuse": ask.reuse or None,
         "repair": ask.repair,
+        "times": ask.times,
+        "voted": list(plan.voted) or None,
+        "pilot": ask.pilot,
+        "pilot_job": ask.pilot_job,
         "confidence": list(plan.confidence) or None,
         "codebook": plan.codebook.to_data() if plan.codebook else None,
         "lines": ask.lines is not None or None,
@@ -251,7 +256,41 @@ def estimated(conn: sqlite3.Connection, plan: Plan, tally: Tally) -> Estimate:
         same=tally.distinct.repeated() if tally.distinct else 0,
         capped_by_schema=plan.capped_by_schema,
     )
+    if plan.ask.times:
+        tally.estimate = tally.estimate.repeated(plan.ask.times)
     return tally.estimate
+
+
+def repeat(conn: sqlite3.Connection, writer: Recorder, seed: int, times: int, stride: int) -> None:
+    """Store all requests of a job so many times, each round in parts and with a seed of its own.
+
+    The n-th request about a row is `stride` ids behind the one before it.
+    """
+    parts = store.list_parts(conn, writer.job_id)
+    for n in range(1, times):
+        for part in parts:
+            with transaction(conn):
+                writer.renew()
+                made = store.insert_part(
+                    conn,
+                    job_id=writer.job_id,
+                    number=store.next_number(conn, writer.job_id),
+                    status="prepared",
+                    requests=part.requests,
+                    bytes=part.bytes,
+                    outcomes=part.outcomes,
+                    overrides=json.dumps({"seed": seed + n, VOICE: n}),
+                )
+            after: int | None = 0
+            while after is not None:
+                with transaction(conn):
+                    writer.renew()
+                    after = ballots.copy_requests(
+                        conn, part.id, made, n * stride, after, COMMIT_ROWS
+                    )
+    with transaction(conn):
+        options = {**store.get_job(conn, writer.job_id).settings, "stride": stride}
+        store.update_job(conn, writer.job_id, options=json.dumps(options))
 
 
 #: Ranges of keys that a look at a large table reads, and how many keys each.
@@ -364,7 +403,7 @@ def prepare(
         job_id = store.insert_job(
             conn, job_values(plan, uid, provider, base_url, account, settings)
         )
-        first_id = store.reserve_ids(conn, job_id, max(total, 1))
+        first_id = store.reserve_ids(conn, job_id, max(total, 1) * (plan.ask.times or 1))
     tally = new_tally(plan)
     try:
         fill(conn, plan, job_id, uid, first_id, total, tally, progress)
@@ -432,6 +471,9 @@ def fill(
             told = tally.rows
             progress(told)
     writer.commit()
+    times = plan.ask.times or 1
+    if times > 1:
+        repeat(conn, writer, int(plan.template.body["seed"]), times, max(total, 1))
     found = estimated(conn, plan, tally)
     check_ceiling(found, plan.model, own_lines=plan.ask.lines is not None)
     with transaction(conn):
@@ -440,17 +482,17 @@ def fill(
         if tally.reused:
             history.take_answers(conn, job_id)
         finish_empty_parts(conn, job_id)
-        share_estimate(conn, job_id, found, tally.bytes)
+        share_estimate(conn, job_id, found, tally.bytes * times)
         store.update_job(
             conn,
             job_id,
-            requests=tally.requests,
+            requests=tally.requests * times,
             skipped=tally.blank,
             **estimate_values(store.get_job(conn, job_id), found),
             lease_owner=None,
             lease_until=None,
         )
-        store.log(conn, "prepared", job_id=job_id, requests=tally.asked, parts=tally.parts)
+        store.log(conn, "prepared", job_id=job_id, requests=tally.asked * times, parts=tally.parts)
     store.build_indexes(conn)
 
 

@@ -104,8 +104,10 @@ class Taker:
         self.conn = conn
         self.job = job
         self.part = part
-        self.writer = writer if output.write else None
-        self.writes = output.write
+        votes = bool(job.settings.get("times"))
+        # What several requests say of a row is written once they have voted.
+        self.writer = writer if output.write and not votes else None
+        self.writes = output.write or votes
         self.keep = output.responses
         self.reader = reader_of(job)
         self.prefix = f"{job.uid}-"
@@ -581,7 +583,7 @@ def reader_of(job: store.Job) -> Reader:
     schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
     body = Template.from_json(job.template, job.endpoint).body
     sure = job.settings.get("confidence") or ()
-    if schema is not None and sure:
+    if schema is not None and job.beside:
         # What comes beside the answer was asked of no model.
         schema = AnswerSchema(job.asked_schema)
     return Reader(job.endpoint, schema, json_mode=asks_for_json(body), confidence=sure)

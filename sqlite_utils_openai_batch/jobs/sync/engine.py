@@ -75,7 +75,8 @@ def one_pass(
     report = Report()
     for job in jobs:
         try:
-            if job.requests is not None and job.unfinished and was_approved(conn, job):
+            ours = job.requests is not None and "vote" not in job.settings
+            if ours and job.unfinished and was_approved(conn, job):
                 sync_job(conn, job, open_provider, report, told)
         except OpenAIBatchError as error:
             # No key for one job's server, say.

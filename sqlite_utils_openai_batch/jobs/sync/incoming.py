@@ -19,7 +19,7 @@ from . import outgoing
 from .collect import collect as collect_batch
 from .collect import collect_surplus
 from .lookup import Rejected, rejected_lines
-from .settle import put_back, share
+from .settle import put_back, share, voted
 
 if TYPE_CHECKING:
     from ...provider.batch import BatchState
@@ -286,11 +286,15 @@ def take_surplus(pass_: Pass, part: store.Part, state: BatchState) -> bool:
 def write(pass_: Pass) -> None:
     """Write the answers of collected parts to their columns."""
     share(pass_.conn, pass_.job)
+    if not voted(pass_.conn, pass_.job):
+        return
     for part in store.list_parts(pass_.conn, pass_.job.id):
         if part.collected_at and not part.written_at:
             with store.leased(pass_.conn, part) as mine:
                 if mine:
                     pass_.writer.write_part(part)
+    if pass_.job.settings.get("times"):
+        store.ballots.end(pass_.conn, pass_.job.id)
     pass_.report.written[pass_.job.id] = pass_.writer.written
 
 

@@ -9,15 +9,17 @@ from typing import Any
 
 from ... import store
 from ...answers.outcome import is_providers_fault
+from ...answers.schema import AnswerSchema
 from ...base import clock
 from ...base.statuses import UNSENT
 from ...pricing.ceiling import again_most
 from ...pricing.prices import job_is_own
 from ...requests.turns import TURN_BYTES
-from ...store import earlier, history, outcomes
+from ...store import ballots, earlier, history, outcomes
 from ...store.connection import transaction
 from ...store.costs import committed
 from ...store.records import REPAIR
+from ..ballot import Ballot
 
 DEFAULT_ATTEMPTS = 3
 # A batch expires after 24 hours (OpenAI's batch guide).
@@ -73,7 +75,9 @@ def repair_part(
 ) -> int:
     """Put failed requests into a part with which their answers go back. Returns how many."""
     most, size = repair_most(conn, job, old, ids, changes), turn_bytes(conn, ids)
-    made = new_part(conn, job, old, ids, json.dumps({**changes, REPAIR: 1}), earlier.REPAIR)
+    made = new_part(
+        conn, job, old, ids, json.dumps({**changes, **old.marks, REPAIR: 1}), earlier.REPAIR
+    )
     part = store.get_part(conn, made)
     tokens = part.estimated_tokens
     store.update_part(
@@ -156,6 +160,49 @@ def new_part(
     store.count_outcomes(conn, old.id)
     store.log(conn, "asked again", job_id=job.id, part_id=new, requests=len(ids), why=why)
     return new
+
+
+VOTES_AT_ONCE = 1_000
+
+
+def voted(conn: sqlite3.Connection, job: store.Job) -> bool:
+    """Have the requests about each row vote, once all are answered; whether that was done.
+
+    True also for a job that asks each row once. Cut anywhere, it is done again by the next pass:
+    rows that have voted stay as they are.
+    """
+    times = int(job.settings.get("times") or 1)
+    if times < 2:
+        return True
+    parts = store.list_parts(conn, job.id)
+    if any(part.collected_at is None for part in parts):
+        return False
+    if all(part.written_at for part in parts):
+        return True
+    schema = AnswerSchema.from_json(str(job.answer_schema))
+    ballot = Ballot(schema, tuple(job.settings["voted"]))
+    after = 0
+    while page := ballots.page(
+        conn, job.id, times, int(job.settings["stride"]), after, VOTES_AT_ONCE
+    ):
+        after = page[-1][0]
+        decided = {request: ballot.decide(said) for request, said in page}
+        answers = {
+            request: json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+            for request, answer in decided.items()
+            if answer is not None
+        }
+        with transaction(conn):
+            now = ballots.current(conn, list(answers))
+            new = [
+                (answer, request)
+                for request, answer in answers.items()
+                if now[request] != ("ok", answer)
+            ]
+            for part_id in sorted(ballots.settle(conn, new)):
+                store.count_outcomes(conn, part_id)
+                store.update_part(conn, part_id, written_at=None)
+    return True
 
 
 def settle_job(

@@ -1,0 +1,136 @@
+"""Every statement about votes: what several jobs say of the same rows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from .jobs import update_job
+from .outcomes import id_range
+from .parts import update_part
+from .requests import AT_ONCE
+
+
+def rows(conn: sqlite3.Connection, job_id: int) -> int:
+    """How many rows a job asked about."""
+    first, last = id_range(conn, job_id)
+    (count,) = conn.execute(
+        "SELECT count(*) FROM openai_batch_requests WHERE job_id = ? AND +id BETWEEN ? AND ?",
+        [job_id, first, last],
+    ).fetchone()
+    return int(count)
+
+
+def rows_of_both(conn: sqlite3.Connection, one: int, other: int) -> int:
+    """How many rows two jobs asked about, both of them."""
+    spans = [*id_range(conn, one), *id_range(conn, other)]
+    (count,) = conn.execute(
+        "SELECT count(*) FROM openai_batch_requests AS a JOIN openai_batch_requests AS b "
+        "ON b.job_id = ? AND b.row_key = a.row_key "
+        "WHERE a.job_id = ? AND +a.id BETWEEN ? AND ? AND +b.id BETWEEN ? AND ?",
+        [other, one, *spans],
+    ).fetchone()
+    return int(count)
+
+
+def pages(
+    conn: sqlite3.Connection,
+    jobs: Sequence[int],
+    paths: Sequence[str | None],
+    after: int,
+    size: int,
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Pages of (request of the first job, row key, hash, then what each job says of each column).
+
+    `paths` are where the columns stand in an answer, None for an answer that is text. What SQLite
+    can't read as JSON comes as bytes. No cursor is open between pages.
+    """
+    spans = [id_range(conn, job) for job in jobs]
+    cells, params = [], list[Any]()
+    for n in range(len(jobs)):
+        for path in paths:
+            if path is None:
+                cells.append(f"CASE WHEN r{n}.status = 'ok' THEN trim(r{n}.answer) END")
+                continue
+            cells.append(
+                f"CASE WHEN r{n}.status <> 'ok' THEN NULL WHEN json_valid(r{n}.answer) "
+                f"THEN json_extract(r{n}.answer, ?) ELSE CAST(r{n}.answer AS BLOB) END"
+            )
+            params.append(path)
+    joins = " ".join(
+        f"LEFT JOIN openai_batch_requests AS r{n} ON r{n}.job_id = {jobs[n]:d} "
+        f"AND r{n}.row_key = r0.row_key AND r{n}.id BETWEEN {spans[n][0]:d} AND {spans[n][1]:d}"
+        for n in range(1, len(jobs))
+    )
+    first, last = spans[0]
+    after = max(after, first - 1)
+    # The + keeps SQLite on its walk along the ids: another index would mean a sort for each page.
+    sql = (
+        f"SELECT r0.id, r0.row_key, r0.source_hash, {', '.join(cells)} "
+        f"FROM openai_batch_requests AS r0 {joins} "
+        f"WHERE r0.id > ? AND r0.id <= {last:d} AND +r0.job_id = {jobs[0]:d} "
+        "ORDER BY r0.id LIMIT ?"
+    )
+    while page := conn.execute(sql, [*params, after, size]).fetchall():
+        yield page
+        after = page[-1][0]
+
+
+def insert(
+    conn: sqlite3.Connection,
+    job_id: int,
+    part_id: int,
+    found: Sequence[tuple[Any, bytes, str]],
+    fates: Sequence[tuple[str | None, str | None]],
+) -> None:
+    """Store answers of a vote, (row key, hash, answer), and what became of them."""
+    row = f"({job_id:d}, {part_id:d}, ?, ?, 'ok', ?, ?, ?)"
+    into = (
+        "openai_batch_requests "
+        "(job_id, part_id, row_key, source_hash, status, answer, write_status, previous)"
+    )
+    values = [(*one, *fate) for one, fate in zip(found, fates, strict=True)]
+    whole = len(values) - len(values) % AT_ONCE
+    some = ", ".join([row] * AT_ONCE)
+    conn.executemany(
+        f"INSERT INTO {into} VALUES {some}",
+        (
+            tuple(chain.from_iterable(values[start : start + AT_ONCE]))
+            for start in range(0, whole, AT_ONCE)
+        ),
+    )
+    conn.executemany(f"INSERT INTO {into} VALUES {row}", values[whole:])
+
+
+def note(
+    conn: sqlite3.Connection,
+    job_id: int,
+    part_id: int,
+    asked: int,
+    silent: int,
+    settings: Mapping[str, Any],
+) -> None:
+    """Bring the sums of a vote up to date, and how far it is, in the caller's transaction."""
+    counts = json.dumps({"ok": asked} if asked else {})
+    update_part(conn, part_id, requests=asked, outcomes=counts)
+    update_job(conn, job_id, requests=asked, skipped=silent, options=json.dumps(dict(settings)))
+
+
+def shares(
+    conn: sqlite3.Connection, job_id: int, column: str, share: str
+) -> list[tuple[Any, float | None, int]]:
+    """How often each label has which share of the voices: (label, share, rows)."""
+    first, last = id_range(conn, job_id)
+
+    def path(name: str) -> str:
+        return '$."' + name.replace('"', '\\"') + '"'
+
+    return conn.execute(
+        "SELECT json_extract(answer, ?) AS label, json_extract(answer, ?) AS share, count(*) "
+        "FROM openai_batch_requests WHERE id BETWEEN ? AND ? AND +job_id = ? AND +status = 'ok' "
+        "GROUP BY 1, 2 ORDER BY 3 DESC",
+        [path(column), path(share), first, last, job_id],
+    ).fetchall()

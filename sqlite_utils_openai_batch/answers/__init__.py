@@ -3,7 +3,6 @@
 __all__ = [
     "codebook",
     "confidence",
-    "fastpath",
     "jsonl",
     "outcome",
     "reader",

@@ -4,13 +4,14 @@ Whatever the bytes, there is an outcome: a line is never a reason to stop. `miss
 `unrenderable` and `too_large` are outcomes of requests without a line; they are set elsewhere.
 
 What an answer is stands in `extract`. Several answers to one request (n > 1, a list of inputs)
-become a JSON list.
+become a JSON list. Nearly all lines are a chat completion with one answer, ended by itself:
+`read_usual` reads those in one pass, and says what `read_response` would.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -19,7 +20,7 @@ from ..base.outcome import Outcome
 from ..base.statuses import OUTCOMES
 from .extract import Found, answers_in, kind_of, listed, tokens_in
 from .schema import AnswerSchema, read_json
-from .wire import Body, Error, Line, read_line
+from .wire import BUILDING, LARGEST, Body, Count, Error, Line, read_line
 
 if TYPE_CHECKING:
     from .schema import SQLiteValue
@@ -342,4 +343,89 @@ def _outcome(custom_id: str | None, found: Found, body: Body | None) -> Outcome:
         reasoning,
         found.values,
         found.note,
+    )
+
+
+# The usual line. The shapes are those of `wire`, with all that isn't usual refused, so that typed
+# decoders leave any other line to `read_response`.
+
+# A count that no other name for it can take the place of (see `extract.tokens_in`).
+_Some = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
+
+
+class _Sent(msgspec.Struct, gc=False):
+    cached_tokens: Count | None = None
+
+
+class _Made(msgspec.Struct, gc=False):
+    reasoning_tokens: Count | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: _Some
+    completion_tokens: _Some
+    prompt_tokens_details: _Sent | None = None
+    completion_tokens_details: _Made | None = None
+    input_tokens_details: None = None
+    output_tokens_details: None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: Annotated[str, msgspec.Meta(min_length=1)]
+    refusal: None = None
+    tool_calls: Annotated[list[Any], msgspec.Meta(max_length=0)] | None = None
+    function_call: None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message
+    finish_reason: Literal["stop"]
+
+
+class _Completion(msgspec.Struct, gc=False):
+    model: str
+    choices: tuple[_Choice]
+    usage: _Usage
+    error: None = None
+
+
+class _Reply(msgspec.Struct, gc=False):
+    status_code: Literal[200]
+    body: _Completion
+
+
+class _Line(msgspec.Struct, gc=False):
+    custom_id: str
+    response: _Reply
+    error: None = None
+
+
+with BUILDING:
+    _decode = msgspec.json.Decoder(_Line).decode
+
+
+def read_usual(data: bytes) -> Outcome | None:
+    """Read a usual line of chat completions; None for any other. The answer isn't checked."""
+    try:
+        line = _decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    body = line.response.body
+    text = body.choices[0].message.content
+    if text.isspace():
+        return None
+    usage = body.usage
+    sent, made = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Outcome(
+        line.custom_id,
+        "ok",
+        text,
+        None,
+        None,
+        "stop",
+        body.model,
+        usage.prompt_tokens,
+        None if sent is None else sent.cached_tokens,
+        usage.completion_tokens,
+        None if made is None else made.reasoning_tokens,
     )

@@ -8,9 +8,8 @@ from typing import Any
 
 from ..base.outcome import Outcome
 from .confidence import Confidence, take_up
-from .fastpath import Check, Values, quick_check, read_usual, unsure
-from .outcome import check_answer, read_response
-from .schema import AnswerSchema
+from .outcome import check_answer, read_response, read_usual
+from .schema import AnswerSchema, Check, Values, quick_check, unsure
 
 _ID_DIGITS = 18  # more than any request id has; SQLite's integers end at 19 digits
 

@@ -19,7 +19,9 @@ from msgspec import inspect
 from ..base.json import loads
 
 # What SQLite stores as INTEGER. A count outside of it is nobody's count.
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+#: What SQLite stores as INTEGER.
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 NOTHING = msgspec.Raw(b"null")
 # Two threads that build decoders of the same structs at once crash Python (msgspec 0.22).
 BUILDING = threading.RLock()

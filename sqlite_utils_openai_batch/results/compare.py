@@ -17,8 +17,7 @@ from typing import Any
 
 from .. import store
 from ..answers.codebook import Variable, job_codebook
-from ..answers.fastpath import quick_check, unsure
-from ..answers.schema import AnswerSchema
+from ..answers.schema import AnswerSchema, quick_check, unsure
 from ..base.errors import JobError, UsageError
 from ..base.statuses import UNSENT
 from ..base.text import listed, meant

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.answers.fastpath import quick_check
 from sqlite_utils_openai_batch.answers.outcome import read_response
 from sqlite_utils_openai_batch.answers.reader import Reader
-from sqlite_utils_openai_batch.answers.schema import AnswerSchema
+from sqlite_utils_openai_batch.answers.schema import AnswerSchema, quick_check
 from sqlite_utils_openai_batch.base.errors import SchemaError
 from sqlite_utils_openai_batch.base.outcome import Outcome
 

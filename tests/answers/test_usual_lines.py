@@ -10,8 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sqlite_utils_openai_batch.answers.fastpath import read_usual
-from sqlite_utils_openai_batch.answers.outcome import read_response
+from sqlite_utils_openai_batch.answers.outcome import read_response, read_usual
 from sqlite_utils_openai_batch.answers.reader import Reader
 from sqlite_utils_openai_batch.answers.schema import AnswerSchema
 from sqlite_utils_openai_batch.base.outcome import Outcome

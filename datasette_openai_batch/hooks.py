@@ -19,8 +19,8 @@ from datasette import hookimpl
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
 
 from . import compat
+from .access import permissions
 from .compat import CREATE, IS_1_0, MANAGE, REVIEW, note_printing
-from .text import names
 
 # True while the permissions of sources are being asked for: the rule about our tables, which
 # needs those answers, must not ask again.
@@ -96,7 +96,7 @@ async def _follow_all(datasette: Any) -> None:
     """Have the jobs brought in by themselves, where the settings say so."""
     from .access.settings import settings_of
     from .actions.follow import follow
-    from .asking.views import resume
+    from .new_job.views import resume
 
     for db in list(datasette.databases.values()):
         try:
@@ -169,7 +169,7 @@ if IS_1_0:
                 [database, table]
                 for database in list(datasette.databases)
                 if not await _sees_all_sources(datasette, actor, database)
-                for table in names.TABLES
+                for table in permissions.TABLES
             ]
             if not denied:
                 return None
@@ -190,7 +190,7 @@ if IS_1_0:
         databases = datasette.config.setdefault("databases", {})
         for database in datasette.databases:
             tables = databases.setdefault(database, {}).setdefault("tables", {})
-            for table in names.TABLES:
+            for table in permissions.TABLES:
                 tables.setdefault(table, {}).setdefault("hidden", True)
         return lambda: _follow_all(datasette)
 
@@ -287,7 +287,7 @@ else:
         if action != "view-table" or _asking.get() or not resource:
             return None
         database, table = resource
-        if not names.is_ours(table):
+        if not permissions.is_ours(table):
             return None
 
         async def inner() -> bool | None:
@@ -299,7 +299,7 @@ else:
     @hookimpl  # type: ignore[untyped-decorator]
     def get_metadata(datasette: Any) -> dict[str, Any]:
         """Keep our tables out of listings; metadata of the instance's own wins over this."""
-        hidden = {"tables": {table: {"hidden": True} for table in names.TABLES}}
+        hidden = {"tables": {table: {"hidden": True} for table in permissions.TABLES}}
         return {"databases": dict.fromkeys(datasette.databases, hidden)}
 
     @hookimpl  # type: ignore[untyped-decorator]

@@ -8,8 +8,8 @@ from typing import Any
 from .actions.actions import ACTIONS
 from .actions.views import job_action
 from .actions.webhook import PATH, webhook
-from .asking.views import new_job
 from .files.views import job_csv, job_jsonl, job_report, job_xlsx
+from .new_job.views import new_job
 from .pages.views import (
     all_jobs_json,
     all_jobs_page,

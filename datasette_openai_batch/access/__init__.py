@@ -2,11 +2,9 @@
 
 __all__ = [
     "job",
-    "keys",
     "limits",
     "lists",
     "permissions",
     "request",
     "settings",
-    "typed",
 ]

@@ -14,7 +14,6 @@ from typing import Any
 
 from .. import compat
 from ..data.queries import Head, Place, Trouble, places, trouble
-from ..text import names
 
 Tables = frozenset[str]
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
@@ -119,7 +118,7 @@ async def _may_read(
         # A query that no longer compiles: nobody can say what it read.
         return await compat.may_execute_sql(datasette, actor, database)
     for table in sorted(tables):
-        if names.is_ours(table):
+        if is_ours(table):
             continue
         if table not in verdicts:
             verdicts[table] = await compat.may_view_table(datasette, actor, database, table)
@@ -129,4 +128,26 @@ async def _may_read(
 
 
 def _reads_ours(tables: Tables | None) -> bool:
-    return tables is None or any(names.is_ours(table) for table in tables)
+    return tables is None or any(is_ours(table) for table in tables)
+
+
+# The tables and the view of the core package, which hold every job.
+TABLES = (
+    "openai_batch_jobs",
+    "openai_batch_parts",
+    "openai_batch_batches",
+    "openai_batch_requests",
+    "openai_batch_responses",
+    "openai_batch_limits",
+    "openai_batch_log",
+    "openai_batch_samples",
+    "openai_batch_reviews",
+    "openai_batch_reviewed",
+    "openai_batch_drafts",
+    "openai_batch_results",
+)
+
+
+def is_ours(table: str) -> bool:
+    """Whether a table holds jobs; SQLite's names ignore ASCII case."""
+    return table.lower() in TABLES

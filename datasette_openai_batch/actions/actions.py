@@ -30,8 +30,8 @@ from sqlite_utils_openai_batch.store.connection import transaction
 
 from .. import compat
 from ..access.job import Opened
+from ..access.request import Typed
 from ..access.settings import Settings
-from ..access.typed import Typed
 from ..text import urls
 
 

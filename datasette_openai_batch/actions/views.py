@@ -12,11 +12,11 @@ from sqlite_utils_openai_batch.provider.accounts import LOCAL
 from sqlite_utils_openai_batch.store.connection import transaction
 
 from .. import compat
+from ..access import permissions
 from ..access.job import Opened
-from ..access.request import opened_job, render
+from ..access.request import Typed, in_address, opened_job, posted, render
 from ..access.settings import settings_of
-from ..access.typed import Typed, in_address, posted
-from ..text import names, urls
+from ..text import urls
 from . import background, follow
 from .actions import ACTIONS, Action, Doing, address, may_do, offered
 
@@ -80,7 +80,7 @@ async def ask(
 async def do(opened: Opened, request: Any, action: Action, doing: Doing) -> Response:
     """Do it, and go back to the job's page."""
     table = doing.typed.one("output_table")
-    if table and (names.is_ours(table) or not await may_write(opened, request.actor, table)):
+    if table and (permissions.is_ours(table) or not await may_write(opened, request.actor, table)):
         raise Forbidden("view-table")
     change = noted(action, doing, request.actor) if action.do is not None else None
     path, job_id = opened.db.path, opened.job.id

@@ -14,7 +14,7 @@ from sqlite_utils_openai_batch.base.statuses import OUTCOMES
 from sqlite_utils_openai_batch.base.text import cut
 
 from ..access.job import Opened
-from ..access.typed import Typed
+from ..access.request import Typed
 from ..data import found, rows, samples
 from ..data.found import Filter, Walk, as_text, rows_of
 from ..data.samples import cells_of

@@ -17,8 +17,7 @@ from sqlite_utils_openai_batch.base.text import cut, size
 from sqlite_utils_openai_batch.results.words import DEMO_MODEL
 from sqlite_utils_openai_batch.tables.undo import refusal_in
 
-from ..access.job import Opened
-from ..access.keys import Key, key_of
+from ..access.job import Key, Opened, key_of
 from ..data import rows, samples
 from ..data.rows import Row
 from ..data.samples import Mark, cells_of

@@ -9,8 +9,7 @@ from typing import Any
 from sqlite_utils_openai_batch.base.statuses import FAILED
 from sqlite_utils_openai_batch.results.advice import advise
 
-from ..access.job import Opened
-from ..access.keys import Key, key_of
+from ..access.job import Key, Opened, key_of
 from ..data import samples
 from ..text import urls
 

@@ -18,12 +18,13 @@ from sqlite_utils_openai_batch.tables.output import Output
 from sqlite_utils_openai_batch.tables.sql import encode_key, quote
 
 from .. import compat
+from ..access import permissions
 from ..access.job import is_readable
 from ..access.permissions import access, trouble_of
 from ..data import queries, samples
 from ..data.queries import Head
 from ..data.samples import cells_of
-from ..text import names, times, urls
+from ..text import times, urls
 
 # Jobs that one page tells about; its link leads to all of them.
 JOBS = 5
@@ -225,7 +226,7 @@ async def table_links(
     """The jobs over a table or view, and the form of a new one over the rows that are shown."""
     db = datasette.databases[database]
     found = []
-    if not names.is_ours(table) and await may_start(datasette, actor, db):
+    if not permissions.is_ours(table) and await may_start(datasette, actor, db):
         pairs = [("table", table), *([("filters", query)] if query else [])]
         label = "Ask a model about these rows"
         found.append({"href": urls.new_job(datasette, db, *pairs), "label": label})

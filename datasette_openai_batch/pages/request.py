@@ -15,8 +15,7 @@ from sqlite_utils_openai_batch.requests.template import Renderer, hashed_columns
 from sqlite_utils_openai_batch.tables.hashing import source_hash
 from sqlite_utils_openai_batch.tables.source import Source
 
-from ..access.job import Opened
-from ..access.keys import Key, key_of
+from ..access.job import Key, Opened, key_of
 from ..data import rows, samples
 from .answers import notes
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shlex
+import sqlite3
 from typing import Any
 
 import orjson
 from datasette import Forbidden, NotFound, Response
 from datasette.utils import add_cors_headers
 
+from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.statuses import OUTCOMES
+from sqlite_utils_openai_batch.base.text import COMMAND
 from sqlite_utils_openai_batch.provider.accounts import LOCAL
 
 from .. import compat
 from ..access.job import Opened
 from ..access.lists import listing
 from ..access.permissions import trouble_of
-from ..access.request import database_of, number, opened_job, render
-from ..access.typed import in_address
+from ..access.request import database_of, in_address, number, opened_job, render
 from ..actions import follow
 from ..actions.actions import may_act, offers
 from ..data import rows, samples
@@ -28,7 +32,6 @@ from . import job_json as twin
 from .answers import caution
 from .history import by_whom
 from .on_datasette import may_start
-from .start import TABLE, command, first_command
 
 
 def not_text(what: str, instead: str) -> Response:
@@ -273,4 +276,41 @@ async def job_image(datasette: Any, request: Any) -> Response:
             "x-content-type-options": "nosniff",
             "content-security-policy": "default-src 'none'; sandbox",
         },
+    )
+
+
+# How to start: a command for a database that has no jobs yet.
+
+# Where there is no table with text that the actor may see.
+TABLE = ("TABLE", "title")
+
+
+async def first_command(datasette: Any, db: Any, actor: Any, file: str) -> str:
+    """A command that would work here: it asks about the first column of text that one may see."""
+    hidden = set(await db.hidden_table_names())
+    for table, column in await db.execute_fn(texts):
+        if table not in hidden and await compat.may_view_table(datasette, actor, db.name, table):
+            return command(file, table, column)
+    return command(file, *TABLE)
+
+
+def texts(conn: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Tables with the first column of text that is no key, in their order."""
+    found = store.rows(
+        conn,
+        "SELECT tables.name AS name, min(columns.cid), columns.name AS first "
+        "FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns "
+        "WHERE tables.type = 'table' AND upper(columns.type) = 'TEXT' AND columns.pk = 0 "
+        "AND tables.sql NOT LIKE 'CREATE VIRTUAL%' GROUP BY 1 ORDER BY tables.rootpage LIMIT 50",
+    )
+    return [(row["name"], row["first"]) for row in found]
+
+
+def command(file: str, table: str, column: str) -> str:
+    """The command about one column, quoted for a shell."""
+    name = column if column.isidentifier() else f"row[{json.dumps(column, ensure_ascii=False)}]"
+    asked = shlex.join(["--prompt", f"Summarise in one sentence: {{{{ {name} }}}}"])
+    return (
+        f"{COMMAND} run {shlex.join([file, table])} \\\n"
+        f"    {asked} \\\n    --model gpt-4o-mini --output summary"
     )

@@ -11,7 +11,7 @@ from sqlite_utils_openai_batch.base.errors import FileError
 from sqlite_utils_openai_batch.results.review.columns import Question
 from sqlite_utils_openai_batch.results.review.turns import Turn
 
-from ..access.typed import Typed
+from ..access.request import Typed
 
 #: What stands for NULL, and for a list without elements, where labels are chosen.
 NULL, NONE = "∅ null", "∅ none"

@@ -18,7 +18,7 @@ from sqlite_utils_openai_batch.store import Job, reviews
 from sqlite_utils_openai_batch.store.reviews import KINDS, Sample
 
 from ..access.job import Opened
-from ..access.typed import Typed
+from ..access.request import Typed
 from ..pages import attachments, images
 from ..text import urls
 from .fields import Field, fields

@@ -15,8 +15,7 @@ from sqlite_utils_openai_batch.results.review.turns import Turns
 
 from .. import compat
 from ..access.job import Opened, Unavailable
-from ..access.request import number, opened_job, render
-from ..access.typed import Typed, in_address, posted
+from ..access.request import Typed, in_address, number, opened_job, posted, render
 from ..actions import background
 from ..text import urls
 from .fields import read

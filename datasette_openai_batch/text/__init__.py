@@ -2,7 +2,6 @@
 
 __all__ = [
     "charts",
-    "names",
     "times",
     "urls",
 ]

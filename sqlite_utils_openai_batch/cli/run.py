@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .bring import check_csv_out, is_brought, opened, write_csv_out
+from .bring import Own, check_csv_out, is_brought, opened, requests_option, write_csv_out
 from .click_ext import (
     FAILED_REQUESTS,
     INTERRUPTED,
@@ -22,7 +22,6 @@ from .click_ext import (
     talk,
     talk_over,
 )
-from .destination import Progress
 from .options import (
     ask_options,
     check_may_send,
@@ -33,8 +32,7 @@ from .options import (
     typed_of,
     yes_option,
 )
-from .own import Own, requests_option
-from .screens.text import Counting
+from .screens.text import Counting, Progress
 
 if TYPE_CHECKING:
     import sqlite3

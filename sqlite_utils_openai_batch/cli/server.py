@@ -23,12 +23,13 @@ from .click_ext import (
     show,
     talk,
 )
-from .destination import fetch_weights
 from .options import cluster_options, together
 
 if TYPE_CHECKING:
     from ..local import Answerer, LocalServer
+import shutil
 
+from ..base.errors import ConfigurationError
 
 ADDRESS = "Where it listens"
 ANSWERED = "Who answers"
@@ -297,8 +298,6 @@ def demo_command(rows: int) -> None:
 
     from ..provider.places import Places
     from ..store.connection import connect
-    from .demodata import copy_to
-    from .destination import fetch_weights
     from .run import run, run_command
 
     if rows:
@@ -370,3 +369,40 @@ def show_answers(conn: sqlite3.Connection, rows: int) -> None:
             right=(0,),
         )
     )
+
+
+# `demo.db`, as it comes with the package.
+
+
+def shipped() -> Path:
+    """The file inside the installed package, or at the top of a checkout."""
+    here = Path(__file__).resolve().parent.parent
+    for place in (here / "demo.db", here.parent / "demo.db"):
+        if place.is_file():
+            return place
+    raise ConfigurationError(
+        "demo.db is missing from this installation. Install again with: "
+        "pip install --force-reinstall --no-deps sqlite-utils-openai-batch"
+    )
+
+
+def copy_to(folder: Path) -> Path:
+    """Copy demo.db into `folder` under a free name (`demo.db`, `demo-2.db`, …); returns it."""
+    number = 1
+    while True:
+        target = folder / ("demo.db" if number == 1 else f"demo-{number}.db")
+        if not target.exists():
+            shutil.copyfile(shipped(), target)
+            return target
+        number += 1
+
+
+def fetch_weights() -> None:
+    """Have the small model's weights, with progress where they must be fetched first."""
+    from ..local import ensure_weights, weights_path
+    from .screens.text import Progress
+
+    progress = Progress()
+    if not weights_path().exists():
+        progress.told(0, None)
+    ensure_weights(progress.told)

@@ -10,7 +10,6 @@ import click
 
 from .bring import opened
 from .click_ext import FAILED_REQUESTS, INTERRUPTED, Command, option, show, talk
-from .destination import Progress
 from .options import (
     ask_options,
     check_may_send,
@@ -79,6 +78,7 @@ def try_rows(
     from ..jobs.plan.words import nothing_to_ask
     from ..jobs.trial import choose, remember
     from ..tables.output import check_output
+    from .screens.text import Progress
     from .screens.trial import tell
 
     sweep()

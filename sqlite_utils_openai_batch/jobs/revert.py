@@ -22,11 +22,11 @@ from ..store.connection import Commits, explain, transaction
 from ..store.leases import job_leased, renew_job
 from ..tables.columns import Rows, Values, fold, key_of, output_keys, table_columns, update_sql
 from ..tables.hashing import source_hash
-from ..tables.moved_keys import Moves
 from ..tables.output import Output
 from ..tables.source import Source, open_source
 from ..tables.sql import SQLiteValue, Stored, decode_key, quote
 from ..tables.target import created, made_table
+from ..tables.triggers import Moves
 from ..tables.undo import Memory, recall, still_written
 from .trust import check_job
 from .writeback import read_columns

@@ -23,13 +23,12 @@ from ..store import outcomes, reviews
 from ..store.connection import Commits
 from ..store.leases import Renewal
 from ..tables.columns import Rows
-from ..tables.moved_keys import Moves
 from ..tables.output import Output
 from ..tables.source import Source, open_source, source_of_job
 from ..tables.sql import SQLiteValue, Stored, decode_key
 from ..tables.stale import Answer, Earlier, Judge, Judged, Values
 from ..tables.target import Target, make_target
-from ..tables.triggers import firing
+from ..tables.triggers import Moves, firing
 from ..tables.undo import chained, plain, refusal, refusal_in, remember_also
 
 PAGE = 2_000

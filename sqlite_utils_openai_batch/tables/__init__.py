@@ -6,7 +6,6 @@ __all__ = [
     "files",
     "hashing",
     "lines",
-    "moved_keys",
     "output",
     "relation",
     "source",

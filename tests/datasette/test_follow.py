@@ -14,7 +14,7 @@ import serving
 from forms import Person
 
 from datasette_openai_batch.actions import follow
-from datasette_openai_batch.asking import threads, work
+from datasette_openai_batch.new_job import threads, work
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.store import drafts, owner
 

@@ -19,7 +19,7 @@ from forms import Person
 from serving import fetch, press, run
 
 from datasette_openai_batch.actions import background
-from datasette_openai_batch.asking import counts, threads
+from datasette_openai_batch.new_job import counts, threads
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
 
 BOTH = {"openai-batch-create": {"id": "ana"}, "openai-batch-manage": {"id": "ana"}}

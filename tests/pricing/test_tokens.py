@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.pricing import tokens
-from sqlite_utils_openai_batch.pricing.image_tokens import image_tokens
 from sqlite_utils_openai_batch.pricing.sampling import InputTokens, Sample
 from sqlite_utils_openai_batch.pricing.tokens import (
     Counter,
@@ -25,6 +24,7 @@ from sqlite_utils_openai_batch.pricing.tokens import (
     count_requests,
     counter_for,
     encoding_of,
+    image_tokens,
     model_cap,
     output_cap,
 )

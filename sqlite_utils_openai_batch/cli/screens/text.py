@@ -192,3 +192,25 @@ class Counting:
         """Leave the line free for what comes next."""
         if self.width:
             talk_over(" " * self.width, back=True)
+
+
+# The small model's weights, while they are fetched.
+
+
+class Progress:
+    """Says how much of a download is here, at each tenth."""
+
+    def __init__(self) -> None:
+        self.said = -1
+
+    def told(self, done: int, total: int | None) -> None:
+        """Hear of more bytes."""
+        if self.said < 0:
+            talk("Fetching the small model's weights (98 MB, kept for next time) …")
+            self.said = 0
+        if not total:
+            return
+        tenth = min(done * 10 // total, 10)
+        if tenth > self.said:
+            self.said = tenth
+            talk(f"  {done / 1e6:.0f} of {total / 1e6:.0f} MB")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Match, Route
 
 from ...base.errors import Unreachable
@@ -22,7 +25,6 @@ from ..protocol.errors import APIError, json_response, no_file, object_body
 from ..protocol.events import streamed, takes_stream
 from ..service import Service
 from ..settings import ENDPOINTS
-from . import download
 from .control import Control
 from .gate import Gate, Handler
 
@@ -112,10 +114,10 @@ class API:
             raise no_file(record.id)
         if self._faults.strike("reset-download"):
             connections = self._service.connections
-            return download.half(path, record.filename, lambda: connections.end(request))
+            return half_of(path, record.filename, lambda: connections.end(request))
         if slow := self._faults.strike("slow-download"):
-            return download.slow(path, record.filename, slow.argument)
-        return download.whole(path, record.filename)
+            return slowly(path, record.filename, slow.argument)
+        return whole_file(path, record.filename)
 
     async def delete_file(self, request: Request, owner: str) -> Response:
         """DELETE /files/{id}."""
@@ -240,3 +242,48 @@ async def _other_method(request: Request, error: Exception) -> Response:
 async def _unknown_url(request: Request, error: Exception) -> Response:
     message = f"Invalid URL ({request.method} {request.url.path})"
     return APIError(404, message, code="unknown_url").response()
+
+
+# Downloads: whole, slow, or cut off in the middle.
+
+CHUNK = 65_536
+MEDIA_TYPE = "application/octet-stream"
+
+
+def whole_file(path: Path, filename: str) -> Response:
+    """Return a file as it is."""
+    return FileResponse(path, media_type=MEDIA_TYPE, filename=filename)
+
+
+def slowly(path: Path, filename: str, pause: float) -> Response:
+    """Return a file with a pause of so many seconds after each 64 KB."""
+    return _streamed(path, filename, _slow_chunks(path, pause))
+
+
+def half_of(path: Path, filename: str, cut: Callable[[], Awaitable[None]]) -> Response:
+    """Promise the whole file, send half of it, then `cut` the connection."""
+    return _streamed(path, filename, _half(path, cut))
+
+
+def _streamed(path: Path, filename: str, chunks: AsyncIterator[bytes]) -> Response:
+    headers = {
+        "content-length": str(path.stat().st_size),
+        "content-disposition": f"attachment; filename*=utf-8''{quote(filename)}",
+    }
+    return StreamingResponse(chunks, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def _slow_chunks(path: Path, pause: float) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+            await asyncio.sleep(pause)
+
+
+async def _half(path: Path, cut: Callable[[], Awaitable[None]]) -> AsyncIterator[bytes]:
+    left = path.stat().st_size // 2
+    with path.open("rb") as file:
+        while left > 0 and (chunk := file.read(min(CHUNK, left))):
+            left -= len(chunk)
+            yield chunk
+    await cut()

@@ -20,10 +20,10 @@ from sqlite_utils_openai_batch.store.drafts import Draft
 from sqlite_utils_openai_batch.tables.sql import quote
 
 from .. import compat
+from ..access import permissions
+from ..access.request import Typed
 from ..access.settings import Settings
-from ..access.typed import Typed
 from ..actions import follow
-from ..text import names
 from .counts import count_words
 from .filters import Chosen
 from .form import KINDS, lines_of
@@ -83,7 +83,7 @@ async def tables(datasette: Any, db: Any, actor: Any) -> list[str]:
         name
         for name in found
         if name not in hidden
-        and not names.is_ours(name)
+        and not permissions.is_ours(name)
         and await compat.may_view_table(datasette, actor, db.name, name)
     ]
 

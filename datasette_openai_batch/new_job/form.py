@@ -18,8 +18,8 @@ from sqlite_utils_openai_batch.pricing.ceiling import parse_ceiling
 from sqlite_utils_openai_batch.pricing.prices import usd
 from sqlite_utils_openai_batch.requests.whole_body import parse_body
 
+from ..access.request import Typed
 from ..access.settings import Settings
-from ..access.typed import Typed
 from .filters import Chosen
 
 #: Characters of one field at most.

@@ -24,13 +24,13 @@ from sqlite_utils_openai_batch.store import drafts
 from sqlite_utils_openai_batch.store.drafts import Draft
 
 from .. import compat
+from ..access import permissions
 from ..access.job import open_job
-from ..access.request import database_of, render
+from ..access.request import Typed, database_of, render
+from ..access.request import posted as read_posted
 from ..access.settings import Settings, settings_of
-from ..access.typed import Typed
-from ..access.typed import posted as read_posted
 from ..actions import background
-from ..text import names, urls
+from ..text import urls
 from . import counts, page, threads, work
 from .filters import Chosen, chosen_by
 from .form import Errors, Rights, options_of_job, read_form, typed_of
@@ -174,7 +174,7 @@ async def form_page(
 
 async def check_table(asking: Asking, table: str) -> None:
     """Raise Forbidden or NotFound for a table that the actor may not ask about."""
-    if names.is_ours(table):
+    if permissions.is_ours(table):
         raise NotFound(f"Table not found: {table}")
     actor = asking.request.actor
     if not await compat.may_view_table(asking.datasette, actor, asking.db.name, table):

@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from sqlite_utils_openai_batch import store
+
 from .. import compat
 from ..data.queries import Head, Place, Trouble, places, trouble
 
@@ -131,21 +133,9 @@ def _reads_ours(tables: Tables | None) -> bool:
     return tables is None or any(is_ours(table) for table in tables)
 
 
-# The tables and the view of the core package, which hold every job.
-TABLES = (
-    "openai_batch_jobs",
-    "openai_batch_parts",
-    "openai_batch_batches",
-    "openai_batch_requests",
-    "openai_batch_responses",
-    "openai_batch_limits",
-    "openai_batch_log",
-    "openai_batch_samples",
-    "openai_batch_reviews",
-    "openai_batch_reviewed",
-    "openai_batch_drafts",
-    "openai_batch_results",
-)
+#: The tables and the view of the core package, which hold every job. The record of migrations is
+#: shared with whoever else migrates.
+TABLES = tuple(sorted(store.OWN - {"_sqlite_migrations"}))
 
 
 def is_ours(table: str) -> bool:

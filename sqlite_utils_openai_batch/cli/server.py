@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import signal
 import sqlite3
 import time
@@ -27,9 +28,6 @@ from .options import cluster_options, together
 
 if TYPE_CHECKING:
     from ..local import Answerer, LocalServer
-import shutil
-
-from ..base.errors import ConfigurationError
 
 ADDRESS = "Where it listens"
 ANSWERED = "Who answers"
@@ -376,6 +374,8 @@ def show_answers(conn: sqlite3.Connection, rows: int) -> None:
 
 def shipped() -> Path:
     """The file inside the installed package, or at the top of a checkout."""
+    from ..base.errors import ConfigurationError
+
     here = Path(__file__).resolve().parent.parent
     for place in (here / "demo.db", here.parent / "demo.db"):
         if place.is_file():

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
+
+# The first browser of a machine takes its time.
+PATIENCE = 90.0
 
 # Beside --headless: nothing but the page itself may ask the network for anything.
 FLAGS = (
@@ -84,3 +88,13 @@ def complaints(driver: Any) -> list[str]:
         for entry in driver.get_log("browser")
         if entry["level"] in ("SEVERE", "WARNING") and "favicon" not in entry["message"]
     ]
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait for something on a page, and return it."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {PATIENCE:g} s: {what}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import browser
 import job_data
 import pytest
 from datasette.app import Datasette
@@ -70,3 +71,21 @@ def db(tmp_path: Path) -> Path:
     )
     conn.close()
     return path
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The one browser of all tests, which takes its time to start."""
+    with browser.chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def driver(chromium: Any) -> Any:
+    """The browser as it was when it started, but for what addresses keep by themselves."""
+    chromium.get("about:blank")
+    chromium.set_window_size(1100, 900)
+    chromium.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+    browser.requested(chromium)
+    browser.complaints(chromium)
+    return chromium

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,11 @@ from urllib.parse import urlsplit
 import browser
 import job_data
 import pytest
+from browser import until
 from live import running
 from serving import IS_1_0
 
 pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing() or "")
-# The first browser of a machine takes its time.
-PATIENCE = 30.0
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with browser.chromium(tmp_path_factory.mktemp("chromium")) as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +47,6 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base(films: Path) -> Iterator[str]:
     with running(films) as base:
         yield base
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {PATIENCE:g} s: {what}")
 
 
 def text(driver: Any, selector: str) -> str:

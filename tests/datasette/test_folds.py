@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import io
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import browser
 import job_data
 import pytest
+from browser import until
 from live import running
 
 pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing() or "")
-PATIENCE = 30.0
 OPEN = "return [...document.querySelectorAll('details[data-fold][open]')].map(d => d.dataset.fold)"
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with browser.chromium(tmp_path_factory.mktemp("chromium")) as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +63,6 @@ def pictures(conn: sqlite3.Connection) -> None:
 def base(films: Path) -> Iterator[str]:
     with running(films) as base:
         yield base
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {PATIENCE:g} s: {what}")
 
 
 def click(driver: Any, selector: str) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import browser
 import pytest
+from browser import until
 
 pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing() or "")
-# The first browser of a machine takes its time.
-PATIENCE = 90.0
 ROWS = ("Wonderful, thank you", "It broke on arrival", "Na ja", "Works as said", "Awful")
 
 
@@ -22,12 +20,6 @@ ROWS = ("Wonderful, thank you", "It broke on arrival", "Na ja", "Works as said",
 def journal() -> str:
     """The pages are asked here, not SQLite."""
     return "wal"
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[Any]:
-    with browser.chromium(tmp_path) as driver:
-        yield driver
 
 
 @pytest.fixture
@@ -42,15 +34,6 @@ def site(run: Any, tmp_path: Path) -> Iterator[Callable[..., str]]:
         return str(browse.stdout.readline().strip())
 
     yield begin
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {PATIENCE:g} s: {what}")
 
 
 class Reader:
@@ -99,6 +82,8 @@ class Reader:
 
 @pytest.fixture
 def reader(driver: Any, tmp_path: Path) -> Reader:
+    behavior = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior", behavior)
     return Reader(driver, tmp_path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,30 +15,12 @@ from sqlite_utils_openai_batch.answers.schema import AnswerSchema
 from sqlite_utils_openai_batch.base.errors import JobError, OutputError, SourceError, UsageError
 from sqlite_utils_openai_batch.jobs.apply import Applied, Wish, apply
 from sqlite_utils_openai_batch.jobs.revert import revert
-from sqlite_utils_openai_batch.store.connection import connect
 from sqlite_utils_openai_batch.tables.output import Output
 
 TABLE = """
 CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT, mine TEXT);
 INSERT INTO t VALUES (1, 'a', NULL), (2, 'b', 'own'), (3, 'c', NULL);
 """
-
-
-@pytest.fixture
-def open_db(tmp_path: Path, journal: str) -> Iterator[Callable[[str], sqlite3.Connection]]:
-    """Make a database by a script, and open it."""
-    opened: list[sqlite3.Connection] = []
-
-    def make(script: str) -> sqlite3.Connection:
-        with closing(sqlite3.connect(tmp_path / "data.db")) as conn:
-            conn.execute(f"PRAGMA journal_mode = {journal}")
-            conn.executescript(script)
-        opened.append(connect(tmp_path / "data.db"))
-        return opened[-1]
-
-    yield make
-    for conn in opened:
-        conn.close()
 
 
 def again(conn: sqlite3.Connection, job: store.Job, **wish: Any) -> Applied:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import JobError
 from sqlite_utils_openai_batch.jobs.revert import revert
-from sqlite_utils_openai_batch.store.connection import connect
 from sqlite_utils_openai_batch.store.leases import job_leased
 
 Open = Callable[[str], sqlite3.Connection]
@@ -52,23 +51,6 @@ ANSWERS = {
     4: {"mood": "good", "score": 0.5, "tags": ["\u2028"]},
 }
 SCHEMA = "mood good|bad, score 0..1, tags list"
-
-
-@pytest.fixture
-def open_db(tmp_path: Path, journal: str) -> Iterator[Open]:
-    """Make a database by a script, and open it."""
-    opened: list[sqlite3.Connection] = []
-
-    def make(script: str) -> sqlite3.Connection:
-        with closing(sqlite3.connect(tmp_path / "data.db")) as conn:
-            conn.execute(f"PRAGMA journal_mode = {journal}")
-            conn.executescript(script)
-        opened.append(connect(tmp_path / "data.db"))
-        return opened[-1]
-
-    yield make
-    for conn in opened:
-        conn.close()
 
 
 def full_text_is_right(conn: sqlite3.Connection) -> None:

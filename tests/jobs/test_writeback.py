@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,29 +20,11 @@ from sqlite_utils_openai_batch.jobs.plan.ask import Ask
 from sqlite_utils_openai_batch.jobs.plan.conflicts import check_free
 from sqlite_utils_openai_batch.jobs.plan.plan import settle
 from sqlite_utils_openai_batch.jobs.revert import revert
-from sqlite_utils_openai_batch.store.connection import connect
 from sqlite_utils_openai_batch.tables.hashing import source_hash
 from sqlite_utils_openai_batch.tables.sql import quote
 from sqlite_utils_openai_batch.tables.undo import recall, remember, still_written
 
 Open = Callable[[str], sqlite3.Connection]
-
-
-@pytest.fixture
-def open_db(tmp_path: Path, journal: str) -> Iterator[Open]:
-    """Make a database by a script, and open it."""
-    opened: list[sqlite3.Connection] = []
-
-    def make(script: str) -> sqlite3.Connection:
-        with closing(sqlite3.connect(tmp_path / "data.db")) as conn:
-            conn.execute(f"PRAGMA journal_mode = {journal}")
-            conn.executescript(script)
-        opened.append(connect(tmp_path / "data.db"))
-        return opened[-1]
-
-    yield make
-    for conn in opened:
-        conn.close()
 
 
 T = "CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT, own TEXT);"

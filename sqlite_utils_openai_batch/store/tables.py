@@ -323,7 +323,8 @@ LEFT JOIN openai_batch_reviewed AS reviewed ON reviewed.request_id = requests.id
 """
 
 #: The names of our tables and of the view, and of what counts migrations.
-OWN = frozenset(("_sqlite_migrations", *re.findall(r"CREATE (?:TABLE|VIEW) (\w+)", TABLES)))
+_MADE = re.compile(r"CREATE (?:TABLE|VIEW) (?:IF NOT EXISTS )?(\w+)")
+OWN = frozenset(("_sqlite_migrations", *_MADE.findall(DRAFTS), *_MADE.findall(TABLES)))
 
 # Built after the first job's rows: filling an index row by row costs more than building it.
 INDEXES = """

@@ -66,6 +66,8 @@ ROUTES: list[tuple[str, dict[Any, int]]] = [
             "openai_batch_samples",
             "openai_batch_reviews",
             "openai_batch_reviewed",
+            "openai_batch_answers",
+            "openai_batch_drafts",
             "openai_batch_results",
             "openai_batch_requests.json",
             "openai_batch_requests/1",

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import random
+import socket
 import tempfile
 import threading
 import time
@@ -53,6 +54,8 @@ IDLE = 3.0
 """Seconds without new lines after which a stream ends."""
 PATIENCE = 120.0
 """Seconds for which a stream that fails is begun again before its lines become errors."""
+LAST_MOMENT = 5.0
+"""Seconds that a stream has to end by itself when the server stops."""
 STORE_BYTES = 128 * 1024 * 1024
 """Memory that a Ray of our own keeps blocks in: far more than are ever in the stream."""
 LONGEST_FOLDER = 30
@@ -405,6 +408,7 @@ class Stream(threading.Thread):
         with self._blocks.changed:
             while not ended and not self._blocks.closed:
                 self._blocks.changed.wait()
+        flowing.join(LAST_MOMENT if self._blocks.closed else None)
         return ended[0] if ended else None
 
     def _flow(self) -> None:
@@ -475,6 +479,7 @@ def connect(address: str) -> int:
     Raises ConfigurationError.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # rows are nobody's business
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its warnings are not for our screen
     try:
         import ray
         import ray.data
@@ -494,10 +499,21 @@ def connect(address: str) -> int:
                 include_dashboard=False, **quiet,
             )  # fmt: skip
         else:
+            knock(address)
             ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ConfigurationError(no_cluster(address, error)) from error
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def knock(address: str) -> None:
+    """See that somebody listens at `host:port`: Ray itself would try for minutes.
+
+    Raises OSError.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def no_cluster(address: str, error: BaseException) -> str:

@@ -21,6 +21,7 @@ UGLY = 'It\'s "{{ text }}" $HOME `id` \\ !!\n--limit 3 \N{CLAPPER BOARD} {{ mark
 LEFT_OUT = {
     "db", "table", "key", "new", "like", "template", "poll", "yes", "no_wait", "dry_run", "workers",
     "encoding", "recursive", "csv_out",
+    "ray", "ray_workers", "engine", "tensor_parallel",
 }  # fmt: skip
 
 

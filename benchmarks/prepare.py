@@ -11,7 +11,6 @@ makes a seeded table of reviews, then measures, each in a process of its own ove
     prepare            as the command does it: rows, hashes, plan, token estimate, request rows,
                        indexes; nothing is rendered to disk
     export-requests    the files of the job that prepare left
-                       (both once more with --workers 2)
 
 Ratios of CPU time are against the loop by hand. pandas runs where it is installed, or where
 `--pandas PYTHON` has it; `--ways WAY …` runs only some.
@@ -155,16 +154,8 @@ def prepare(folder: Path, *options: str) -> None:
     )  # fmt: skip
 
 
-def prepare_by_two(folder: Path) -> None:
-    prepare(folder, "--workers", "2")
-
-
 def export(folder: Path, *options: str) -> None:
     command(folder, "export-requests", "data.db", "1", "requests", *options)
-
-
-def export_by_two(folder: Path) -> None:
-    export(folder, "--workers", "2")
 
 
 def command(folder: Path, *arguments: str) -> None:
@@ -190,9 +181,7 @@ WAYS: dict[str, Callable[[Path], None]] = {
     "sqlite3 + Jinja": jinja,
     "pandas": with_pandas,
     "prepare": prepare,
-    "prepare --workers 2": prepare_by_two,
     "export-requests": export,
-    "export-requests --workers 2": export_by_two,
 }
 
 

@@ -17,7 +17,6 @@ exits with the class's `exit_code`.
     ├── FileError                 a file of requests or answers that can't be used
     ├── JobError                  no such job, or a job in the wrong state
     ├── ConfigurationError        no key, a missing extra, weights that can't be had
-    ├── WorkerEnded               a process that renders beside this one ended by itself
     └── ProviderError             the provider answered, and not as hoped
         ├── Unreachable           nobody answered
         ├── NoBatchAPI            a server that has no Files or Batches API
@@ -94,10 +93,6 @@ class JobError(OpenAIBatchError):
 
 class ConfigurationError(OpenAIBatchError):
     """Something on this machine is missing: a key, an extra, the model's weights."""
-
-
-class WorkerEnded(OpenAIBatchError):
-    """A process that was to do a share of the work ended before it was done."""
 
 
 class ProviderError(OpenAIBatchError):

@@ -176,10 +176,6 @@ def is_empty(value: object) -> bool:
     return isinstance(value, str) and not value.strip()
 
 
-#: Processes that render rows: more would only wait for each other.
-MOST_WORKERS = 64
-
-
 class FilePath(click.Path):
     """The name of a file or folder; Python takes an empty one for the folder one is in."""
 

@@ -11,7 +11,7 @@ import click
 from sqlite_utils.cli import output_options
 
 from ..base.text import counted, percent, size
-from .click_ext import FAILED_REQUESTS, MOST_WORKERS, Command, FilePath, give, option, show, talk
+from .click_ext import FAILED_REQUESTS, Command, FilePath, give, option, show, talk
 from .jobs import any_format, write_rows
 from .options import db_argument
 from .screens.text import Counting
@@ -37,15 +37,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="The failed requests too: they wait again, in parts of their own",
 )
-@option(
-    "--workers",
-    type=click.IntRange(1, MOST_WORKERS),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Processes that write several parts at a time",
-)
-def export_requests_command(db: str, job: str, folder: Path, failed: bool, workers: int) -> None:
+def export_requests_command(db: str, job: str, folder: Path, failed: bool) -> None:
     """Write a job's requests as JSONL files, one a part, and send nothing.
 
     \b
@@ -65,7 +57,7 @@ def export_requests_command(db: str, job: str, folder: Path, failed: bool, worke
         if failed:
             found = put_back(conn, found)
         done = []
-        for one in export_requests(conn, found, folder, workers):
+        for one in export_requests(conn, found, folder):
             done.append(one)
             give(str(one.path))
         talk(exported_screen(found, done, db))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from .click_ext import MOST_WORKERS, FilePath, FiniteRange, option, talk
+from .click_ext import FilePath, FiniteRange, option, talk
 
 if TYPE_CHECKING:
     import sqlite3
@@ -204,8 +204,6 @@ limit_options = together(
            help="How long the rest waits for good answers to those; 0 for not  [default: 15]"),
     option("--enqueued-tokens", type=click.IntRange(1, 10**15), metavar="N", section=LIMITS,
            help="Your limit of queued tokens for this model, from the provider's limits page"),
-    option("--workers", type=click.IntRange(1, MOST_WORKERS), default=1, show_default=True,
-           metavar="N", section=LIMITS, help="Processes that render the rows of a table"),
     option("--attempts", type=click.IntRange(1, 1_000), metavar="N", section=LIMITS,
            help="How often a request is sent whose batch or provider failed  [default: 3]"),
 )  # fmt: skip

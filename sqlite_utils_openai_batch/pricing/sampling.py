@@ -27,7 +27,8 @@ WAITING_BYTES = 4_000_000
 #: Lines that are counted together, and about how many bytes of them.
 AT_ONCE = 256
 AT_ONCE_BYTES = 1_000_000
-#: 2^64 divided by the golden ratio, and the largest number of 64 bits.
+#: 2^64 divided by the golden ratio, whose multiples are spread evenly, and the largest of 64 bits:
+#: they decide which rows' lines a sample takes, by where these stand.
 GOLDEN, WHOLE = 0x9E3779B97F4A7C15, 2**64 - 1
 SIGMAS_95 = 1.96
 #: How far above a sampled figure the bound lies that "at most" stands for.
@@ -63,14 +64,6 @@ class TooLong:
 
     row_key: Any
     tokens: int
-
-
-def is_placed(position: int, share: float) -> bool:
-    """Whether a sample of this share takes the line of the row at a position.
-
-    Multiples of the golden ratio are spread evenly, whatever stretch of them is taken.
-    """
-    return position * GOLDEN & WHOLE < share * WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +112,6 @@ class Sample:
     _waiting_size: int = 0
     _taken: int = 0
     """Lines of the sample, counted or waiting."""
-
-    @property
-    def share(self) -> float:
-        """The share of lines that are taken; it only ever falls."""
-        return self._share
 
     def add(self, line: bytes, row_key: Any) -> None:
         """Take a rendered line with its newline."""

@@ -91,7 +91,7 @@ class FileOrder(Source):
 
     @property
     def has_ranges(self) -> bool:
-        """Whether workers can share it: its order isn't that of its key."""
+        """Whether rows between two keys can be read: its order isn't that of its key."""
         return False
 
     def _raw_pages(self, columns: Sequence[str], page_bytes: int) -> Iterator[list[Row]]:

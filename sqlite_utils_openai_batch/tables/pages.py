@@ -116,32 +116,6 @@ class Keyset:
         with sentences(self.subject):
             return read_stored(self.conn, self.choice.between(columns, *ends), ends, fetch_all)
 
-    def ranges(self, rows: int, most: int | None = None) -> Iterator[tuple[SQLiteValue, int]]:
-        """Yield the last key of each run of so many rows, and how many it has at most.
-
-        `most` bounds the rows of all runs.
-        """
-        left = min((one for one in (self.choice.limit, most) if one is not None), default=None)
-        params: dict[str, SQLiteValue] = dict(self.params)
-        after = False
-        while left is None or left > 0:
-            count = rows if left is None else min(rows, left)
-            sql = f"{self.choice.page((), after=after)} LIMIT 1 OFFSET {count - 1}"
-            with sentences(self.subject):
-                found = read(self.conn, sql, params, fetch_all, keys=1)
-            if not found:
-                # fewer are left: up to the last one that there is now
-                _, last = self.ends()
-                if last is not None:
-                    yield last, count
-                return
-            ((key, *_),) = found
-            yield key, count
-            after = True
-            params[self.choice.key_params()[0]] = key
-            if left is not None:
-                left -= count
-
     def ends(self) -> Row:
         """Return the first and the last key of the table, of one column."""
         with sentences(self.subject):

@@ -223,16 +223,9 @@ class Source:
 
     @property
     def has_ranges(self) -> bool:
-        """Whether processes can share it: a table that is read along a key of one column."""
+        """Whether rows between two keys can be read: of a table, along a key of one column."""
         single = len(self.key_columns) == 1 and not self._choice.relation.nullable_key
         return single and self._walks_the_key()
-
-    def ranges(self, rows: int, most: int | None = None) -> Iterator[tuple[SQLiteValue, int]]:
-        """Yield the last key of each run of so many rows, and how many it has at most.
-
-        `most` bounds the rows of all runs.
-        """
-        return self._keyset.ranges(rows, most)
 
     def stored_pages(
         self,

@@ -33,7 +33,7 @@ EXAMPLES = int(os.environ.get("OPENAI_BATCH_FUZZ", "60"))
 #: Commands that wait for people, servers or weights: they are typed with --help only.
 WAITING = {"serve", "demo"}
 #: Options that would reach beyond this machine, or take long.
-LEFT_OUT = {"--local", "--workers", "--version"}
+LEFT_OUT = {"--local", "--version"}
 
 REQUEST = (
     '{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": '

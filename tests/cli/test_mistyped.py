@@ -72,7 +72,7 @@ def test_what_may_be_empty(run: Any, notes: Path) -> None:
     ("option", "value"),
     [
         ("--first-wait", "nan"), ("--first-wait", "inf"), ("--first-wait", "1e300"),
-        ("--poll", "nan"), ("--poll", "-inf"), ("--poll", "1e9"), ("--workers", "100000"),
+        ("--poll", "nan"), ("--poll", "-inf"), ("--poll", "1e9"),
         ("--attempts", "9" * 21), ("--concurrency", "9" * 21), ("--enqueued-tokens", "9" * 25),
         ("--max-cost", "1e308"), ("--max-cost", "nan"), ("--max-cost", "9" * 12),
         ("--max-cost", "1,50"), ("--max-cost", "1,000"), ("--max-cost", "1.000,50"),

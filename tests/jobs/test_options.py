@@ -19,7 +19,7 @@ from sqlite_utils_openai_batch.jobs.plan.options import DEFAULTS, OPTIONS, comma
 UGLY = 'It\'s "{{ text }}" $HOME `id` \\ !!\n--limit 3 \N{CLAPPER BOARD} {{ mark }}'
 # Options of the moment, and those that the job itself stands in for.
 LEFT_OUT = {
-    "db", "table", "key", "new", "like", "template", "poll", "yes", "no_wait", "dry_run", "workers",
+    "db", "table", "key", "new", "like", "template", "poll", "yes", "no_wait", "dry_run",
     "encoding", "recursive", "csv_out",
     "ray", "ray_workers", "engine", "tensor_parallel",
 }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,11 @@ from ... import store
 from ...base.errors import JobError
 from ...requests.chunks import Chunks
 from ...requests.template import bind_job, hashed_columns
-from ...store.connection import connect, path_of, transaction
+from ...store.connection import transaction
 from ...store.leases import job_leased
 from ...tables.output import Output
 from ...tables.source import Source, source_of_job
 from ..manage import failed_requests, into_new_parts
-from ..plan.parallel import Workers
 from ..revert import busy
 from ..sync.send import part_lines
 
@@ -36,14 +35,11 @@ class Exported:
     """The hashes of rows that have changed since they were planned, and their requests."""
 
 
-def export_requests(
-    conn: sqlite3.Connection, job: store.Job, folder: Path, workers: int = 1
-) -> Iterator[Exported]:
+def export_requests(conn: sqlite3.Connection, job: store.Job, folder: Path) -> Iterator[Exported]:
     """Write each part that waits to be sent as `part-N.jsonl`, from the rows as they are now.
 
-    What is remembered of the rows is brought up to date, as when a part is sent. Several
-    `workers` write several parts at a time. Raises JobError where nothing waits, and where a
-    file of that name is there.
+    What is remembered of the rows is brought up to date, as when a part is sent. Raises JobError
+    where nothing waits, and where a file of that name is there.
     """
     parts = [part for part in store.list_parts(conn, job.id) if part.status == "prepared"]
     if not parts:
@@ -56,7 +52,7 @@ def export_requests(
     if there is not None:
         raise JobError(f"'{there}' is there already. Name another folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    for part, done in zip(parts, written(conn, job, parts, folder, workers), strict=True):
+    for part, done in zip(parts, written(conn, job, parts, folder), strict=True):
         with transaction(conn):
             store.set_hashes(conn, done.changed)
             store.log(conn, "exported", job_id=job.id, part_id=part.id, requests=done.requests)
@@ -93,36 +89,12 @@ def put_back(conn: sqlite3.Connection, job: store.Job) -> store.Job:
 
 
 def written(
-    conn: sqlite3.Connection, job: store.Job, parts: list[store.Part], folder: Path, workers: int
+    conn: sqlite3.Connection, job: store.Job, parts: list[store.Part], folder: Path
 ) -> Iterator[Exported]:
     """Yield each part once its file is written, under the name that it has until it is whole."""
-    path = path_of(conn)
-    if workers > 1 and path:
-        exporters: Workers[int, Exported]
-        with Workers(min(workers, len(parts)), begin, path, job.id, folder) as exporters:
-            yield from exporters.results(part.id for part in parts)
-        return
-    with closing(opened(conn, job)) as source:
+    with closing(source_of_job(conn, job)) as source:
         for part in parts:
             yield write_part(conn, job, part, source, folder)
-
-
-def begin(path: str, job_id: int, folder: Path) -> Callable[[int], Exported]:
-    """Open the database and the job's source, for a worker. Returns what writes a part."""
-    conn = connect(path)
-    conn.execute("PRAGMA query_only = ON")
-    job = store.get_job(conn, job_id)
-    source = opened(conn, job)
-
-    def write(part_id: int) -> Exported:
-        return write_part(conn, job, store.get_part(conn, part_id), source, folder)
-
-    return write
-
-
-def opened(conn: sqlite3.Connection, job: store.Job) -> Source:
-    """The source of a job."""
-    return source_of_job(conn, job)
 
 
 def file_of(folder: Path, part: store.Part) -> Path:

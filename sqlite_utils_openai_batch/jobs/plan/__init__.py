@@ -4,7 +4,6 @@ __all__ = [
     "ask",
     "conflicts",
     "options",
-    "parallel",
     "plan",
     "prepare",
     "render",

@@ -105,7 +105,6 @@ class Ask:
     """The most tokens that somebody says one attached PDF or sound has."""
     provider: str = "openai"
     new: bool = False
-    workers: int = 1
     files: bool = True
     """Whether prompt, system and schema may be names of files: never where a browser sent them."""
     money: Money = field(default_factory=Money)
@@ -294,7 +293,7 @@ def read_ask(
              "blanks", "model", "system", "prompt", "schema", "endpoint", "name", "output",
              "output_table", "prefix", "replace", "responses", "part_requests", "part_bytes",
              "part_tokens", "enqueued_tokens", "attempts", "first_part", "first_wait", "new",
-             "workers", "reuse", "images", "image_detail", "image_size", "attach",
+             "reuse", "images", "image_detail", "image_size", "attach",
              "attach_tokens", "confidence", "repair", "times", "pilot",
              "pilot_job", "codebook")  # fmt: skip
     given = {name: options.pop(name, None) for name in names}

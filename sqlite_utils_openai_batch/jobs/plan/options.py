@@ -122,7 +122,6 @@ NUMBERS = {
     "first_part": 0,
     "first_wait": 0,
     "concurrency": 1,
-    "workers": 1,
     "ray_workers": 1,
     "tensor_parallel": 1,
 }
@@ -141,7 +140,7 @@ VALUES = {
     "engine": ("vllm",),
 }
 #: Options of the moment, which no job keeps.
-NEVER_KEPT = ("key", "new", "like", "workers", "requests", "pilot_job",
+NEVER_KEPT = ("key", "new", "like", "requests", "pilot_job",
               "ray", "ray_workers", "engine", "tensor_parallel")  # fmt: skip
 #: An option that is typed puts out what it would contradict.
 PUTS_OUT = {
@@ -204,7 +203,7 @@ def _complete(name: str, value: Any) -> Any:
     if name in LISTS:
         return _complete_list(name, value)
     if value is None:
-        return 1 if name == "workers" else DEFAULTS.get(name)
+        return DEFAULTS.get(name)
     if name in NUMBERS:
         return _complete_number(name, value)
     if name in VALUES and value not in VALUES[name]:

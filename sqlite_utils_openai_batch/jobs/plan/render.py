@@ -17,7 +17,6 @@ from ...requests.chunks import Chunk, Chunks
 from ...requests.limits import Planner
 from ...store import history
 from ...tables.sql import Row
-from .parallel import can_share, shared_chunks
 from .plan import PAGE_BYTES, Plan
 
 
@@ -135,16 +134,12 @@ def rendered(
     """
     chunks = Chunks(plan.renderer, plan.hashed, f"{uid}-", first_id, plan.ask.blanks == "send")
     with _Counting(plan, tally, first_id) as counting:
-        for chunk in chunks_of(plan, chunks, tally, stop):
+        for chunk in chunks_of(plan, chunks, stop):
             yield from counting.take(chunk)
 
 
-def chunks_of(plan: Plan, chunks: Chunks, tally: Tally, stop: int | None) -> Iterator[Chunk]:
-    """Yield the chunks of a plan's rows, of at most `stop` of them, rendered here or by workers."""
-    if plan.ask.workers > 1 and can_share(plan):
-        every = plan.renderer.fixed_inputs is None or plan.limits.tokens is not None
-        yield from shared_chunks(plan, chunks, tally.sample, all_lines=every, stop=stop)
-        return
+def chunks_of(plan: Plan, chunks: Chunks, stop: int | None) -> Iterator[Chunk]:
+    """Yield the chunks of a plan's rows, of at most `stop` of them."""
     position = 0
     for page, stored in pages_of(plan):
         rows = page if stop is None else page[: stop - position]

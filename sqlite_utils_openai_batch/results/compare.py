@@ -62,23 +62,22 @@ class Answers:
             return self.schema.check(answer).values
 
     def all_values(
-        self, statuses: Sequence[str | None], answers: Sequence[Any]
+        self,
+        statuses: Sequence[str | None],
+        answers: Sequence[Any],
+        known: dict[Any, Values] | None = None,
     ) -> list[Values | None]:
-        """`values` of many answers."""
-        read = self.quick if self.schema is not None else one_value
+        """`values` of many answers; `known` are those of texts that were read before."""
+        known = {} if known is None else known
+        good = [status == "ok" for status in statuses]
         try:
-            return [
-                read(answer) if status == "ok" else None
-                for status, answer in zip(statuses, answers, strict=True)
-            ]
-        except (ValueError, RecursionError):
-            pass  # which of them isn't plain shows one by one
-        return list(map(self.values, statuses, answers))
-
-
-def one_value(answer: Any) -> Values:
-    """The values of an answer without a schema."""
-    return (answer,)
+            # many answers are the same, as labels are, and those of two jobs often so
+            for text in {*compress(answers, good)} - known.keys():
+                known[text] = self.quick(text) if self.schema is not None else (text,)
+        except (ValueError, RecursionError, TypeError):
+            # which of them isn't plain shows one by one
+            return list(map(self.values, statuses, answers))
+        return [known[one] if ok else None for one, ok in zip(answers, good, strict=True)]
 
 
 def as_kind(value: Any, kind: str) -> Any:
@@ -413,10 +412,12 @@ class Comparison:
         while page := pairs_page(self.conn, first.job.id, second.job.id, after, last, PAGE):
             ids, row_keys, statuses, answers, others, other_answers = zip(*page, strict=True)
             after = ids[-1]
+            known: dict[Any, Values] = {}
+            again = known if first.job.answer_schema == second.job.answer_schema else None
             yield Page(
                 list(row_keys),
-                first.all_values(statuses, answers),
-                second.all_values(others, other_answers),
+                first.all_values(statuses, answers, known),
+                second.all_values(others, other_answers, again),
                 [status is not None for status in others],
             )
 

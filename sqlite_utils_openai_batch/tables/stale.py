@@ -6,6 +6,8 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import eq
 from typing import Any
 
 from .. import store
@@ -79,7 +81,10 @@ class Glance:
         )
         bounds = [min(keys), max(keys)]  # type: ignore[type-var]
         with select(self.conn, sql, bounds, text=bytes) as cursor:
-            return {key for key, digest in hashes(cursor) if asked.get(key) == digest}
+            same = set[SQLiteValue]()
+            for found, now in hashes(cursor):
+                same.update(compress(found, map(eq, map(asked.get, found), now)))
+            return same
 
     def _each(
         self, keys: Sequence[SQLiteValue], asked: Mapping[SQLiteValue, bytes]
@@ -91,8 +96,12 @@ class Glance:
         params = [value for key in keys for value in decode_key(key, len(on))]
         with select(self.conn, sql, params, text=bytes) as cursor:
             # A row comes with the place of its key.
-            found = ((keys[place], digest) for place, digest in hashes(cursor))
-            return {key for key, digest in found if asked[key] == digest}
+            return {
+                keys[place]
+                for places, found in hashes(cursor)
+                for place, digest in zip(places, found, strict=True)
+                if asked[keys[place]] == digest
+            }
 
     @property
     def _chosen(self) -> list[str]:
@@ -107,13 +116,13 @@ class Glance:
         return " AND ".join([*nothing, *no_blobs]) or "1"
 
 
-def hashes(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, bytes]]:
-    """Yield the first value of each row, and the hash of the others. TEXT comes as bytes."""
+def hashes(cursor: sqlite3.Cursor) -> Iterator[tuple[Sequence[Any], list[bytes]]]:
+    """Yield the first value of many rows, and the hashes of their others. TEXT comes as bytes."""
     step = 1
     while rows := cursor.fetchmany(step):
         firsts, *columns = zip(*rows, strict=True)
         packed = list(packed_rows(columns, len(rows)))
-        yield from zip(firsts, digests(packed), strict=True)
+        yield firsts, digests(packed)
         size = max(1, sum(map(len, packed)))
         step = max(1, min(GROUP_ROWS, 2 * step, GROUP_BYTES * step // size))
 

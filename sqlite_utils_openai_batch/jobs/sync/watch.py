@@ -20,6 +20,8 @@ from .engine import OpenProvider, one_pass, was_approved
 
 REMOTE_POLL = 30.0
 LOCAL_POLL = 0.5
+#: The first pause between two looks on this machine; each is twice as long as the one before.
+FIRST_POLL = 0.05
 #: Azure's documentation asks for a minute between two looks.
 AZURE_POLL = 60.0
 
@@ -52,6 +54,7 @@ def watch(
     over all passes.
     """
     total = Report()
+    pause = FIRST_POLL
     while True:
         # One that a fault has stopped would only fail again.
         able = [job_id for job_id in job_ids if job_id not in total.faults]
@@ -76,7 +79,11 @@ def watch(
         going_on = [job for job in jobs if goes_on(conn, job, report)]
         if not going_on:
             return total
-        sleep(min(poll_seconds(job, poll) for job in going_on))
+        seconds = min(poll_seconds(job, poll) for job in going_on)
+        if poll is None and seconds == LOCAL_POLL:
+            # a small job is over in less
+            seconds, pause = min(pause, seconds), 2 * pause
+        sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)

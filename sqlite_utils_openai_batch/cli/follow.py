@@ -47,15 +47,17 @@ def sync_command(db: str, job: str | None, key: str | None, silent: bool) -> Non
     from contextlib import closing
 
     from .. import store
-    from ..provider.places import Places
     from ..store.connection import connect
 
-    with closing(connect(db)) as conn, Places(key=key) as places:
+    with closing(connect(db)) as conn:
         store.check_version(conn)
         jobs, changed = wanted(conn, db, job)
-        if not jobs and not silent:
-            talk(f"Nothing to do: no unfinished job in '{db}'.")
-        follow(conn, db, jobs, places, poll=None, once=True, silent=silent, changed=changed)
+        if nothing_to_do(db, jobs, silent=silent) and not changed:
+            return
+        from ..provider.places import Places
+
+        with Places(key=key) as places:
+            follow(conn, db, jobs, places, poll=None, once=True, silent=silent, changed=changed)
 
 
 @click.command("watch", cls=Command)
@@ -73,15 +75,32 @@ def watch_command(db: str, job: str | None, key: str | None, poll: float | None)
     from contextlib import closing
 
     from .. import store
-    from ..provider.places import Places
     from ..store.connection import connect
 
-    with closing(connect(db)) as conn, Places(key=key) as places:
+    with closing(connect(db)) as conn:
         store.check_version(conn)
         jobs, changed = wanted(conn, db, job)
-        if not jobs:
-            talk(f"Nothing to do: no unfinished job in '{db}'.")
-        follow(conn, db, jobs, places, poll=poll, once=False, changed=changed)
+        if nothing_to_do(db, jobs, silent=False) and not changed:
+            return
+        from ..provider.places import Places
+
+        with Places(key=key) as places:
+            follow(conn, db, jobs, places, poll=poll, once=False, changed=changed)
+
+
+def nothing_to_do(db: str, jobs: Sequence[Job], *, silent: bool) -> bool:
+    """Whether no job goes on. Said so, and what killed processes left is removed all the same.
+
+    What follows jobs takes as long to load as all the rest: cron calls this every few minutes.
+    """
+    if jobs:
+        return False
+    from ..base.scratch import sweep
+
+    if not silent:
+        talk(f"Nothing to do: no unfinished job in '{db}'.")
+    sweep()
+    return True
 
 
 def wanted(

@@ -10,6 +10,7 @@ over a fresh copy of the database:
     the same in memory     the lines' answers sorted as one Python list instead
     collect, none|all      what `sync` does with downloaded files: outcomes, tokens, hash check,
                            schema check, columns, what an undo needs; raw lines kept or not
+    import-responses       the same files brought by hand, raw lines not kept
     pandas                 merge and to_sql, which keeps nothing but the columns
 
 Ratios of CPU time are against the first. pandas runs where `--pandas PYTHON` has it.
@@ -256,6 +257,19 @@ def collect(conn: sqlite3.Connection, folder: Path, responses: str) -> None:
     writer.close()
 
 
+def import_responses(conn: sqlite3.Connection, folder: Path) -> None:
+    """What `import-responses` does with the same files, where nothing was sent."""
+    from sqlite_utils_openai_batch.jobs.files.import_ import bring_in
+    from sqlite_utils_openai_batch.jobs.files.survey import Surveyor
+
+    conn.execute("UPDATE openai_batch_parts SET status = 'prepared', batch_id = NULL")
+    conn.execute("UPDATE openai_batch_jobs SET status = 'prepared', approved_at = NULL, "
+                 "output = json_set(output, '$.responses', 'none')")  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        surveyor = Surveyor(conn, "work.db", Path(name), lambda words: None)
+        bring_in(conn, surveyor.survey(list(map(str, files(folder)))), Path(name))
+
+
 def pandas(conn: sqlite3.Connection, folder: Path) -> None:
     """The way of notebooks: a frame of answers, merged with the table, written over it."""
     import pandas as pd
@@ -279,6 +293,7 @@ WORK: dict[str, Callable[[sqlite3.Connection, Path], None]] = {
     "the same in memory": bare_in_memory,
     "collect, none": lambda conn, folder: collect(conn, folder, "none"),
     "collect, all": lambda conn, folder: collect(conn, folder, "all"),
+    "import-responses": import_responses,
     "pandas": pandas,
 }
 

@@ -427,6 +427,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that opens a database in SQLite's journal modes, or in one of them."""
     if "journal" not in metafunc.fixturenames or hasattr(metafunc.module, "journal"):
         return
+    marks = metafunc.definition.iter_markers("parametrize")
+    if any(mark.args[0] == "journal" for mark in marks):
+        return  # it says itself in which
     modes = ["delete", "wal"]
     where = metafunc.definition.nodeid.partition("tests/")[2]
     if not where.startswith(BOTH_JOURNALS):

@@ -138,7 +138,9 @@ def by_key(conn: sqlite3.Connection, job_id: int, key: Any) -> sqlite3.Row | Non
     found = store.rows(
         conn,
         f"SELECT job_id, {COLUMNS} FROM openai_batch_requests "
-        "WHERE job_id = ? AND row_key = ? ORDER BY id DESC LIMIT 1",
+        "WHERE job_id = ? AND row_key = ? "
+        # of several requests about a row, that with what they voted for
+        "ORDER BY error_code IS 'vote' DESC, id DESC LIMIT 1",
         [job_id, key],
     )
     return found[0] if found else None

@@ -23,7 +23,7 @@ from ..data import samples
 from ..data.parts import PartHead
 from ..data.samples import Mark
 from ..text import charts, times, urls
-from . import agreement, answers, asked, failures, history
+from . import again, agreement, answers, asked, failures, history
 from . import request as exact
 from .answers import distributions
 
@@ -184,6 +184,7 @@ def sections(opened: Opened, choice: Choice) -> Callable[[sqlite3.Connection], d
             "exact": exact.exact(conn, opened, choice.request, choice.row),
             "failed": failures.failures(conn, opened) if opened.failures else None,
             "agreements": agreement.agreements(conn, opened),
+            "again": again.asked_again(conn, opened),
             "costs": costs(opened),
             "distributions": distributions(opened, sampled),
             "sampled": len(sampled),

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base import text
-from sqlite_utils_openai_batch.store import Job
+from sqlite_utils_openai_batch.store import Job, earlier
 from sqlite_utils_openai_batch.tables.output import Output
 from sqlite_utils_openai_batch.tables.sql import encode_key, quote
 
@@ -36,8 +36,24 @@ _TABLE = Markup(
 _ROW = Markup(
     '<p class="openai-batch-note"><a href="{href}">Batch job {job}</a> asked {model} about this '
     "row: <strong>{status}</strong>{said}. "
-    '<a href="{request}">The exact request</a></p>'
+    '<a href="{request}">The exact request</a></p>{before}'
 )
+_BEFORE = Markup(
+    '<details class="openai-batch-note"><summary>{count} of this row in batch job {job}</summary>'
+    "<ol>{answers}</ol></details>"
+)
+_ANSWER = Markup("<li>{model}: <strong>{status}</strong>{said}. {why}</li>")
+#: Why an answer is an earlier one.
+WHY = {
+    "retry": "Asked again {day}.",
+    "repair": "Sent back {day} with what was wrong.",
+    "sync": "Asked again {day}, by itself.",
+    "late": "A better answer came {day}.",
+    "unused": "It came {day}, and the answer of before stayed.",
+    "vote": "One voice of a vote, {day}.",
+}
+#: Earlier answers of a row that its page shows: the newest.
+BEFORE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,10 @@ class Asked:
 
     job: Job
     request: int
+    model: str | None
+    """The model that answered, where one did."""
+    before: list[tuple[earlier.Answer, str]]
+    """What the row was answered before, and what that says."""
     status: str
     said: str
 
@@ -85,13 +105,31 @@ async def row_note(datasette: Any, request: Any, database: str, table: str) -> M
         _ROW.format(
             href=urls.job(datasette, db, asked.job.id),
             job=asked.job.id,
-            model=asked.job.model or "",
+            model=asked.model or asked.job.model or "",
             status=asked.status,
             said=asked.said,
             request=request_href(datasette, db, asked),
+            before=before(asked),
         )
         for asked in found
     )
+
+
+def before(asked: Asked) -> Markup:
+    """The history of a row's answers in one job; nothing where it was asked once."""
+    if not asked.before:
+        return Markup("")
+    answers = Markup("").join(
+        _ANSWER.format(
+            model=one.model or asked.job.model or "",
+            status=one.status,
+            said=said,
+            why=WHY.get(one.why, "").format(day=times.day(one.at)),
+        )
+        for one, said in asked.before
+    )
+    count = text.counted(len(asked.before), "earlier answer")
+    return _BEFORE.format(count=count, job=asked.job.id, answers=answers)
 
 
 async def row_links(
@@ -152,8 +190,12 @@ def _asked(
             same = [key.lower() for key in job.keys] == [key.lower() for key in keys]
             row = samples.by_key(conn, job.id, row_key) if same else None
             if row is not None:
-                said = _said(job, row)
-                found.append(Asked(job, row["id"], row["status"], said))
+                history = [
+                    (one, _told(job, one.status, one.answer, one.error_message))
+                    for one in earlier.of_request(conn, row["id"])[-BEFORE:]
+                ]
+                said, model = _said(job, row), row["model"]
+                found.append(Asked(job, row["id"], model, history, row["status"], said))
         return found
 
     return read
@@ -172,11 +214,18 @@ def typed_key(
 
 
 def _said(job: Job, row: sqlite3.Row) -> str:
-    if row["status"] != "ok":
-        message = text.cut(str(row["error_message"] or ""), 200).rstrip(".")
+    return _told(job, row["status"], row["answer"], row["error_message"])
+
+
+def _told(job: Job, status: str, answer: Any, error: Any) -> str:
+    if status != "ok":
+        message = text.cut(str(error or ""), 200).rstrip(".")
         return f", {message}" if message else ""
     output = Output.of(job)
-    cells = cells_of(job)("ok", row["answer"])
+    cells = cells_of(job)("ok", answer)
+    if not any(cells):
+        # One voice of a vote has no share of it.
+        return f", {text.cut(str(answer), 200)}"
     pairs = [
         f"{name} {text.cut(str(value), 80)}"
         for name, value in zip(output.answer_names, cells, strict=True)

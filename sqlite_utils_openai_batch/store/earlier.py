@@ -258,6 +258,16 @@ def of_job(conn: sqlite3.Connection, job_id: int) -> list[Answer]:
     return _read(conn, "job_id = ?", job_id)
 
 
+def count(conn: sqlite3.Connection, job_id: int) -> int:
+    """How many earlier answers a job has."""
+    if not has_table(conn):
+        return 0
+    (found,) = conn.execute(
+        "SELECT count(*) FROM openai_batch_answers WHERE job_id = ?", [job_id]
+    ).fetchone()
+    return int(found)
+
+
 def of_request(conn: sqlite3.Connection, request_id: int) -> list[Answer]:
     """The earlier answers to a request, oldest first."""
     return _read(conn, "request_id = ?", request_id)

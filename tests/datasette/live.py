@@ -32,7 +32,7 @@ def running(*files: Path, options: tuple[str, ...] = ()) -> Iterator[str]:
 
 def address(process: subprocess.Popen[bytes], log: object) -> str:
     """Where the server listens, by what it says itself."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         log.seek(0)  # type: ignore[attr-defined]
         said = log.read()  # type: ignore[attr-defined]
@@ -41,4 +41,4 @@ def address(process: subprocess.Popen[bytes], log: object) -> str:
             return found[1]
         assert process.poll() is None, said
         time.sleep(0.02)
-    raise AssertionError(f"no server after 30 seconds: {said}")
+    raise AssertionError(f"no server after 90 seconds: {said}")

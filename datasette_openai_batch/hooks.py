@@ -46,7 +46,7 @@ def skip_csrf(scope: Any) -> bool:
 @hookimpl  # type: ignore[untyped-decorator]
 def asgi_wrapper() -> Callable[[Any], Any]:
     """What an actor may see is found out once in each request; forms and webhooks have a size."""
-    from .access import limits
+    from .access import courtesy, limits
     from .access.permissions import remembering
 
     def wrap(app: Any) -> Any:
@@ -60,7 +60,14 @@ def asgi_wrapper() -> Callable[[Any], Any]:
                     await limits.refuse(send, most)
                     return
                 receive = read
-            await inner(scope, receive, send)
+            if scope["type"] != "http":
+                await inner(scope, receive, send)
+                return
+            courtesy.began()
+            try:
+                await inner(scope, receive, send)
+            finally:
+                courtesy.ended()
 
         return serve
 

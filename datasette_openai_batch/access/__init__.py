@@ -1,6 +1,7 @@
 """Who may see what: permissions, the jobs of a database, the job of an address."""
 
 __all__ = [
+    "courtesy",
     "job",
     "limits",
     "lists",

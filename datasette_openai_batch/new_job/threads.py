@@ -18,6 +18,7 @@ from sqlite_utils_openai_batch.store import drafts
 from sqlite_utils_openai_batch.store.connection import connect, explained
 from sqlite_utils_openai_batch.store.drafts import Draft
 
+from ..access import courtesy
 from ..access.settings import Settings
 from ..actions import follow
 from . import work
@@ -73,7 +74,8 @@ def begin(path: str, draft: Draft, file: str, settings: Settings) -> Future[Done
 async def waited(future: Future[Done], *, many: bool = False) -> Done | None:
     """The end of work on a draft, None where it takes longer than a page waits."""
     wrapped = asyncio.wrap_future(future)
-    done, _ = await asyncio.wait({wrapped}, timeout=BRIEF if many else PATIENCE)
+    with courtesy.waiting():
+        done, _ = await asyncio.wait({wrapped}, timeout=BRIEF if many else PATIENCE)
     return wrapped.result() if done else None
 
 
@@ -97,7 +99,8 @@ def _work(key: Key, draft: Draft, file: str, settings: Settings) -> Done:
     def told(rows: int) -> None:
         _rows[key] = rows
 
-    with closing(connect(path)) as conn, explained(path):
+    with closing(connect(path)) as conn, courtesy.working(), explained(path):
+        conn.set_progress_handler(courtesy.give_way, courtesy.OFTEN)
         store.check_version(conn)
         try:
             if draft.status == "looking":

@@ -213,13 +213,17 @@ async def check_tables(asking: Asking, options: dict[str, Any]) -> None:
 
 async def draft_page(asking: Asking, token: str) -> Response:
     """A draft: its form again, how far it is, or what was looked at."""
+    running = threads.is_running(asking.path, token)
     draft = await own_draft(asking, token)
+    if draft.left(running):
+        # unless it began, or ended, between these two looks
+        running = threads.is_running(asking.path, token)
+        draft = await own_draft(asking, token)
     if draft.job_id is not None and draft.status == "done":
         return Response.redirect(urls.job(asking.datasette, asking.db, draft.job_id))
     typed = Typed(draft.form)
     if "edit" in asking.request.args:
         return await form_page(asking, typed, {}, token=token)
-    running = threads.is_running(asking.path, token)
     if draft.status == "asked" and not running:
         errors = {draft.look.get("field", "form"): draft.message} if draft.message else {}
         return await form_page(asking, typed, errors, token=token)

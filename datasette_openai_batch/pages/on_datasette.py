@@ -187,6 +187,9 @@ def _asked(
             return []
         found = []
         for job in filter(is_readable, queries.jobs(conn, ids)):
+            if job.requests is None:
+                # It is being prepared: its requests, maybe a million, have no index yet.
+                continue
             same = [key.lower() for key in job.keys] == [key.lower() for key in keys]
             row = samples.by_key(conn, job.id, row_key) if same else None
             if row is not None:

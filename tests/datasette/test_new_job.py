@@ -705,4 +705,5 @@ def test_a_page_waits_for_no_work_on_many_rows(
     while "Reading the rows" in person.text or "Making the job" in person.text:
         assert time.monotonic() < deadline
         person.go(person.path)
-    assert "5 to ask" in person.text or person.path.endswith("/openai-batch/1")
+    told = person.text
+    assert "5 to ask" in told or person.path.endswith("/openai-batch/1"), told

@@ -21,6 +21,7 @@ import msgspec
 from ..base.json import loads
 from .schema import SQLiteValue
 from .wire import (
+    MOST_TOKENS,
     NOTHING,
     Body,
     Choice,
@@ -76,11 +77,16 @@ def tokens_in(usage: Usage | None) -> tuple[int | None, int | None, int | None, 
     sent = usage.prompt_tokens_details or usage.input_tokens_details
     made = usage.completion_tokens_details or usage.output_tokens_details
     return (
-        usage.prompt_tokens or _either(usage.input_tokens, usage.prompt_tokens),
-        sent.cached_tokens if sent is not None else None,
-        usage.completion_tokens or _either(usage.output_tokens, usage.completion_tokens),
-        made.reasoning_tokens if made is not None else None,
+        _told(usage.prompt_tokens or _either(usage.input_tokens, usage.prompt_tokens)),
+        _told(sent.cached_tokens if sent is not None else None),
+        _told(usage.completion_tokens or _either(usage.output_tokens, usage.completion_tokens)),
+        _told(made.reasoning_tokens if made is not None else None),
     )
+
+
+def _told(tokens: int | None) -> int | None:
+    """A number of tokens that an answer can have, else none: sums must fit into a column."""
+    return tokens if tokens is not None and tokens <= MOST_TOKENS else None
 
 
 def _either(first: int | None, second: int | None) -> int | None:

@@ -20,7 +20,7 @@ from ..base.outcome import Outcome
 from ..base.statuses import OUTCOMES
 from .extract import Found, answers_in, kind_of, listed, tokens_in
 from .schema import AnswerSchema, read_json
-from .wire import BUILDING, LARGEST, Body, Count, Error, Line, read_line
+from .wire import BUILDING, MOST_TOKENS, Body, Count, Error, Line, read_line
 
 if TYPE_CHECKING:
     from .schema import SQLiteValue
@@ -350,7 +350,7 @@ def _outcome(custom_id: str | None, found: Found, body: Body | None) -> Outcome:
 # decoders leave any other line to `read_response`.
 
 # A count that no other name for it can take the place of (see `extract.tokens_in`).
-_Some = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
+_Some = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
 
 
 class _Sent(msgspec.Struct, gc=False):

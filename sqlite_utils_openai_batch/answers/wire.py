@@ -18,10 +18,11 @@ from msgspec import inspect
 
 from ..base.json import loads
 
-# What SQLite stores as INTEGER. A count outside of it is nobody's count.
 #: What SQLite stores as INTEGER.
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
-Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+#: Tokens of one answer: more is nobody's count, and sums of these fit into a column.
+MOST_TOKENS = 10**9
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
 NOTHING = msgspec.Raw(b"null")
 # Two threads that build decoders of the same structs at once crash Python (msgspec 0.22).
 BUILDING = threading.RLock()

@@ -170,12 +170,16 @@ def _count(counts: Any, name: str) -> int | None:
 
 
 def whole_number(value: Any) -> int | None:
-    """A whole number, also one that comes as text or with a fraction of nothing."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A whole number, also one that comes as text or with a fraction of nothing.
+
+    None for one that no column can hold: nothing is counted that far.
+    """
+    digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19
+    if digits or (isinstance(value, float) and value.is_integer()):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if abs(value) < 2**63 else None
 
 
 def _errors(found: Any) -> list[dict[str, Any]]:

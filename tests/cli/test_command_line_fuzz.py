@@ -31,7 +31,7 @@ from sqlite_utils_openai_batch.store.connection import connect
 
 EXAMPLES = int(os.environ.get("OPENAI_BATCH_FUZZ", "60"))
 #: Commands that wait for people, servers or weights: they are typed with --help only.
-WAITING = {"serve", "demo"}
+WAITING = {"serve", "demo", "browse"}
 #: Options that would reach beyond this machine, or take long.
 LEFT_OUT = {"--local", "--version"}
 

@@ -331,11 +331,18 @@ __all__ = ["Collected", "ResultFile", "collect", "collect_surplus", "finish", "t
 TRIES = 3
 # What a request is that its batch ended without answering.
 UNANSWERED = {
-    "completed": ("missing", "the batch ended, and no line for this request came"),
-    "expired": ("expired", "the batch expired before this request was run"),
-    "cancelled": ("cancelled", "the batch was cancelled before this request was run"),
-    "failed": ("missing", "the batch failed, and no line for this request came"),
+    "completed": ("missing", None, "the batch ended, and no line for this request came"),
+    "expired": ("expired", None, "the batch expired before this request was run"),
+    "cancelled": ("cancelled", None, "the batch was cancelled before this request was run"),
+    "failed": ("missing", None, "the batch failed, and no line for this request came"),
 }
+# The same where lines came, and none is of a request of ours. They were answered and paid for:
+# asked again by itself, they would be lost and paid for again.
+OTHER_IDS = (
+    "api_error",
+    "other_custom_ids",
+    "the lines that came have other ids (custom_id) than those that were sent",
+)
 
 
 def collect(
@@ -383,7 +390,8 @@ def finish(
 
     With `again`, what never ran goes into a part of its own, unless the job is being stopped.
     """
-    end_unanswered(conn, part, status)
+    others = collected.unknown == collected.lines >= part.requests > 0
+    end_unanswered(conn, part, OTHER_IDS if others else UNANSWERED[status])
     with transaction(conn):
         count_parts(conn, part, collected)
         if store.get_part(conn, part.id).collected_at is None:
@@ -545,12 +553,13 @@ def take_files(
     return Taker(conn, job, part, writer).take(files)
 
 
-def end_unanswered(conn: sqlite3.Connection, part: store.Part, ended: str) -> None:
-    """Give what is still pending its outcome, in short transactions."""
-    status, message = UNANSWERED[ended]
+def end_unanswered(
+    conn: sqlite3.Connection, part: store.Part, ended: tuple[str, str | None, str]
+) -> None:
+    """Give what is still pending its outcome (status, code, message), in short transactions."""
     while True:
         with transaction(conn):
-            if store.end_pending(conn, part.id, status, None, message, COMMIT_ROWS) < COMMIT_ROWS:
+            if store.end_pending(conn, part.id, *ended, COMMIT_ROWS) < COMMIT_ROWS:
                 return
 
 

@@ -105,7 +105,8 @@ async def row_note(datasette: Any, request: Any, database: str, table: str) -> M
         _ROW.format(
             href=urls.job(datasette, db, asked.job.id),
             job=asked.job.id,
-            model=asked.model or asked.job.model or "",
+            # A row that was asked again may have its answer of another model than the job's.
+            model=(asked.before and asked.model) or asked.job.model or "",
             status=asked.status,
             said=asked.said,
             request=request_href(datasette, db, asked),

@@ -126,6 +126,26 @@ HOOKS: dict[str, Any] = {
 }
 
 
+async def _sees_table(datasette: Any, actor: Any, database: str, table: str) -> bool:
+    """Whether one of our tables may be shown to an actor, as far as it is for us to say."""
+    if not await _sees_all_sources(datasette, actor, database):
+        return False
+    return table not in permissions.LABELS or await _sees_all_labels(datasette, actor, database)
+
+
+async def _sees_all_labels(datasette: Any, actor: Any, database: str) -> bool:
+    from .access.labels import sees_all_labels
+
+    token = _asking.set(True)
+    try:
+        return await sees_all_labels(datasette, datasette.databases[database], actor)
+    except sqlite3.Error:
+        # As above: who can't be shown to be done with labelling isn't.
+        return False
+    finally:
+        _asking.reset(token)
+
+
 async def _sees_all_sources(datasette: Any, actor: Any, database: str) -> bool:
     from .access.permissions import access, trouble_of
 
@@ -175,8 +195,8 @@ if IS_1_0:
             denied = [
                 [database, table]
                 for database in list(datasette.databases)
-                if not await _sees_all_sources(datasette, actor, database)
                 for table in permissions.TABLES
+                if not await _sees_table(datasette, actor, database, table)
             ]
             if not denied:
                 return None
@@ -298,8 +318,8 @@ else:
             return None
 
         async def inner() -> bool | None:
-            sees_all = await _sees_all_sources(datasette, actor, database)
-            return None if sees_all else False
+            sees = await _sees_table(datasette, actor, database, table.lower())
+            return None if sees else False
 
         return inner
 

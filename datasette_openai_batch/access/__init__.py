@@ -3,6 +3,7 @@
 __all__ = [
     "courtesy",
     "job",
+    "labels",
     "limits",
     "lists",
     "permissions",

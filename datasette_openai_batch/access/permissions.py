@@ -44,6 +44,7 @@ class Found:
 
     access: dict[tuple[int, str, str], Access]
     troubles: dict[tuple[int, str], Trouble | None]
+    labels: dict[tuple[int, str, str], bool]
     ended: bool = False
 
 
@@ -54,7 +55,7 @@ def remembering(app: Asgi) -> Asgi:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        found = Found({}, {})
+        found = Found({}, {}, {})
         token = _found.set(found)
         try:
             await app(scope, receive, send)
@@ -74,6 +75,19 @@ async def access(datasette: Any, db: Any, actor: Any) -> Access:
     if key not in found.access:
         found.access[key] = await find_access(datasette, db, actor)
     return found.access[key]
+
+
+async def once(
+    datasette: Any, db: Any, actor: Any, ask: Callable[[Any, Any, Any], Awaitable[bool]]
+) -> bool:
+    """Whether the actor may see what people say in all of `db`: found out once in each request."""
+    found = _found.get()
+    if found is None or found.ended:
+        return await ask(datasette, db, actor)
+    key = (id(datasette), db.name, json.dumps(actor, sort_keys=True, default=repr))
+    if key not in found.labels:
+        found.labels[key] = await ask(datasette, db, actor)
+    return found.labels[key]
 
 
 async def trouble_of(datasette: Any, db: Any) -> Trouble | None:
@@ -136,6 +150,12 @@ def _reads_ours(tables: Tables | None) -> bool:
 #: The tables and the view of the core package, which hold every job. The record of migrations is
 #: shared with whoever else migrates.
 TABLES = tuple(sorted(store.OWN - {"_sqlite_migrations"}))
+
+#: Those of them that hold what people say of rows.
+LABELS = frozenset(
+    ("openai_batch_log", "openai_batch_samples", "openai_batch_reviews", "openai_batch_reviewed",
+     "openai_batch_results")
+)  # fmt: skip
 
 
 def is_ours(table: str) -> bool:

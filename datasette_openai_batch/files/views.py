@@ -28,6 +28,7 @@ from sqlite_utils_openai_batch.tables.sql import decode_key
 
 from .. import compat
 from ..access.job import Opened
+from ..access.labels import sees_labels
 from ..access.request import opened_job
 from ..pages.views import not_text
 from ..text import urls
@@ -110,11 +111,13 @@ async def job_csv(datasette: Any, request: Any, send: Any) -> None:
     opened = await opened_job(datasette, request)
     asked = wanted(request)
     check_settings(datasette, opened)
+    people = await sees_labels(opened, request.actor)
+    link = blob_link(request, opened)
     with compat.own_connection(datasette, opened.db) as conn:
         try:
             reader = await in_thread(
                 datasette,
-                lambda: Reader(conn, opened.job, asked.statuses, blob_link(request, opened)),
+                lambda: Reader(conn, opened.job, asked.statuses, link, people=people),
             )
         except OpenAIBatchError as error:
             raise BadRequest(str(error)) from error
@@ -150,9 +153,10 @@ async def job_xlsx(datasette: Any, request: Any, send: Any) -> None:
         await refusal.asgi_send(send)
         return
     shown = headers(opened, XLSX, ".xlsx")
+    people = await sees_labels(opened, request.actor)
     with scratch() as folder:
         path = folder / "job.xlsx"
-        if not await write_workbook(datasette, request, opened, asked, path):
+        if not await write_workbook(datasette, request, opened, asked, path, people):
             return
         most = most_bytes(datasette)
         if most is not None and path.stat().st_size > most:
@@ -168,7 +172,7 @@ async def job_xlsx(datasette: Any, request: Any, send: Any) -> None:
 
 
 async def write_workbook(
-    datasette: Any, request: Any, opened: Opened, asked: Wanted, path: Path
+    datasette: Any, request: Any, opened: Opened, asked: Wanted, path: Path, people: bool
 ) -> bool:
     """Write the workbook that `results --xlsx` writes; False where the client didn't wait for it.
 
@@ -184,7 +188,8 @@ async def write_workbook(
 
     def write() -> None:
         with compat.own_connection(datasette, opened.db) as conn:
-            reader = Reader(conn, opened.job, asked.statuses, blob_link(request, opened))
+            link = blob_link(request, opened)
+            reader = Reader(conn, opened.job, asked.statuses, link, people=people)
             try:
                 check_fits(reader.results.count(), len(reader.headers))
                 lists = reader.results.lists()
@@ -241,8 +246,9 @@ def decodable(step: Step) -> Step:
 async def job_report(datasette: Any, request: Any) -> Response:
     """The job as Markdown, for a methods section: what `report` prints."""
     opened = await opened_job(datasette, request)
+    people = await sees_labels(opened, request.actor)
     with compat.own_connection(datasette, opened.db) as conn:
-        text = await in_thread(datasette, lambda: report(conn, opened.job))
+        text = await in_thread(datasette, lambda: report(conn, opened.job, people=people))
     return Response(
         text,
         content_type="text/markdown; charset=utf-8",

@@ -59,6 +59,8 @@ def agreements(conn: sqlite3.Connection, opened: Opened) -> list[Comparison]:
     for at, own, text in events(conn, opened.job.id):
         detail = read(text)
         names = [str(column.get("name")) for column in columns_in(detail)]
+        if detail.get("people"):
+            continue  # these stand on the page by themselves, as they are now
         key = (own, str(detail.get("with")), *names)
         if key in found or not names or not may_show(conn, opened, own, detail):
             continue

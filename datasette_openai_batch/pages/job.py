@@ -26,6 +26,7 @@ from ..text import charts, times, urls
 from . import again, agreement, answers, asked, failures, history
 from . import request as exact
 from .answers import distributions
+from .people import people
 
 # The first lines of a job's page: where it stands, what it waits for, what to do next.
 
@@ -143,6 +144,10 @@ class Choice:
     mark: Mark
     request: int | None
     row: str | None
+    people: bool = False
+    """Whether what people say may be shown."""
+    shares: bool = False
+    """Whether the shares of a long job are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +190,7 @@ def sections(opened: Opened, choice: Choice) -> Callable[[sqlite3.Connection], d
             "failed": failures.failures(conn, opened) if opened.failures else None,
             "agreements": agreement.agreements(conn, opened),
             "again": again.asked_again(conn, opened),
+            "people": people(conn, opened, count=choice.shares) if choice.people else None,
             "costs": costs(opened),
             "distributions": distributions(opened, sampled),
             "sampled": len(sampled),

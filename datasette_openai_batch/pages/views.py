@@ -19,6 +19,7 @@ from sqlite_utils_openai_batch.provider.accounts import LOCAL
 
 from .. import compat
 from ..access.job import Opened
+from ..access.labels import sees_labels
 from ..access.lists import listing
 from ..access.permissions import trouble_of
 from ..access.request import database_of, in_address, number, opened_job, render
@@ -140,6 +141,8 @@ async def job_page(datasette: Any, request: Any) -> Response:
         mark=Mark.read(request.args.get("_after")),
         request=number(request, "_request"),
         row=request.args.get("_row") or None,
+        people=await sees_labels(opened, request.actor),
+        shares=bool(request.args.get("_shares")),
     )
     context = await db.execute_fn(job.sections(opened, choice))
     if await may_act(opened, request.actor):

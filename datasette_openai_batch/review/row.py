@@ -120,9 +120,16 @@ def sample_words(sample: Sample) -> str:
     return f"{len(sample.requests):,} of {counted(sample.population, what)}, {kind}{seed}"
 
 
-def asked_for(job: Job, wanted: Sequence[str]) -> list[Question]:
-    """The columns to label: those wanted, else those with labels or numbers, else all."""
+def asked_for(
+    conn: sqlite3.Connection, job: Job, wanted: Sequence[str], sample: Sample | None = None
+) -> list[Question]:
+    """The columns to label: those wanted, else those that others label in the sample.
+
+    Else those with labels or numbers, else all.
+    """
     every = questions(job)
+    if not wanted and sample is not None:
+        wanted = reviews.columns_of(conn, sample)
     if wanted:
         known = {one.column for one in every}
         chosen = [one for one in every if one.column in wanted]

@@ -70,7 +70,7 @@ async def show(opened: Opened, request: Any, coder: Coder, typed: Typed) -> Resp
         sample = find_sample(conn, job, wanted)
         if sample is None:
             return None
-        asked = asked_for(job, typed.all("_column"))
+        asked = asked_for(conn, job, typed.all("_column"), sample)
         return screen(
             conn, opened, sample, asked, coder,
             number=row, after=after or 0, reveal=typed.ticked("_show"),
@@ -123,10 +123,10 @@ async def say(opened: Opened, request: Any, coder: Coder, typed: Typed) -> Respo
 
     def keep(conn: sqlite3.Connection) -> Screen | list[tuple[str, Any]] | None:
         job = store.get_job(conn, opened.job.id)
-        asked = asked_for(job, typed.all("column"))
         sample = find_sample(conn, job, wanted)
         if sample is None:
             return None
+        asked = asked_for(conn, job, typed.all("column"), sample)
         reveal = typed.ticked("reveal")
         values, wrong = ({}, {}) if skips else read(asked, typed)
         if wrong:
@@ -214,7 +214,7 @@ async def begin(opened: Opened, request: Any, coder: Coder, typed: Typed) -> Res
 
     def keep(conn: sqlite3.Connection) -> list[tuple[str, Any]]:
         job = store.get_job(conn, opened.job.id)
-        asked = asked_for(job, typed.all("column"))
+        asked = asked_for(conn, job, typed.all("column"))
         if other == "people" and which == "differ" and not start(conn, opened, coder).people:
             raise UsageError("Nobody differs yet, or somebody is still labelling.")
         store.migrate(conn)

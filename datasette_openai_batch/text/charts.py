@@ -7,6 +7,7 @@ too; patterns, not only colours, tell segments apart.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from markupsafe import Markup, escape
@@ -69,6 +70,55 @@ def bars(name: str, counts: Sequence[tuple[str, int]], total: int) -> Markup:
         )
     return Markup(
         f'<table class="ob-bars"><caption class="ob-unseen">{escape(name)}</caption>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One label: its share by the model, and (lowest, middle, highest) by the sample of labels."""
+
+    label: str
+    model: float
+    corrected: tuple[float, float, float] | None
+
+
+def shares(name: str, found: Sequence[Share], *, is_mean: bool = False) -> Markup:
+    """Shares by the model as bars, corrected ones as a dot with its interval; a table as well."""
+    ends = [one.corrected[2] if one.corrected else 0.0 for one in found]
+    most = max([*ends, *(one.model for one in found)], default=0.0) or 1.0
+
+    def words(value: float) -> str:
+        return f"{value:.2f}" if is_mean else f"{100 * value:.1f} %"
+
+    rows = []
+    for one in found:
+        shapes = (
+            f'<rect class="ob-late" x="0" y="4" width="{200 * max(one.model, 0) / most:.1f}" '
+            'height="8"/>'
+        )
+        cells = ["-", "-"]
+        if one.corrected is not None:
+            low, middle, high = (200 * max(value, 0) / most for value in one.corrected)
+            shapes += (
+                f'<path class="ob-whisker" d="M{low:.1f} 8H{high:.1f}M{low:.1f} 4V12'
+                f'M{high:.1f} 4V12"/><circle class="ob-dot" cx="{middle:.1f}" cy="8" r="3.5"/>'
+            )
+            cells = [
+                words(one.corrected[1]),
+                f"{words(one.corrected[0])} to {words(one.corrected[2])}",
+            ]
+        rows.append(
+            f'<tr><th scope="row">{escape(text.cut(one.label, 40))}</th>'
+            '<td><svg aria-hidden="true" width="208" height="16" viewBox="-4 0 208 16">'
+            f'{shapes}</svg></td><td class="ob-figure">{words(one.model)}</td>'
+            f'<td class="ob-figure">{cells[0]}</td><td class="ob-figure">{cells[1]}</td></tr>'
+        )
+    return Markup(
+        f'<table class="ob-bars ob-shares"><caption class="ob-unseen">Shares of {escape(name)}'
+        '</caption><thead><tr><td></td><td></td><th scope="col" class="ob-figure">model</th>'
+        '<th scope="col" class="ob-figure">corrected</th>'
+        '<th scope="col" class="ob-figure">95 % interval</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
 

@@ -490,7 +490,8 @@ def for_the_log(comparison: Comparison) -> dict[str, Any]:
                 **named_table(comparison, column),
             }
         )
-    return {"with": second.job.id if second else None, "columns": kept}
+    detail: dict[str, Any] = {"with": second.job.id if second else None, "columns": kept}
+    return {**detail, "people": True} if comparison.people else detail
 
 
 def named_table(comparison: Comparison, column: Compared) -> dict[str, Any]:

@@ -53,12 +53,13 @@ class Reader:
         statuses: Sequence[str] = (),
         link: Link | None = None,
         columns: Sequence[str] = (),
+        people: bool = True,
     ) -> None:
         self.conn = conn
         self.job = job
         self.statuses = tuple(statuses)
         self.link = link
-        self.results = Results(conn, job, status=statuses, columns=columns)
+        self.results = Results(conn, job, status=statuses, columns=columns, people=people)
         self.headers: list[str] = self.results.headers
         self.answers = stored_cells(job.answer_schema, len(self.results.output.answers))
         self.columns = stored_columns(job.answer_schema)
@@ -276,7 +277,9 @@ class Results:
         *,
         status: Sequence[str] = (),
         columns: Sequence[str] = (),
+        people: bool = True,
     ):
+        """Without `people` what they say of the rows is left out."""
         self.conn = conn
         self.job = job
         self.status = tuple(status)
@@ -284,7 +287,7 @@ class Results:
         self.schema = AnswerSchema.from_json(job.answer_schema) if job.answer_schema else None
         self.source = self.open_source()
         self.source_columns = self.shown_source_columns()
-        self.labels = reviews.reviewed(reviews.of_job(conn, job.id))
+        self.labels = reviews.reviewed(reviews.of_job(conn, job.id)) if people else {}
         """What people say, by request and column of the answer."""
         self.judged = self.judged_columns()
         self.every = self.all_headers()

@@ -70,8 +70,11 @@ def pilot_of(conn: sqlite3.Connection, job: store.Job) -> Pilot | None:
     return Pilot(pilot, settling.row_keys(conn, pilot.id, PILOT_KEYS))
 
 
-def report(conn: sqlite3.Connection, job: store.Job) -> str:
-    """The report of a job; it reads every request once, and once a column that people judged."""
+def report(conn: sqlite3.Connection, job: store.Job, *, people: bool = True) -> str:
+    """The report of a job; it reads every request once, and once a column that people judged.
+
+    Without `people` what they say of the rows is left out.
+    """
     facts = Facts(
         store.list_parts(conn, job.id),
         settling.models(conn, job.id),
@@ -79,7 +82,7 @@ def report(conn: sqlite3.Connection, job: store.Job) -> str:
         settling.write_statuses(conn, job.id),
         settling.notes(conn, job.id),
         history.imports(conn, job.id),
-        judged(conn, job),
+        judged(conn, job) if people else [],
         reviews.samples(conn, job.id),
         pilot_of(conn, job),
         rounds(conn, job),

@@ -128,11 +128,17 @@ def newest_where(conn: sqlite3.Connection, where: str, params: Sequence[Any]) ->
     ]
 
 
-def has_reviews(conn: sqlite3.Connection) -> bool:
-    """Whether anybody has said anything of any row in this database."""
+def columns_of(conn: sqlite3.Connection, sample: Sample) -> list[str]:
+    """The columns of which somebody has said something in the first rows of a sample."""
     if not has_tables(conn):
-        return False
-    return conn.execute("SELECT 1 FROM openai_batch_reviews LIMIT 1").fetchone() is not None
+        return []
+    first = sample.requests[:100]
+    found = conn.execute(
+        'SELECT DISTINCT "column" FROM openai_batch_reviews '
+        f"WHERE request_id IN ({', '.join('?' * len(first))}) AND +job_id = ?",
+        [*first, sample.job_id],
+    ).fetchall()
+    return [row[0] for row in found]
 
 
 def reviewed_jobs(conn: sqlite3.Connection) -> list[int]:

@@ -270,3 +270,126 @@ def test_a_job_that_is_not_there_and_a_row_that_is_not(serve: Any, data: Path) -
 def test_a_picture_is_shown(serve: Any, data: Path) -> None:
     page = fetch(serve(data, config=CONFIG), REVIEW, "ana").text
     assert re.search(r'<img src="[^"]*/image\?_request=\d+&amp;_column=photo"', page)
+
+
+# Who sees what of the labels
+
+TEXTS = (
+    f"{JOB}",
+    f"{JOB}.csv",
+    f"{JOB}/report",
+)
+TABLES = (
+    "openai_batch_reviews",
+    "openai_batch_reviewed",
+    "openai_batch_samples",
+    "openai_batch_results",
+    "openai_batch_log",
+)
+MARKS = {JOB: "Agreement with people", f"{JOB}.csv": "mood_final", f"{JOB}/report": "by people"}
+
+
+def sees(datasette: Any, actor: str | None) -> set[str]:
+    """Where an actor is shown what people say."""
+    found = {path for path in TEXTS if MARKS[path] in fetch(datasette, path, actor).text}
+    for table in TABLES:
+        status = fetch(datasette, f"/data/{table}.json", actor).status_code
+        assert status in (200, 403)
+        found |= {table} if status == 200 else set()
+    return found
+
+
+EVERYTHING = {*TEXTS, *TABLES}
+EVERYBODY = ("ana", "ben", "boss", "dora", None)
+# Before anybody labels there is nothing to hide, and nothing to show.
+STAGES: dict[str, dict[str | None, set[str]]] = {
+    "nobody has begun": {who: set(TABLES) for who in EVERYBODY},
+    "ana is under way": {
+        "ana": set(), "ben": set(), "boss": EVERYTHING, "dora": set(), None: set(),
+    },
+    "ana is done": {
+        "ana": EVERYTHING, "ben": set(), "boss": EVERYTHING, "dora": EVERYTHING, None: EVERYTHING,
+    },
+    "ben is under way": {
+        "ana": set(), "ben": set(), "boss": EVERYTHING, "dora": set(), None: set(),
+    },
+    "both are done": dict.fromkeys(EVERYBODY, EVERYTHING),
+}  # fmt: skip
+
+
+def test_who_sees_what_people_say(serve: Any, data: Path) -> None:
+    datasette = serve(data, config=CONFIG)
+    ana, ben = Person(datasette, "ana"), Person(datasette, "ben")
+    found = {"nobody has begun": {who: sees(datasette, who) for who in EVERYBODY}}
+    begin(ana)
+
+    def stage(name: str) -> None:
+        found[name] = {who: sees(datasette, who) for who in STAGES[name]}
+
+    ana.press("Save", **{"say-0": "good"})
+    stage("ana is under way")
+    while "You are done" not in ana.text:
+        ana.press("Save", **{"say-0": "bad"})
+    stage("ana is done")
+    ben.go(REVIEW)
+    assert "Row 1 of 5" in ben.text and "You said" not in ben.text, "the same rows, nothing said"
+    ben.press("Save", **{"say-0": "mixed"})
+    stage("ben is under way")
+    ana.go(REVIEW)
+    assert "once all who have begun are done" in ana.text
+    while "You are done" not in ben.text:
+        ben.press("Save", **{"say-0": "bad"})
+    stage("both are done")
+    assert found == STAGES
+
+
+def test_rows_on_which_people_differ_are_offered_once_both_are_done(serve: Any, data: Path) -> None:
+    datasette = serve(data, config=CONFIG)
+    ana, ben = Person(datasette, "ana"), Person(datasette, "ben")
+    begin(ana)
+    for label in ("good", "good", "bad", "bad", "mixed"):
+        ana.press("Save", **{"say-0": label})
+    ben.go(REVIEW)
+    for label in ("good", "bad", "bad", "bad"):
+        ben.press("Save", **{"say-0": label})
+    ana.go(f"{REVIEW}?_rows=1")
+    assert "people</option>" not in ana.page.text
+    ben.press("Save", **{"say-0": "mixed"})
+    boss = Person(datasette, "boss")
+    begin(boss, which="differ", differ="people", size="9")
+    assert "Row 1 of 1" in boss.text and "those that were judged differently" in boss.text
+
+
+def test_the_page_of_a_job_tells_what_came_of_it(serve: Any, data: Path) -> None:
+    datasette = serve(data, config=CONFIG)
+    ana = Person(datasette, "ana")
+    begin(ana, size="40")
+    while "You are done" not in ana.text:
+        ana.press("Save", **{"say-0": "good"})
+    ana.go(JOB)
+    assert "Agreement with people mood" in ana.text
+    assert "32.5 % the same (13 of 40)" in ana.text
+    assert "27 differences" in ana.text and "And 7 more:" in ana.text
+    assert re.search(r'href="/data/t/\d+">\d+</a></th><td>(bad|mixed)</td><td>good<', ana.page.text)
+    assert 'class="ob-whisker"' in ana.page.text
+    shown = " ".join(re.sub(r"<[^>]+>", " ", ana.page.text).split())
+    assert "good 32.5 % 100.0 % 100.0 % to 100.0 %" in shown
+    assert "precision recall F1 good 40 1.00 0.33 0.49" in shown
+
+
+def test_shares_of_a_long_job_are_counted_when_asked_for(
+    serve: Any, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasette_openai_batch.pages.people.INLINE", 10)
+    datasette = serve(data, config=CONFIG)
+    ana = Person(datasette, "ana")
+    begin(ana)
+    while "You are done" not in ana.text:
+        ana.press("Save", **{"say-0": "good"})
+    ana.go(JOB)
+    assert "ob-whisker" not in ana.page.text
+    assert "Count the shares over all 40 answers" in ana.text
+    ana.go(f"{JOB}?_shares=1")
+    assert "ob-whisker" in ana.page.text
+    ana.go(JOB)
+    assert "ob-whisker" in ana.page.text, "they are kept"

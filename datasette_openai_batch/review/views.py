@@ -12,6 +12,7 @@ from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError, UsageError
 from sqlite_utils_openai_batch.results.review.sample import Choice, choose
 from sqlite_utils_openai_batch.results.review.turns import Turns
+from sqlite_utils_openai_batch.store import reviews
 
 from .. import compat
 from ..access.job import Opened, Unavailable
@@ -134,7 +135,8 @@ async def say(opened: Opened, request: Any, coder: Coder, typed: Typed) -> Respo
                 conn, opened, sample, asked, coder,
                 number=at, reveal=reveal, typed=typed, wrong=wrong,
             )  # fmt: skip
-        store.migrate(conn)
+        if not reviews.has_tables(conn):
+            store.migrate(conn)
         sample = kept_sample(conn, job, wanted, path)
         if sample is None:
             return None

@@ -141,12 +141,12 @@ def test_requests_of_another_job_stay_hidden(serve, page, films: Path) -> None:
 def test_listings_leave_out_denied_tables(serve, films: Path) -> None:
     datasette = serve(films, config=CONFIG)
 
-    def names(actor: str) -> set[str]:
+    def listed(actor: str) -> set[str]:
         found = fetch(datasette, "/films.json", actor).json()
         return {table["name"] for table in found["tables"] + found["views"]}
 
-    assert "openai_batch_jobs" in names("ana") and "openai_batch_results" in names("ana")
-    assert not any(name.startswith("openai_batch") for name in names("ben"))
+    assert "openai_batch_jobs" in listed("ana") and "openai_batch_results" in listed("ana")
+    assert not any(name.startswith("openai_batch") for name in listed("ben"))
 
 
 def test_a_query_that_nobody_can_check_needs_execute_sql(serve, page, tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def request_lines(plan: Plan, shown: Rendered, number: int, total: int, word: st
 
 def indented(text: str) -> str:
     """A text of several lines below its first."""
-    return visible(text).replace("\n", "\n          ")
+    first, *lines = visible(text).split("\n")
+    return "\n".join([first, *(line and f"{'':<10}{line}" for line in lines)])
 
 
 def summary_screen(

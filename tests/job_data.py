@@ -146,6 +146,19 @@ def add_job(
     return job_id
 
 
+def add_running_job(conn: sqlite3.Connection, keys: list[Any], **values: Any) -> int:
+    """A job whose batch is at the provider, and no row of which is answered yet."""
+    waiting = {
+        "status": "running",
+        "part_status": "in_progress",
+        "cost_nanousd": None,
+        "finished_at": None,
+        "checked_at": recently(),
+    }
+    pending = dict.fromkeys(range(len(keys)), "pending")
+    return add_job(conn, keys, pending, **{**waiting, **values})
+
+
 def count_tokens(conn: sqlite3.Connection, part_id: int) -> None:
     """Give a part the tokens that its answers used, as collecting does."""
     (answered,) = conn.execute(

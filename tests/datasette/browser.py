@@ -98,3 +98,16 @@ def until(condition: Callable[[], Any], what: str) -> Any:
             return found
         time.sleep(0.05)
     raise AssertionError(f"not within {PATIENCE:g} s: {what}")
+
+
+def fresh(driver: Any) -> Any:
+    """The browser as it was when it started, whatever the test before made of it."""
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    driver.get("about:blank")
+    driver.set_window_size(1100, 900)
+    requested(driver)
+    complaints(driver)
+    return driver

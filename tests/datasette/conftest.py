@@ -48,17 +48,7 @@ def db(tmp_path: Path) -> Path:
     job_data.movies(conn)
     keys = list(range(1, 13))
     job_data.add_job(conn, keys, {2: "refused", 5: "truncated"}, parts=2)
-    job_data.add_job(
-        conn,
-        keys,
-        dict.fromkeys(range(12), "pending"),
-        name="nightly",
-        status="running",
-        part_status="in_progress",
-        cost_nanousd=None,
-        finished_at=None,
-        checked_at=job_data.recently(),
-    )
+    job_data.add_running_job(conn, keys, name="nightly")
     job_data.add_job(
         conn,
         keys,
@@ -82,10 +72,5 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def driver(chromium: Any) -> Any:
-    """The browser as it was when it started, but for what addresses keep by themselves."""
-    chromium.get("about:blank")
-    chromium.set_window_size(1100, 900)
-    chromium.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
-    browser.requested(chromium)
-    browser.complaints(chromium)
-    return chromium
+    """The browser, for the tests of one module; the next one finds nothing of theirs."""
+    return browser.fresh(chromium)

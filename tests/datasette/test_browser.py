@@ -27,18 +27,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     job_data.movies(conn, 60)
     keys = list(range(1, 61))
     job_data.add_job(conn, keys, {2: "refused", 5: "truncated"}, parts=2)
-    job_data.add_job(
-        conn,
-        keys,
-        dict.fromkeys(range(60), "pending"),
-        name="nightly",
-        status="running",
-        part_status="in_progress",
-        cost_nanousd=None,
-        finished_at=None,
-        checked_at=job_data.recently(),
-        write=False,
-    )
+    job_data.add_running_job(conn, keys, name="nightly", write=False)
     conn.close()
     return path
 

@@ -26,17 +26,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     job_data.movies(conn, 12)
     keys = list(range(1, 13))
     job_data.add_job(conn, keys, {2: "refused"})
-    job_data.add_job(
-        conn,
-        keys,
-        dict.fromkeys(range(12), "pending"),
-        status="running",
-        part_status="in_progress",
-        cost_nanousd=None,
-        finished_at=None,
-        checked_at=job_data.recently(),
-        write=False,
-    )
+    job_data.add_running_job(conn, keys, write=False)
     pictures(conn)
     conn.close()
     return path

@@ -82,6 +82,7 @@ class Reader:
 
 @pytest.fixture
 def reader(driver: Any, tmp_path: Path) -> Reader:
+    browser.fresh(driver)
     behavior = {"behavior": "allow", "downloadPath": str(tmp_path)}
     driver.execute_cdp_cmd("Browser.setDownloadBehavior", behavior)
     return Reader(driver, tmp_path)

@@ -30,6 +30,25 @@ cog:
 docs:
     {{bin}}cog --check README.md docs/*.md
 
+# The pages of the docs as a site in site/; a link that leads nowhere is an error
+site:
+    NO_MKDOCS_2_WARNING=1 {{bin}}mkdocs build --strict
+
+# The terminal of README, drawn anew
+recording:
+    {{bin}}python docs/recording.py
+
+# Wheel and sdist, built and tried in clean environments
+packages:
+    .ci/packages
+
+# The newest versions of what we depend on, as a release is tested with them
+lock:
+    echo '# The versions that this release was tested with. Made by: just lock' > constraints.txt
+    uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-header --no-annotate \
+        --extra local --extra images --extra server --no-emit-package sqlite-utils-openai-batch \
+        pyproject.toml >> constraints.txt
+
 # Build demo.db from its sources
 demo-db:
     {{bin}}python demo/build.py

@@ -115,7 +115,7 @@ def add_job(
             "submitted_at": "2026-11-20T14:02:00.000Z",
             "checked_at": "2026-11-20T15:41:00.000Z",
             "finished_at": "2026-11-20T15:41:00.000Z",
-            "versions": json.dumps({"sqlite-utils-openai-batch": "0.1a0"}),
+            "versions": json.dumps({"sqlite-utils-openai-batch": "0.1"}),
             **values,
         },
     )

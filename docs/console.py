@@ -33,7 +33,7 @@ SAME_EVERY_TIME = (
     # What a terminal writes over while a job runs.
     (r"(?m)^\r?Job \d+: [\d,/]+ done · [\d,/]+ parts · .*\n", ""),
     (r"(today|\d\d? [A-Z][a-z]{2}) \d\d:\d\d", "today 14:02"),
-    (r"Done in [\d.]+ s", "Done in 0.4 s"),
+    (r"Done in [\d.]+ (s|min)", "Done in 0.4 s"),
     (r"(?m)(requests?)  [\d.]+ s$", r"\1  0.4 s"),
     (r"[\d.]+ [KMGT]B free", "120 GB free"),
     (r"(?m) · [\d.]+ s$", " · 0.1 s"),

@@ -223,7 +223,7 @@ def test_the_label_of_most_coders_counts(run: Any, data: Path, label: Any) -> No
 def sampled(data: Path) -> list[int]:
     with closing(connect(data)) as conn:
         (sample,) = store.reviews.samples(conn, 1)
-        return [store.reviews.row_of(conn, one)[0] for one in sample.requests]
+        return [store.reviews.row_of(conn, 1, one)[0] for one in sample.requests]
 
 
 WRONG = {

@@ -50,7 +50,7 @@ def simulated(notes: Path, tmp_path: Path) -> Any:
         yield Batches(tmp_path / notes, base_url=running.base_url, key=running.key)
 
 
-def journal(server: LocalServer) -> int:
+def posts(server: LocalServer) -> int:
     return sum(1 for entry in server.journal() if entry["method"] == "POST")
 
 
@@ -77,11 +77,11 @@ def test_run_writes_beside_the_rows(batches: Batches, tmp_path: Path) -> None:
 def test_nothing_is_sent_unless_somebody_says_so(
     batches: Batches, server: LocalServer, unchanged: Any, notes: Path, name: str
 ) -> None:
-    check, before = unchanged(notes), journal(server)
+    check, before = unchanged(notes), posts(server)
     for given in ({}, {"approve": False}, {"approve": 1}, {"max_cost": None}):
         with pytest.raises(UsageError, match="nothing was sent"):
             getattr(batches, name)("notes", prompt=PROMPT, **given)
-    assert journal(server) == before
+    assert posts(server) == before
     check()
 
 
@@ -101,10 +101,10 @@ def test_what_is_wrong_is_said_before_anything_is_sent(
     batches: Batches, server: LocalServer, unchanged: Any, notes: Path, given: Any, error: Any,
     said: str,
 ) -> None:  # fmt: skip
-    check, before = unchanged(notes), journal(server)
+    check, before = unchanged(notes), posts(server)
     with pytest.raises(error, match=said):
         batches.run("notes", **{"max_cost": 1, **given})
-    assert journal(server) == before
+    assert posts(server) == before
     check()
 
 

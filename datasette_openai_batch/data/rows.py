@@ -9,6 +9,7 @@ from typing import Any
 from datasette.utils import sqlite_timelimit
 
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
+from sqlite_utils_openai_batch.requests.images import check_folder
 from sqlite_utils_openai_batch.requests.template import Renderer, bind_job
 from sqlite_utils_openai_batch.store import Job
 from sqlite_utils_openai_batch.tables.source import Source, source_of_job
@@ -30,10 +31,14 @@ def open_rows(conn: sqlite3.Connection, job: Job) -> Source | None:
 
 
 def bind(job: Job, source: Source | None) -> Renderer | None:
-    """The job's template over its source; None where they no longer fit each other."""
+    """The job's template over its source; None where they no longer fit each other.
+
+    And where it would read files of a folder that nobody named on this machine.
+    """
     if source is None:
         return None
     try:
+        check_folder(job)
         return bind_job(job, source)
     except OpenAIBatchError:
         return None

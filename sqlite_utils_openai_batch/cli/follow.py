@@ -231,6 +231,9 @@ def tell_result(
 @job_argument
 @option("--accept-account", is_flag=True, section="Where it runs",
         help="Go on with this key's account where the job began with another")  # fmt: skip
+@option("--image-dir", metavar="DIR", section="Where it runs",
+        type=click.Path(exists=True, file_okay=False),
+        help="Where the files that the rows name are on this machine")  # fmt: skip
 @max_cost_option
 @key_option
 @yes_option
@@ -238,6 +241,7 @@ def submit_command(
     db: str,
     job: str | None,
     accept_account: bool,
+    image_dir: str | None,
     max_cost: str | None,
     key: str | None,
     yes: bool,
@@ -257,6 +261,7 @@ def submit_command(
         doubtful,
         job_ceiling,
         job_to_submit,
+        name_folder,
         raise_ceiling,
         rows_to_send,
         send_again,
@@ -270,7 +275,7 @@ def submit_command(
 
     with closing(connect(db)) as conn, Places(key=key) as places:
         store.check_version(conn)
-        found = job_to_submit(conn, db, job, accept_account)
+        found = job_to_submit(conn, db, job, accept_account or bool(image_dir))
         places.accepted = accept_account
         can_ask = sys.stdin.isatty() and sys.stderr.isatty()
         check_may_send(yes, max_cost, can_ask)
@@ -295,6 +300,8 @@ def submit_command(
             store.update_job(conn, found.id, account=places.account_of(found))
             found = store.get_job(conn, found.id)
             talk(f"Job {found.id} goes on with this key's account from now on.")
+        if image_dir is not None:
+            found = name_folder(conn, found, image_dir)
         if ceiling is not None:
             found = raise_ceiling(conn, found, ceiling)
         if found.status in ("prepared", "paused"):

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .. import store
@@ -21,6 +22,7 @@ from ..pricing.ceiling import again_most, parse_ceiling
 from ..pricing.prices import job_is_own, known_models, part_prices, stored_prices, usd
 from ..provider.client import Provider
 from ..requests.body import adapt, check_change, elsewhere
+from ..requests.images import remember_folder
 from ..requests.limits import limits_for
 from ..requests.turns import check_turns
 from ..store.connection import transaction
@@ -456,13 +458,23 @@ def rows_to_send(parts: Sequence[store.Part]) -> int:
     return sum(part.counts.get("pending", 0) for part in parts if part.status in ("prepared", *CUT))
 
 
+def name_folder(conn: sqlite3.Connection, job: store.Job, folder: str) -> store.Job:
+    """Say on this machine which folder a job reads. Raises UsageError where it reads none."""
+    if "image_dir" not in job.settings:
+        raise UsageError(f"Job {job.id} reads no files. Leave out --image-dir.")
+    place = str(Path(folder).resolve())
+    remember_folder(job.uid, place)
+    store.update_job(conn, job.id, options=json.dumps({**job.settings, "image_dir": place}))
+    return store.get_job(conn, job.id)
+
+
 def job_to_submit(
-    conn: sqlite3.Connection, db: str, job: str | None, accept_account: bool = False
+    conn: sqlite3.Connection, db: str, job: str | None, anyhow: bool = False
 ) -> store.Job:
-    """The job that `submit` means: any whose account is another from now on. Raises JobError."""
+    """The job that `submit` means: `anyhow` also one that runs, to say how. Raises JobError."""
     if job is not None:
         found = store.find_job(conn, job, db)
-        if accept_account and found.requests is not None:
+        if anyhow and found.requests is not None:
             return found
         if found.status not in ("prepared", "paused") or found.requests is None:
             raise JobError(

@@ -33,6 +33,7 @@ from ..provider.places import (
     place_without_key,
     read_place,
 )
+from ..requests.images import check_named
 from ..store import Job
 from ..store.connection import transaction
 from .plan.ask import DEFAULT_MODEL, Ask, read_ask
@@ -99,6 +100,8 @@ def settled(
     this very command. `fresh` lines of a file were just checked; they are in `rows` where they
     are only looked at.
     """
+    if not files:
+        check_named(options.get("image_dir"))
     recipe = keep(table, options, files=files)
     options["lines"], options["fresh"] = take_lines(options), fresh
     place = read_place(options) if needs_key else place_without_key(options)

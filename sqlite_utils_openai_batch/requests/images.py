@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import filetype
 
+from .. import store
 from ..base.errors import ConfigurationError, UnrenderableRow
 from ..tables.sql import SQLiteValue, is_blank
-
-if TYPE_CHECKING:
-    pass
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -39,6 +37,62 @@ MOST_PIXELS = 64_000_000
 HEAD = 4 * 65_536
 QUALITY = 90
 WEB = ("http://", "https://")
+
+
+# Which folder a job reads is remembered on the machine where a person named it: a database may be
+# somebody else's, and must not decide which files of this machine go to which server.
+
+
+def remember_folder(uid: str, folder: str) -> None:
+    """Keep that a person named this folder, on this machine, for the job with this uid.
+
+    Raises ConfigurationError where that can't be kept.
+    """
+    try:
+        notes().mkdir(parents=True, exist_ok=True)
+        note_of(uid).write_text(folder, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"Which folder the job reads can't be kept on this machine: {error}"
+        ) from error
+
+
+def check_folder(job: store.Job) -> None:
+    """Raise ConfigurationError where a job reads files of a folder that nobody named here."""
+    folder = job.settings.get("image_dir")
+    if folder is None:
+        return
+    note = note_of(job.uid)
+    if not note.is_file() or note.read_text(encoding="utf-8") != folder:
+        raise ConfigurationError(
+            f"Job {job.id} reads files of '{folder}', as its database says, and nobody named that "
+            "folder on this machine. No file was read and nothing of it was sent. If it is right, "
+            f"say so once: submit DB {job.id} --image-dir DIR"
+        )
+
+
+def check_named(folder: str | None) -> None:
+    """Raise ConfigurationError where a folder is taken over that nobody ever named here."""
+    known = (note.read_text(encoding="utf-8") for note in notes().glob("*") if note.is_file())
+    if folder is not None and folder not in known:
+        raise ConfigurationError(
+            f"Files of '{folder}' were to be read, as the database says, and nobody named that "
+            "folder on this machine. If it is right, type --image-dir."
+        )
+
+
+def notes() -> Path:
+    """Where this machine keeps which folders were named, a file a job."""
+    import platformdirs
+
+    return platformdirs.user_data_path("sqlite-utils-openai-batch") / "folders"
+
+
+def note_of(uid: str) -> Path:
+    """The file that holds which folder a job reads. Raises ConfigurationError for no uid."""
+    if not store.is_uid(uid):
+        raise ConfigurationError(f"No folder was named for '{uid}': that is no uid of a job.")
+    return notes() / uid
 
 
 @dataclass(frozen=True)

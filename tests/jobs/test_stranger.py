@@ -272,6 +272,76 @@ def test_forms() -> None:
         assert not is_folder(folder), folder
 
 
+# Files of this machine
+
+
+@pytest.fixture
+def pictures(run: Any, notes: Path, tmp_path: Path) -> Path:
+    """A folder with a file for each row, and a prepared job that reads them."""
+    folder = tmp_path / "private"
+    folder.mkdir()
+    with closing(sqlite3.connect(notes)) as conn, conn:
+        conn.execute("ALTER TABLE notes ADD COLUMN file TEXT")
+        conn.execute("UPDATE notes SET file = id || '.txt'")
+        ids = [one for (one,) in conn.execute("SELECT id FROM notes")]
+    for one in ids:
+        (folder / f"{one}.txt").write_text(f"my secret {one}")
+    run(
+        "prepare", notes, "notes", *ASK, *run.there[:2], "--attach", "file",
+        "--attach-dir", folder,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("how", ["another machine", "another folder", "another job"])
+def test_no_file_goes_out_by_the_word_of_a_database(
+    run: Any, notes: Path, pictures: Path, server: Any, monkeypatch: Any, rows: Any, how: str
+) -> None:
+    change(notes, approved_at="2026-11-20T14:00:00.000Z", status="running")
+    if how == "another machine":
+        monkeypatch.setenv("XDG_DATA_HOME", str(pictures.parent / "elsewhere"))
+    elif how == "another folder":
+        with closing(sqlite3.connect(notes)) as conn, conn:
+            conn.execute(
+                "UPDATE openai_batch_jobs SET options = json_set(options, '$.image_dir', ?)",
+                [str(pictures.parent)],
+            )
+    else:
+        change(notes, uid="abcdefghij")
+    before = len(server.journal())
+    for command in (("sync",), ("watch", "--poll", "0.05")):
+        run(command[0], notes, *command[1:], code=1)
+    assert "nobody named that folder on this machine" in run("sync", notes, code=1).err
+    assert not [one for one in server.journal()[before:] if one["method"] == "POST"]
+    run("export-requests", notes, "1", pictures.parent / "out", code=1)
+    assert not list((pictures.parent / "out").glob("*.jsonl"))
+    run("submit", notes, "1", "-y", "--image-dir", pictures)
+    run("watch", notes, "--poll", "0.05")
+    assert rows(notes, "SELECT count(answer) FROM notes") == [(12,)]
+
+
+def test_like_takes_up_no_folder_that_nobody_named(
+    run: Any, notes: Path, pictures: Path, unchanged: Any
+) -> None:
+    change_options(notes, image_dir=str(pictures.parent))
+    check = unchanged(notes)
+    said = run("run", notes, "--like", "1", "--output", "x", "-y", code=1)
+    assert "nobody named that folder on this machine. If it is right, type --image-dir" in said.err
+    check()
+
+
+def test_like_takes_up_no_cluster(run: Any, notes: Path, unchanged: Any) -> None:
+    run("prepare", notes, "notes", *ASK, "--local")
+    with closing(sqlite3.connect(notes)) as conn, conn:
+        conn.execute(
+            "UPDATE openai_batch_jobs SET options = json_set(options, '$.ray', 'evil:6379')"
+        )
+    check = unchanged(notes)
+    said = run("run", notes, "--like", "1", "--output", "x", "-y", code=1)
+    assert "Job 1 ran on a Ray cluster" in said.err and "Type --ray" in said.err
+    check()
+
+
 # What --like takes up
 
 

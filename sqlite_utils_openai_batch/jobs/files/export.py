@@ -11,6 +11,7 @@ from pathlib import Path
 from ... import store
 from ...base.errors import JobError
 from ...requests.chunks import Chunks
+from ...requests.images import check_folder
 from ...requests.template import bind_job, hashed_columns
 from ...store.connection import transaction
 from ...store.leases import job_leased
@@ -106,6 +107,7 @@ def write_part(
     conn: sqlite3.Connection, job: store.Job, part: store.Part, source: Source, folder: Path
 ) -> Exported:
     """Write one part, under the name that a file has until it is whole."""
+    check_folder(job)
     renderer = bind_job(job, source, part.overrides)
     hashed = hashed_columns(renderer, Output.of(job))
     chunks = Chunks(renderer, hashed, f"{job.uid}-")

@@ -31,6 +31,7 @@ from ...provider.accounts import LOCAL, check_key, key_address, origin
 from ...provider.azure import AZURE, ENDPOINT
 from ...provider.client import OPENAI_URL
 from ...provider.errors import host_of
+from ...requests.images import check_named
 from ...store import Job
 from ...store.records import is_address, is_endpoint, is_folder
 from ..trust import check_job
@@ -168,7 +169,7 @@ PUTS_OUT = {
     "price_output": ("price_as",),
 }  # fmt: skip
 #: Options that say where rows go.
-PLACE = ("provider", "base_url", "local", "upstream")
+PLACE = ("provider", "base_url", "local", "upstream", "ray")
 #: Options that leave rows out, which nobody sees who doesn't type them.
 NARROWING = ("changed", "missing", "where", "limit", "sample")
 #: Repeatable options whose values have names: those that are typed come on top.
@@ -385,6 +386,8 @@ def inherit(
         kept |= place_of(job, kept)
         if options.get("key"):
             check_key(job, options["key"])
+    if "image_dir" not in typed:
+        check_named(kept.get("image_dir"))
     if kept.pop("pilot", None):
         # The rest of the rows, in a job with a name of its own.
         options["pilot_job"] = job.id
@@ -415,6 +418,7 @@ def place_of(job: Job, kept: dict[str, Any]) -> dict[str, Any]:
     Raises ConfigurationError where the environment says something else now.
     """
     if job.provider == LOCAL:
+        check_answerer(job)
         return {"provider": "openai", "base_url": None, "upstream": job.base_url,
                 "local": job.base_url is None}  # fmt: skip
     variable = ENDPOINT if job.provider == AZURE else "OPENAI_BASE_URL"
@@ -426,6 +430,17 @@ def place_of(job: Job, kept: dict[str, Any]) -> dict[str, Any]:
             f"have it go to {host_of(then)}."
         )
     return {"provider": job.provider, "base_url": then, "upstream": None, "local": False}
+
+
+def check_answerer(job: Job) -> None:
+    """Raise ConfigurationError where a job's rows went to servers that have to be typed anew."""
+    if job.settings.get("ray") or job.settings.get("upstreams"):
+        where = "on a Ray cluster" if job.settings.get("ray") else "on several servers"
+        raise ConfigurationError(
+            f"Job {job.id} ran {where}, and a database can't decide where rows go there. Nothing "
+            "was sent. Type --ray, --engine and --upstream as you did then, or --local for the "
+            "small model."
+        )
 
 
 def refuse_others(options: Mapping[str, Any]) -> None:

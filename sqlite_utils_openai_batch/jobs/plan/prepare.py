@@ -16,6 +16,7 @@ from ...pricing.ceiling import check_ceiling
 from ...pricing.estimate import Distinct, Estimate, estimate
 from ...pricing.sampling import Sample
 from ...requests.chunks import shifted
+from ...requests.images import remember_folder
 from ...store import ballots, history
 from ...store.connection import COMMIT_ROWS, COMMIT_SECONDS, transaction
 from ...store.leases import renew_job
@@ -399,6 +400,8 @@ def prepare(
     store.migrate(conn)
     sweep(conn)
     total = plan.at_most()
+    if plan.ask.image_dir is not None:
+        remember_folder(uid, plan.ask.image_dir)
     with transaction(conn):
         job_id = store.insert_job(
             conn, job_values(plan, uid, provider, base_url, account, settings)

@@ -22,6 +22,7 @@ from ...pricing.ceiling import PartBound, reserve
 from ...provider.batch import BatchState
 from ...provider.client import Provider
 from ...requests.chunks import ROWS, ROWS_WITH_IMAGES, Chunks
+from ...requests.images import check_folder
 from ...requests.limits import cap_for
 from ...requests.template import Renderer, bind_job, hashed_columns
 from ...requests.turns import with_turn
@@ -262,6 +263,7 @@ class Sender:
 
     def render(self, part: store.Part, folder: Path) -> RenderedPart:
         """Write a part's file from the rows as they are now, a page at a time."""
+        check_folder(self.job)
         source, hashed = self.open()
         chunks = Chunks(self.renderer(part.overrides), hashed, f"{self.job.uid}-")
         # The ceiling may have been set since this pass began.

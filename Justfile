@@ -26,7 +26,11 @@ cog:
     {{bin}}cog -r README.md docs/*.md
     {{bin}}python docs/console.py docs/*.md
 
-# The commands of pages are checked by tests/test_docs.py
+# Run the notebooks, and keep in them what their cells show
+notebooks:
+    {{bin}}python docs/notebooks.py docs/notebooks/*.ipynb
+
+# The commands of pages, and the notebooks, are checked by tests/test_docs.py
 docs:
     {{bin}}cog --check README.md docs/*.md
 

@@ -8,6 +8,7 @@ command as a process of its own, imports and all, in turn with what it is compar
     results --csv    sqlite3 -csv: the same columns in one join
     results --xlsx   sqlite3 and xlsxwriter in constant memory, for the first 200,000 rows
     compare          reading both columns of answers in one join
+    vote             one UPDATE of the table from the join of three jobs, nothing else kept
     jobs, show       sqlite-utils tables
     sync             sqlite-utils tables, in a database of 200 finished jobs
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sqlite3
 import statistics
 import subprocess
@@ -55,6 +57,29 @@ for _ in sqlite3.connect("data.db").execute(
 ):
     pass
 """
+# What three jobs say of a row: two that agree have the majority, and so has one that others don't
+# outvote. Each run has a copy of its own.
+VOTE = """
+import sqlite3
+conn = sqlite3.connect("fresh.db")
+conn.execute("ALTER TABLE reviews ADD COLUMN category_vote TEXT")
+conn.execute("ALTER TABLE reviews ADD COLUMN category_vote_share REAL")
+voice = "CASE WHEN {0}.status = 'ok' THEN json_extract({0}.answer, '$.category') END"
+a, b, c = (f"said.{one}" for one in "abc")
+conn.execute(
+    f"UPDATE reviews SET category_vote = CASE WHEN {a} = {b} OR {a} = {c} THEN {a} "
+    f"WHEN {b} = {c} THEN {b} WHEN ({a} IS NULL) + ({b} IS NULL) + ({c} IS NULL) = 2 "
+    f"THEN coalesce({a}, {b}, {c}) END, category_vote_share = round(1.0 * "
+    f"CASE WHEN {a} = {b} AND {b} = {c} THEN 3 WHEN {a} = {b} OR {a} = {c} OR {b} = {c} THEN 2 "
+    f"ELSE 1 END / (({a} IS NOT NULL) + ({b} IS NOT NULL) + ({c} IS NOT NULL)), 9) FROM ("
+    f"SELECT a.row_key, {voice.format('a')} AS a, {voice.format('b')} AS b, "
+    f"{voice.format('c')} AS c FROM openai_batch_requests AS a "
+    "JOIN openai_batch_requests AS b ON b.row_key = a.row_key AND b.job_id = 2 "
+    "JOIN openai_batch_requests AS c ON c.row_key = a.row_key AND c.job_id = 3 "
+    "WHERE a.job_id = 1) AS said WHERE reviews.id = said.row_key"
+)
+conn.commit()
+"""
 
 
 def ours(*arguments: str) -> list[str]:
@@ -70,6 +95,8 @@ PAIRS: dict[str, tuple[list[str], list[str]]] = {
     "results --xlsx": (ours("results", "small.db", "1", "--xlsx", "ours.xlsx"),
                        [sys.executable, "-c", WORKBOOK]),
     "compare": (ours("compare", "data.db", "1", "2"), [sys.executable, "-c", JOIN]),
+    "vote": (ours("vote", "fresh.db", "1", "2", "3", "--column", "category"),
+             [sys.executable, "-c", VOTE]),
     "jobs": (ours("jobs", "data.db"), [*TABLES, "data.db"]),
     "show": (ours("show", "data.db", "1"), [*TABLES, "data.db"]),
     "sync": (ours("sync", "jobs.db"), [*TABLES, "jobs.db"]),
@@ -84,10 +111,36 @@ def make(folder: Path, rows: int) -> None:
     export.make(folder / "jobs.db", 1_000)
     for _ in range(JOBS - 1):
         second_job(folder / "jobs.db", 100)
+    vote_jobs(folder / "vote.db", rows)
 
 
-def second_job(path: Path, rows: int) -> None:
-    """Another job over the same rows; a tenth of its labels differ."""
+def vote_jobs(path: Path, rows: int) -> None:
+    """Three jobs about rows that are as they were asked about."""
+    from sqlite_utils_openai_batch.tables.hashing import source_hash
+
+    export.make(path, rows)
+    conn = sqlite3.connect(path)
+    conn.create_function("hash", 2, lambda *values: source_hash(values))
+    conn.execute(
+        "UPDATE openai_batch_requests SET source_hash = hash(title, body) FROM reviews "
+        "WHERE reviews.id = row_key"
+    )
+    conn.commit()
+    conn.close()
+    second_job(path, rows)
+    second_job(path, rows, 1)
+    conn = sqlite3.connect(path)
+    conn.execute("UPDATE openai_batch_requests SET write_status = 'written' WHERE status = 'ok'")
+    conn.execute(
+        "UPDATE openai_batch_parts SET ended_at = now, collected_at = now, written_at = now "
+        "FROM (SELECT '2026-11-20T15:00:00.000Z' AS now)"
+    )
+    conn.commit()
+    conn.close()
+
+
+def second_job(path: Path, rows: int, differ: int = 0) -> None:
+    """Another job over the same rows; of a tenth of them, by `differ`, its labels are others."""
     from sqlite_utils_openai_batch import store
 
     conn = sqlite3.connect(path, isolation_level=None)
@@ -100,12 +153,12 @@ def second_job(path: Path, rows: int) -> None:
         part = export.insert_part(conn, job, start, count)
         conn.execute(
             "INSERT INTO openai_batch_requests "
-            "(id, job_id, part_id, row_key, status, attempts, answer, error_message, model) "
-            "SELECT id + ?, ?, ?, row_key, status, attempts, "
-            "CASE WHEN id % 10 THEN answer ELSE replace(answer, 'drama', 'crime') END, "
+            "(id, job_id, part_id, row_key, source_hash, status, attempts, answer, error_message, "
+            "model) SELECT id + ?, ?, ?, row_key, source_hash, status, attempts, "
+            "CASE WHEN id % 10 <> ? THEN answer ELSE replace(answer, 'drama', 'crime') END, "
             "error_message, model FROM openai_batch_requests WHERE job_id = 1 AND id > ? "
             "AND id <= ?",
-            [first, job, part, start, start + count],
+            [first, job, part, differ, start, start + count],
         )
     conn.execute("COMMIT")
     conn.close()
@@ -113,6 +166,8 @@ def second_job(path: Path, rows: int) -> None:
 
 def seconds(command: list[str], folder: Path) -> float:
     """CPU seconds of a command, as the system counts them; its output goes to a file."""
+    if any("fresh.db" in word for word in command):
+        shutil.copyfile(folder / "vote.db", folder / "fresh.db")
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=err)
         _, status, usage = os.wait4(process.pid, 0)
@@ -132,7 +187,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary)
-        if not (folder / "jobs.db").exists():
+        if not (folder / "vote.db").exists():
             folder.mkdir(exist_ok=True)
             make(folder, asked.rows)
         print("| command | CPU s | beside it | ratio |\n|---|---:|---:|---:|")

@@ -425,7 +425,7 @@ def voted_lines(voted: Voted, path: str) -> list[str]:
     for column, count in voted.counts.items():
         kinds = {
             "unanimous": count.unanimous,
-            "by majority": count.majority,
+            "by majority": count.majority + count.decided,
             "ties": count.ties,
             "without an answer": count.silent,
         }

@@ -43,18 +43,19 @@ class Count:
     silent: int = 0
     """Rows of which nobody says anything."""
 
-    def add(self, result: Result | None) -> None:
-        """Count one row."""
-        self.rows += 1
+    def add(self, result: Result | None, rows: int = 1) -> None:
+        """Count rows that all came to this."""
+        self.rows += rows
         if result is None:
-            self.silent += 1
+            self.silent += rows
+        elif result.tie and result.label is None:
+            self.ties += rows
         elif result.tie:
-            self.ties += result.label is None
-            self.decided += result.label is not None
+            self.decided += rows
         elif result.share == 1:
-            self.unanimous += 1
+            self.unanimous += rows
         else:
-            self.majority += 1
+            self.majority += rows
 
 
 def vote(voices: Sequence[Any], decides: int | None = None) -> Result | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import store
@@ -25,12 +26,13 @@ from ..store.connection import Commits, cached, transaction
 from ..tables.columns import OutputColumn
 from ..tables.output import Output, check_output
 from ..tables.source import source_of_job
-from ..tables.stale import Answer
 from .ballot import SHARE, Count, Result, vote
 from .revert import check_settled
 from .writeback import Writer, Written
 
 PAGE = 1_000
+#: Results that are kept for rows with the same voices.
+RESULTS = 100_000
 #: The column of jobs whose answers have no schema.
 TEXT = "answer"
 
@@ -275,44 +277,54 @@ def count(
     conn: sqlite3.Connection, job: store.Job, poll: Poll, progress: Callable[[int], None]
 ) -> Voted:
     """Vote on all rows that weren't yet, write what came of it, and end the job."""
-    voted = Voted(job, poll.output, {name: Count() for name in poll.columns})
     (part,) = store.list_parts(conn, job.id)
     kept = job.settings["vote"]
+    counts = {name: Count(**kept.get("counts", {}).get(name, {})) for name in poll.columns}
+    voted = Voted(job, poll.output, counts)
     after, asked, silent = int(kept.get("after", 0)), part.requests, job.skipped or 0
     seen: dict[tuple[Any, ...], Held | None] = {}
     with closing(Writer(conn, job)) as writer, cached(conn), Commits(conn) as commits:
         writer.ready()
         for page in votes.pages(conn, [one.id for one in poll.jobs], paths(poll), after, PAGE):
             commits.begin()
-            rows: list[tuple[Any, bytes, str]] = []
-            answers: list[Answer] = []
-            for _, row_key, digest, *said in page:
-                voices = tuple(said)
-                if voices not in seen:
-                    seen[voices] = held(poll, voices)
-                    if len(seen) > 100_000:
-                        seen = {voices: seen[voices]}
-                found = seen[voices]
-                if found is None:
-                    silent += 1
-                    continue
-                rows.append((row_key, digest, found.answer))
-                answers.append((row_key, digest, found.cells))
-            fates = writer.write(answers)
+            ids, keys, digests, *said = zip(*page, strict=True)
+            voices = list(zip(*said, strict=True))
+            if len(seen) > RESULTS:
+                seen.clear()
+            for one in set(voices):
+                if one not in seen:
+                    seen[one] = held(poll, one)
+            results = [seen[one] for one in voices]
+            found = [
+                (row_key, digest, result)
+                for row_key, digest, result in zip(keys, digests, results, strict=True)
+                if result is not None
+            ]
+            fates = writer.write([(key, digest, result.cells) for key, digest, result in found])
+            rows = [(key, digest, result.answer) for key, digest, result in found]
             votes.insert(conn, job.id, part.id, rows, fates)
-            after, asked = page[-1][0], asked + len(rows)
+            for result, alike in Counter(results).items():
+                for place, name in enumerate(poll.columns):
+                    counts[name].add(result.results[place] if result else None, alike)
+            after, asked, silent = ids[-1], asked + len(rows), silent + len(page) - len(rows)
             votes.note(
                 conn,
                 job.id,
                 part.id,
                 asked,
                 silent,
-                {**job.settings, "vote": {**kept, "after": after}},
+                {
+                    **job.settings,
+                    "vote": {
+                        **kept,
+                        "after": after,
+                        "counts": {name: asdict(one) for name, one in counts.items()},
+                    },
+                },
             )
             commits.wrote(len(page))
             progress(asked + silent)
     store.build_indexes(conn)
-    voted.counts = totals(conn, job.id, poll)
     voted.written = writer.written
     with transaction(conn):
         store.update_job(
@@ -325,9 +337,9 @@ def count(
     return voted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Held:
-    """What a vote on one row came to: as an answer, and as cells."""
+    """What a vote on one row came to: as an answer, and as cells. Equal where it is the same."""
 
     answer: str
     cells: tuple[Any, ...]
@@ -378,23 +390,3 @@ def paths(poll: Poll) -> list[str | None]:
     if poll.text:
         return [None]
     return ['$."' + name.replace('"', '\\"') + '"' for name in poll.columns]
-
-
-def totals(conn: sqlite3.Connection, job_id: int, poll: Poll) -> dict[str, Count]:
-    """What a vote came to, over all rows."""
-    found = {}
-    silent = store.get_job(conn, job_id).skipped or 0
-    for name in poll.columns:
-        counts = Count(silent=silent, rows=silent)
-        for label, share, rows in votes.shares(conn, job_id, name, f"{name}{SHARE}"):
-            counts.rows += rows
-            if share is None:
-                counts.silent += rows
-            elif share == 1:
-                counts.unanimous += rows
-            elif label is None:
-                counts.ties += rows
-            else:
-                counts.majority += rows
-        found[name] = counts
-    return found

@@ -226,8 +226,9 @@ class Writer:
                     (inserts if old is None else updates).add(n, rows[n])
         with Moves(self.conn, target.table, target.keys) as moves:
             refused = {**updates.write(self.conn), **inserts.write(self.conn)}
-            places = {row_key: n for n, (row_key, _, _) in enumerate(answers)}
-            self.moved = {places[old]: new for old, new in moves.of(places)}
+            if moves.follows:
+                places = {row_key: n for n, (row_key, _, _) in enumerate(answers)}
+                self.moved = {places[old]: new for old, new in moves.of(places)}
         if refused:
             self.tell_refused(refused)
         if refused or not target.exact:

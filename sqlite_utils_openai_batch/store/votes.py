@@ -117,20 +117,3 @@ def note(
     counts = json.dumps({"ok": asked} if asked else {})
     update_part(conn, part_id, requests=asked, outcomes=counts)
     update_job(conn, job_id, requests=asked, skipped=silent, options=json.dumps(dict(settings)))
-
-
-def shares(
-    conn: sqlite3.Connection, job_id: int, column: str, share: str
-) -> list[tuple[Any, float | None, int]]:
-    """How often each label has which share of the voices: (label, share, rows)."""
-    first, last = id_range(conn, job_id)
-
-    def path(name: str) -> str:
-        return '$."' + name.replace('"', '\\"') + '"'
-
-    return conn.execute(
-        "SELECT json_extract(answer, ?) AS label, json_extract(answer, ?) AS share, count(*) "
-        "FROM openai_batch_requests WHERE id BETWEEN ? AND ? AND +job_id = ? AND +status = 'ok' "
-        "GROUP BY 1, 2 ORDER BY 3 DESC",
-        [path(column), path(share), first, last, job_id],
-    ).fetchall()

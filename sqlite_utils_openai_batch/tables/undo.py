@@ -56,7 +56,14 @@ def remember(
 
 def plain(given: Sequence[Values]) -> list[str]:
     """Return the memories of writes to empty cells that keep what they are given: usual ones."""
-    return [f'{{"wrote": "{digest.hex()}"}}' for digest in source_hashes(given)]
+    # The results of a vote are few, and each is one object: hashed once, not once a row.
+    own = {id(values): values for values in given}
+    digests = source_hashes(list(own.values()))
+    texts = [f'{{"wrote": "{digest.hex()}"}}' for digest in digests]
+    if len(own) == len(given):
+        return texts
+    memories = dict(zip(own, texts, strict=True))
+    return [memories[id(values)] for values in given]
 
 
 def refusal(words: str) -> str:

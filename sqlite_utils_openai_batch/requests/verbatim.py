@@ -25,6 +25,11 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _decoder = JSONDecoder()
 _whole = msgspec.json.Decoder(msgspec.Raw)
 
+#: Names in a body of what is asked.
+_ASKED = ("messages", "input")
+#: So many brackets may be too deep for a reader of JSON, who counts those around them as well.
+_DEEP = 1000
+
 
 def id_spans(lines: Sequence[bytes]) -> list[tuple[int, int]]:
     """Where the value of each line's custom_id stands, in bytes, its quotes included.
@@ -51,6 +56,75 @@ def have_one_id(lines: Sequence[bytes]) -> bool:
     """
     whole = b"\n".join(lines)
     return whole.count(_NAME) == len(lines) and not is_hidden(whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A line that was found to be right, without its custom_id and what it asks.
+
+    Lines of one program differ in nothing else, and so need no other look: `custom_ids`.
+    """
+
+    start: bytes
+    """All before the custom_id, with the quote that opens it."""
+    middle: bytes
+    """All from the quote that closes it to what is asked."""
+    end: bytes
+
+    @classmethod
+    def of(cls, line: bytes) -> Shape | None:
+        """The shape of a JSON object; None where its parts stand in another order."""
+        try:
+            return cls._of(line.decode())
+        except (ValueError, RecursionError):
+            # Numbers of thousands of digits, or lists in lists in lists: no line of a shape.
+            return None
+
+    @classmethod
+    def _of(cls, text: str) -> Shape | None:
+        parts = list(members(text))
+        ids = [(start, end) for name, start, end in parts if name == "custom_id"]
+        bodies = [(start, end) for name, start, end in parts if name == "body"]
+        if len(ids) != 1 or len(bodies) != 1 or ids[0] > bodies[0]:
+            return None
+        ((first, last),) = ids
+        ((begin, _),) = bodies
+        body = text[slice(*bodies[0])]
+        asked = [(start, end) for name, start, end in members(body) if name in _ASKED]
+        if len(asked) != 1 or text[first] != '"':
+            return None
+        start, end = _last_said(body, *asked[0])
+        return cls(
+            text[: first + 1].encode(),
+            text[last - 1 : begin + start].encode(),
+            text[begin + end :].encode(),
+        )
+
+    def custom_ids(self, lines: Sequence[bytes]) -> list[str] | None:
+        """The custom_ids of lines of this shape; None where one of them isn't."""
+        first, before, after = len(self.start), len(self.middle), len(self.end)
+        start, middle, end = self.start, self.middle, self.end
+        ids = []
+        try:
+            for line in lines:
+                last = line.index(b'"', first)
+                asked = line[last + before : len(line) - after]
+                if not (
+                    line.startswith(start) and line.startswith(middle, last) and line.endswith(end)
+                ):
+                    return None
+                if asked.startswith(b'"'):
+                    # A string is only looked at, not read: a third of the time.
+                    _whole.decode(asked)
+                    asked.decode()
+                elif asked.count(b"[") + asked.count(b"{") > _DEEP or orjson.loads(asked) is None:
+                    return None
+                ids.append(line[first:last])
+            found = orjson.loads(b'["%b"]' % b'","'.join(ids))
+        except ValueError:
+            return None
+        # With a backslash the custom_id may end elsewhere; without a letter it is none.
+        return found if b"\\" not in b"".join(ids) and all(found) else None
 
 
 def is_hidden(data: bytes) -> bool:
@@ -85,6 +159,25 @@ def members(text: str) -> Iterator[tuple[str, int, int]]:
         _, end = _decoder.raw_decode(text, start)
         yield name, start, end
         at = _after_space(text, end)
+
+
+def _last_said(body: str, start: int, end: int) -> tuple[int, int]:
+    """Where the text of the last message begins and ends; else where all that is asked does."""
+    at, last = start, None
+    while body[at] in "[,":
+        at = _after_space(body, at + 1)
+        if body[at] == "]":
+            break
+        last = at
+        _, at = _decoder.raw_decode(body, at)
+        at = _after_space(body, at)
+    if last is None or body[last] != "{":
+        return start, end
+    said = body[last:at]
+    found = [(one, two) for name, one, two in members(said) if name == "content"]
+    if len(found) != 1:
+        return start, end
+    return last + found[0][0], last + found[0][1]
 
 
 def _after_space(text: str, at: int) -> int:

@@ -6,15 +6,19 @@ import csv
 import gzip
 import io
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai import OpenAI
 
-from sqlite_utils_openai_batch.requests.verbatim import id_span
+from sqlite_utils_openai_batch.jobs.files.own import NOTHING, OwnFile
+from sqlite_utils_openai_batch.requests.verbatim import Shape, id_span, id_spans
 
 CHAT = "/v1/chat/completions"
 # Any text: the order of the file isn't theirs.
@@ -190,6 +194,145 @@ def test_another_endpoint(run: Any, rows: Any) -> None:
         ("/v1/embeddings", "e")
     ]
     assert rows("new.db", "SELECT custom_id, typeof(answer) FROM mine")[0] == ("x", "blob")
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
+def test_a_database_of_any_encoding(run: Any, rows: Any, encoding: str) -> None:
+    with closing(sqlite3.connect("new.db")) as conn:
+        conn.executescript(f"PRAGMA encoding = '{encoding}'; {NOTES}")
+    lines = [json.dumps(request(one, "東京 é 😀"), ensure_ascii=False) for one in IDS]
+    write("mine.jsonl", lines)
+
+    run("run", "new.db", "--requests", "mine.jsonl", *run.there)
+
+    found = rows("new.db", "SELECT custom_id, request, typeof(request), answer FROM mine")
+    assert [one[:3] for one in found] == [
+        (one, line, "text") for one, line in zip(IDS, lines, strict=True)
+    ]
+    assert {asked(one[3]) for one in found} == {"東京 é 😀"}
+
+
+# Lines that are like one that was checked
+
+SPACED = json.dumps(request("first", max_tokens=5))
+DENSE = json.dumps(request("first"), separators=(",", ":"))
+OTHERS = {
+    "an input": {**request("first"), "body": {"model": "gpt-4o-mini", "input": "x"}},
+    "two messages": {
+        **request("first"),
+        "body": {
+            "messages": [{"role": "system", "content": "é"}, {"content": "x", "role": "user"}],
+            "model": "gpt-4o-mini",
+        },
+    },
+    "parts": {
+        **request("first"),
+        "body": {
+            "model": "gpt-4o-mini",
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}],
+        },
+    },
+}
+# What may stand where others have a custom_id or a text: right, and wrong in every way.
+PIECES = st.sampled_from(
+    [
+        b'"', b"\\", b'\\"', b"\\u0063", b"\\ud83d\\ude00", b"\\ud83d", b"\\x", b"\xff",
+        b"\xed\xa0\x80", b"\t", b"\x00", "é東😀".encode(), b"custom_id", b'"custom_id": "no"',
+        b"1e400", b"NaN", b"01", b"null", b"[", b"]", b"{", b"}", b",", b": ", b'"stream": true',
+        b'"model": "other"', b" ", b"a", b'"}], "stream": true, "x": [{"y": "',
+        b'", "custom_id": "b',
+    ]
+)  # fmt: skip
+WHOLE = st.sampled_from(
+    [b"", b'""', b'"a"', b"null", b"1", b"1e400", b"[]", b"[1,]", b"{}", b'"a" ', b'"a","b"',
+     b"9" * 400, b"[" * 1021 + b"]" * 1021, b'"\xff"', b'"\\ud83d"']
+)  # fmt: skip
+ODD = st.lists(PIECES, max_size=4).map(b"".join)
+
+
+@given(
+    first=st.sampled_from([SPACED, DENSE, *map(json.dumps, OTHERS.values())]),
+    ids=st.lists(st.one_of(ODD, st.just(b"id")), min_size=1, max_size=3),
+    said=st.one_of(WHOLE, ODD, ODD.map(lambda one: b'"%b"' % one)),
+    cut=st.integers(0, 3),
+)
+def test_a_line_that_is_like_another_is_as_right_as_it(
+    first: str, ids: list[bytes], said: bytes, cut: int
+) -> None:
+    shape = Shape.of(first.encode())
+    assert shape is not None
+    lines = [
+        shape.start + one + shape.middle + said + shape.end[: len(shape.end) - cut] for one in ids
+    ]
+
+    found = shape.custom_ids(lines)
+
+    file = OwnFile(Path(__file__), "openai", "none")
+    body = json.loads(first)["body"]
+    file.endpoint = "/v1/responses" if "input" in body else CHAT
+    file.model = body["model"]
+    plain = []
+    for line in lines:
+        if file.endpoint != CHAT:
+            line = line.replace(CHAT.encode(), b"/v1/responses")
+        plain.append(file.usual(line))
+    if found is None:
+        # Only what needs a look of its own is left to it.
+        assert cut or said != b'"a"' or set(ids) != {b"id"}
+        return
+    assert NOTHING not in plain
+    assert found == [custom_id for custom_id, _ in plain]
+    assert [line[start:end].decode() for line, (start, end) in
+            zip(lines, id_spans(lines), strict=True)] == [
+        f'"{one.decode()}"' for one in ids
+    ]  # fmt: skip
+    for _, other in plain:
+        assert other is not None
+        assert {**other, "messages": 0, "input": 0} == {**body, "messages": 0, "input": 0}
+
+
+@pytest.mark.parametrize("kind", ["the same id", "two models", "a stream", "a line cut at the end"])
+def test_what_is_wrong_far_behind_lines_that_are_alike(
+    run: Any, notes: Any, unchanged: Any, kind: str
+) -> None:
+    # Far more lines than are looked at together.
+    lines = [request(f"id-{n}") for n in range(5_000)]
+    bad, words = {
+        "the same id": (request("id-7"), "custom_id 'id-7' is that of line 8 too"),
+        "two models": (request("b", model="gpt-4o"), "body.model is 'gpt-4o', in line 1 it is"),
+        "a stream": (request("b", stream=True), "body.stream is set"),
+        "a line cut at the end": (json.dumps(request("b"))[:-3], "no JSON"),
+    }[kind]
+    write("mine.jsonl", [*lines[:4_000], bad, *lines[4_000:]])
+    check = unchanged(notes)
+
+    said = run("prepare", notes, "--requests", "mine.jsonl", *run.there[:2], code=1)
+
+    assert "1 problem." in said.err
+    assert re.search(rf"line 4,001 +{re.escape(words)}", said.err)
+    check()
+
+
+def test_a_file_that_is_written_to_while_it_is_read(
+    run: Any, notes: Any, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("mine.jsonl", [request(one) for one in ("a", "b")])
+    check = OwnFile.check
+
+    def then_written(file: OwnFile) -> None:
+        check(file)
+        data = Path("mine.jsonl").read_bytes()
+        # As many lines as before, of as many bytes.
+        Path("mine.jsonl").write_bytes(data.replace(b"about", b"ab\xffut"))
+
+    monkeypatch.setattr(OwnFile, "check", then_written)
+
+    said = run("prepare", notes, "--requests", "mine.jsonl", *run.there[:2], code=1)
+
+    assert "'mine.jsonl' has changed while it was read. Nothing was sent" in said.err
+    assert rows(notes, "SELECT name FROM sqlite_master WHERE name NOT LIKE 'openai_batch%'") == [
+        ("notes",)
+    ]
 
 
 # Before and after it

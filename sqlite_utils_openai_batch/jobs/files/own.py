@@ -25,7 +25,7 @@ from ...base.errors import FileError
 from ...base.text import counted
 from ...pricing.tokens import output_cap
 from ...requests.template import LINE_COLUMN
-from ...requests.verbatim import have_one_id, id_span, id_spans
+from ...requests.verbatim import Shape, have_one_id, id_span, id_spans
 from ...store.connection import Commits, cached, transaction
 from ...store.owner import is_dead, me
 from ...tables.columns import fold, table_columns
@@ -111,6 +111,8 @@ class OwnFile(RequestFile):
         super().__init__(path, provider)
         self.name = name
         self.common = Common()
+        self.shape: Shape | None = None
+        self.state: tuple[int, ...] = ()
 
     def problems(self) -> Iterator[Problem]:
         """What a provider would refuse, line by line; last the lines whose custom_id is taken."""
@@ -118,6 +120,11 @@ class OwnFile(RequestFile):
         add = self.common.add
         for numbers, lines in self.blocks():
             self.requests += len(lines)
+            alike = self.shape.custom_ids(lines) if self.shape else None
+            if alike is not None:
+                ids.add_all(alike)
+                continue
+            self.shape = None
             found = list(map(self.usual, lines)) if have_one_id(lines) else [NOTHING] * len(lines)
             ids.add_all([custom_id for custom_id, _ in found])
             for place, (_, body) in enumerate(found):
@@ -125,6 +132,8 @@ class OwnFile(RequestFile):
                     yield from self.unusual(numbers[place], lines[place], ids)
                 else:
                     add(body)
+            if found and found[-1][1] is not None:
+                self.shape = self.shape_of(numbers[-1], lines[-1])
         if not self.requests:
             yield Problem(None, "empty_file", "there is no request in it")
         if ids.may_repeat():
@@ -160,6 +169,10 @@ class OwnFile(RequestFile):
                 self.common.add(orjson.loads(line)["body"])
         yield from problems
 
+    def shape_of(self, number: int, line: bytes) -> Shape | None:
+        """The shape of a line, which those that follow may have; None where it isn't right."""
+        return None if list(self.line(number, line, Ids())) else Shape.of(line)
+
     def usual(self, line: bytes) -> tuple[str, dict[str, Any] | None]:
         """The custom_id and the body of a line like those before it; else None for a body."""
         try:
@@ -185,6 +198,7 @@ class OwnFile(RequestFile):
         """Read it all. Raises FileError with the first problems and the number of all."""
         first: list[Problem] = []
         count = 0
+        self.state = state_of(self.path)
         for problem in self.problems():
             count += 1
             if len(first) < SHOWN:
@@ -311,18 +325,28 @@ def undone(undo: Callable[[], object]) -> Iterator[None]:
 def copy(conn: sqlite3.Connection, file: OwnFile, insert: str) -> None:
     """Write the lines of a file that was checked, in short transactions. Raises FileError."""
     count = 0
+    (encoding,) = conn.execute("PRAGMA encoding").fetchone()
+    # SQLite takes the bytes as they are where text is stored so; else Python makes text of them.
+    as_text = "CAST(? AS TEXT)" if encoding == "UTF-8" else "?"
     with opened(file.path, file.name) as source, Commits(conn) as commits:
-        for rows in batches(source):
+        for ids, lines in batches(source):
+            values = lines if encoding == "UTF-8" else map(bytes.decode, lines)
             commits.begin()
             try:
-                conn.executemany(f"{insert} VALUES (?, ?)", rows)
+                conn.executemany(f"{insert} VALUES (?, {as_text})", zip(ids, values, strict=True))
             except sqlite3.IntegrityError as error:
                 raise changed(file) from error
             # Between these others write: a file is read while nothing is locked.
             commits.end()
-            count += len(rows)
-    if count != file.requests:
+            count += len(lines)
+    if count != file.requests or file.state != state_of(file.path):
         raise changed(file)
+
+
+def state_of(path: Path) -> tuple[int, ...]:
+    """What tells whether a file was written to."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def changed(file: OwnFile) -> FileError:
@@ -330,25 +354,28 @@ def changed(file: OwnFile) -> FileError:
     return FileError(f"'{file.name}' has changed while it was read. Nothing was sent: try again.")
 
 
-def batches(source: BinaryIO) -> Iterator[list[tuple[str, str]]]:
-    """Rows of about AT_ONCE bytes: the custom_id of each line, and the line."""
-    rows: list[tuple[str, str]] = []
+def batches(source: BinaryIO) -> Iterator[tuple[list[str], list[bytes]]]:
+    """Lines of about AT_ONCE bytes: their custom_ids, and they themselves."""
+    ids: list[str] = []
+    kept: list[bytes] = []
     size = 0
     for _, lines in iter_lines(source):
-        spans = id_spans(lines)
-        rows += zip(map(id_of, lines, spans), map(bytes.decode, lines), strict=True)
+        ids += ids_of(lines)
+        kept += lines
         size += sum(map(len, lines))
         if size > AT_ONCE:
-            yield rows
-            rows, size = [], 0
-    if rows:
-        yield rows
+            yield ids, kept
+            ids, kept, size = [], [], 0
+    if kept:
+        yield ids, kept
 
 
-def id_of(line: bytes, span: tuple[int, int]) -> str:
-    """The custom_id of a line."""
-    text = line[span[0] : span[1]]
-    return orjson.loads(text) if b"\\" in text else text[1:-1].decode()
+def ids_of(lines: Sequence[bytes]) -> list[str]:
+    """The custom_ids of lines."""
+    if not lines:
+        return []
+    found = [line[start:end] for line, (start, end) in zip(lines, id_spans(lines), strict=True)]
+    return cast("list[str]", orjson.loads(b"[%b]" % b",".join(found)))
 
 
 def sweep(conn: sqlite3.Connection) -> None:
@@ -408,9 +435,9 @@ def differs(conn: sqlite3.Connection, table: str, file: OwnFile) -> str | None:
     find = f"SELECT {LINE_COLUMN} FROM {quote(table)} WHERE {KEY} = ?"
     with opened(file.path, file.name) as source:
         for batch in batches(source):
-            for custom_id, line in batch:
+            for custom_id, line in zip(*batch, strict=True):
                 found = conn.execute(find, [custom_id]).fetchone()
-                if found is not None and found[0] != line:
+                if found is not None and found[0] != line.decode():
                     return f"has another request for the custom_id '{custom_id}'"
                 rows -= found is not None
     return f"holds {counted(rows, 'request')} that the file hasn't" if rows else None

@@ -22,7 +22,14 @@ LONGEST = 1_000
 class Text(str):
     """A text that is one, whatever files there are: read from a file, or kept with a job."""
 
-    __slots__ = ()
+    file: str | None
+    """The name of the file that it was just read from."""
+
+    def __new__(cls, text: str, file: str | None = None) -> Text:
+        """A text, and the name of the file that held it."""
+        made = super().__new__(cls, text)
+        made.file = file
+        return made
 
 
 def text_or_file(
@@ -37,7 +44,7 @@ def text_or_file(
         return value
     if (text := read_text(value, option, error)) is not None:
         # The line end that editors put last is no part of a prompt.
-        return Text(text.removesuffix("\n"))
+        return Text(text.removesuffix("\n"), value)
     if looks_like_a_file(value):
         raise error(
             f"{option} '{value}': there is no such file. {meant_file(value)}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from .click_ext import FilePath, FiniteRange, option, talk
+from .click_ext import EMPTY, Failure, FilePath, FiniteRange, is_empty, option, talk
 
 if TYPE_CHECKING:
     import sqlite3
@@ -210,7 +210,9 @@ limit_options = together(
 
 
 def one_text(context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> str | None:
-    """Addresses as one text, with a space between them."""
+    """Addresses as one text, with a space between them. Fails for an empty one."""
+    if any(is_empty(one) for one in values):
+        raise Failure(f"{param.opts[0]}: {EMPTY}", 2)
     return " ".join(values) or None
 
 

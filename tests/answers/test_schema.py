@@ -147,8 +147,12 @@ def test_load_names_a_missing_or_unreadable_file(tmp_path: Any) -> None:
         AnswerSchema.load("./schemas/film")
     image = tmp_path / "image.png"
     image.write_bytes(b"\x89PNG\xff")
-    with pytest.raises(SchemaError, match="is not UTF-8 text"):
+    with pytest.raises(SchemaError, match="is a picture, no text"):
         AnswerSchema.load(str(image))
+    latin = tmp_path / "labels.txt"
+    latin.write_bytes("größe".encode("latin-1"))
+    with pytest.raises(SchemaError, match="is not UTF-8 text"):
+        AnswerSchema.load(str(latin))
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str, int]] = {
     ),
     "two places": (
         ("notes", *ASK, "--local"),
-        "--base-url is a server with batches, --local and --upstream make one: "
+        "--base-url is a server with batches, --local, --upstream and --ray make one: "
         "give only one of them.",
         2,
     ),

@@ -285,7 +285,9 @@ def test_columns_that_hold_values_are_found_before_anything_is_asked(
     assert [e for e in server.journal() if e["method"] == "POST"] == before
 
 
-@pytest.mark.parametrize("name", ["7", " "])
-def test_a_name_that_would_be_an_id(run: Any, notes: Any, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"), [("7", "a name can't be only digits"), (" ", "--save: it is empty")]
+)
+def test_a_name_that_would_be_an_id(run: Any, notes: Any, name: str, words: str) -> None:
     said = run("try", notes, "notes", *ASK, *there(run), "--save", name, code=2)
-    assert "a name can't be only digits" in said.err
+    assert words in said.err

@@ -159,14 +159,14 @@ def tells_codebook(ask: Ask, codebook: Codebook) -> bool:
 def prompt_text(option: str, value: str | None, source: Source) -> str | None:
     """The text of --prompt or --system. Raises TemplateError, for a file's text naming the file."""
     text = text_or_file(value, option)
-    if text is None or value is None or isinstance(value, Text) or text == value.strip():
+    if not isinstance(text, Text) or text.file is None:
         return text
     try:
         read_slot(text, "The text", source.columns, source.name)
     except TemplateError as error:
         raise TemplateError(
-            f"In {option} '{value}': {error} Where it is text and no placeholder, put {{% raw %}} "
-            "before it and {% endraw %} behind it."
+            f"In {option} '{text.file}': {error} Where it is text and no placeholder, put "
+            "{% raw %} before it and {% endraw %} behind it."
         ) from error
     return text
 
@@ -220,7 +220,7 @@ def whole_body(
     if ask.files:
         check_file(prompt)
     if prompt and is_whole_body(prompt):
-        file = ask.prompt if prompt != ask.prompt else "FILE"
+        file = (prompt.file if isinstance(prompt, Text) else None) or "FILE"
         raise TemplateError(
             f"--prompt holds a whole request body, with messages and a model: give its file by "
             f"--template {file}"

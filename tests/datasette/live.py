@@ -14,8 +14,8 @@ from pathlib import Path
 
 
 @contextmanager
-def running(*files: Path, options: tuple[str, ...] = ()) -> Iterator[str]:
-    """Serve these databases; yields the base URL once it answers."""
+def running(*files: Path, options: tuple[str, ...] = (), killed: bool = False) -> Iterator[str]:
+    """Serve these databases; yields the base URL once it answers. `killed`: ends by kill -9."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "datasette", *map(str, files), "-p", "0", *options],
@@ -26,7 +26,7 @@ def running(*files: Path, options: tuple[str, ...] = ()) -> Iterator[str]:
         try:
             yield address(process, log)
         finally:
-            process.terminate()
+            process.kill() if killed else process.terminate()
             process.wait(20)
 
 

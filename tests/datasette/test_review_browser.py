@@ -45,11 +45,12 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def serving(data: Path) -> Any:
+def serving(data: Path, *, killed: bool = False) -> Any:
     allowed = {"openai-batch-review": {"id": ["ana", "ben"]}}
     config = data.with_name("config.json")
     config.write_text(json.dumps({"databases": {"data": {"permissions": allowed}}}))
-    return running(data, options=("-c" if IS_1_0 else "-m", str(config), "--secret", SECRET))
+    options = ("-c" if IS_1_0 else "-m", str(config), "--secret", SECRET)
+    return running(data, options=options, killed=killed)
 
 
 def sign_in(driver: Any, base: str, actor: str) -> None:
@@ -91,7 +92,7 @@ def kept(data: Path) -> list[tuple[Any, ...]]:
 
 def test_fifty_rows_by_keyboard_two_coders_and_a_kill(driver: Any, data: Path) -> None:
     with ExitStack() as first:
-        base = first.enter_context(serving(data))
+        base = first.enter_context(serving(data, killed=True))
         sign_in(driver, base, "ana")
         label(driver, 1, 20, "2")
         until(lambda: heading(driver) == f"Row 21 of {ROWS}", "row 21")

@@ -45,8 +45,8 @@ def skip_csrf(scope: Any) -> bool:
 
 @hookimpl  # type: ignore[untyped-decorator]
 def asgi_wrapper() -> Callable[[Any], Any]:
-    """What an actor may see is found out once in each request; forms and webhooks have a size."""
-    from .access import courtesy, limits
+    """What an actor may see is found out once in a request; forms have a size, and aren't lost."""
+    from .access import courtesy, forgery, limits
     from .access.permissions import remembering
 
     def wrap(app: Any) -> Any:
@@ -65,7 +65,10 @@ def asgi_wrapper() -> Callable[[Any], Any]:
                 return
             courtesy.began()
             try:
-                await inner(scope, receive, send)
+                if most is None:
+                    await inner(scope, receive, send)
+                else:
+                    await forgery.shown_again(inner, scope, receive, send)
             finally:
                 courtesy.ended()
 

@@ -2,6 +2,7 @@
 
 __all__ = [
     "courtesy",
+    "forgery",
     "job",
     "labels",
     "limits",

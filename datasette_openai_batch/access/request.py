@@ -79,8 +79,13 @@ class Typed:
 
 async def posted(request: Any) -> Typed:
     """The form that a request posts."""
-    body = (await request.post_body()).decode("utf-8", "replace")
-    return Typed(parse_qs(body, keep_blank_values=True, max_num_fields=MOST))
+    return read_fields(await request.post_body())
+
+
+def read_fields(body: bytes) -> Typed:
+    """The fields in the body of a form. Raises ValueError where there are too many."""
+    text = body.decode("utf-8", "replace")
+    return Typed(parse_qs(text, keep_blank_values=True, max_num_fields=MOST))
 
 
 def in_address(request: Any) -> Typed:

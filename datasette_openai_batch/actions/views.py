@@ -12,7 +12,7 @@ from sqlite_utils_openai_batch.provider.accounts import LOCAL
 from sqlite_utils_openai_batch.store.connection import transaction
 
 from .. import compat
-from ..access import permissions
+from ..access import forgery, permissions
 from ..access.job import Opened
 from ..access.request import Typed, in_address, opened_job, posted, render
 from ..access.settings import settings_of
@@ -36,6 +36,8 @@ async def job_action(datasette: Any, request: Any) -> Response:
     file = str(opened.db.path)
     if request.method == "POST":
         return await do(opened, request, action, Doing(await posted(request), settings, file))
+    if typed := forgery.refused(request):
+        return await ask_again(opened, request, action, Doing(typed, settings, file))
     if action.question is None:
         raise NotFound(f"{action.label} is a button on the job's page.")
     return await ask(opened, request, action, Doing(in_address(request), settings, file))
@@ -48,18 +50,22 @@ async def ask(
     doing: Doing,
     errors: dict[str, str] | None = None,
 ) -> Response:
-    """The page before an action; `errors` are those of fields that were posted."""
+    """The page before an action; `errors` are those of fields that were posted.
+
+    One of the whole form leaves the fields as good as they were: they are looked at again.
+    """
     question = action.question
     assert question is not None
     job_id = opened.job.id
-    looking = doing if not errors else Doing(Typed({}), doing.settings, doing.file)
+    good = not errors or "form" in errors
+    looking = doing if good else Doing(Typed({}), doing.settings, doing.file)
     try:
         asked = await background.in_database(
             opened.db.path, lambda conn: question(looking, conn, store.get_job(conn, job_id))
         )
     except OpenAIBatchError as error:
         name = getattr(error, "field", None)
-        if name is None or errors:
+        if name is None or not good:
             return back(opened, request, [str(error)], "ERROR")
         return await ask(opened, request, action, doing, {name: str(error)})
     response = await render(
@@ -73,8 +79,15 @@ async def ask(
         action_href=address(opened, action),
         job_href=urls.job(opened.datasette, opened.db, job_id),
     )
-    response.status = 400 if errors else 200
+    response.status = 400 if errors and not good else 200
     return response
+
+
+async def ask_again(opened: Opened, request: Any, action: Action, doing: Doing) -> Response:
+    """The page before an action whose form was refused for its token, with what was typed."""
+    if action.question is None:
+        raise Forbidden(forgery.RELOAD)
+    return await ask(opened, request, action, doing, {"form": forgery.PRESS})
 
 
 async def do(opened: Opened, request: Any, action: Action, doing: Doing) -> Response:

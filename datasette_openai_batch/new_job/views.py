@@ -24,7 +24,7 @@ from sqlite_utils_openai_batch.store import drafts
 from sqlite_utils_openai_batch.store.drafts import Draft
 
 from .. import compat
-from ..access import permissions
+from ..access import forgery, permissions
 from ..access.job import open_job
 from ..access.request import Typed, database_of, render
 from ..access.request import posted as read_posted
@@ -91,6 +91,8 @@ async def new_job(datasette: Any, request: Any) -> Response:
     asking = Asking(datasette, request, db, settings, rights)
     if request.method == "POST":
         return await posted(asking)
+    if typed := forgery.refused(request):
+        return await refused_page(asking, typed)
     if token := request.args.get("draft"):
         return await draft_page(asking, token)
     return await ask_page(asking)
@@ -228,6 +230,19 @@ async def draft_page(asking: Asking, token: str) -> Response:
         errors = {draft.look.get("field", "form"): draft.message} if draft.message else {}
         return await form_page(asking, typed, errors, token=token)
     return await looked_page(asking, draft, running=running, errors={})
+
+
+async def refused_page(asking: Asking, typed: Typed) -> Response:
+    """The form or the draft that was posted with a token that isn't the browser's any more."""
+    drafted = typed.one("draft")
+    if not drafted:
+        token = typed.one("token")
+        kept = token if _TOKEN.fullmatch(token) else None
+        return await form_page(asking, typed, {"form": forgery.PRESS}, token=kept)
+    draft = await own_draft(asking, drafted)
+    running = threads.is_running(asking.path, draft.token)
+    errors = {"form": forgery.RELOAD if draft.status == "done" else forgery.PRESS}
+    return await looked_page(asking, draft, running=running, errors=errors)
 
 
 async def looked_page(

@@ -15,6 +15,7 @@ from sqlite_utils_openai_batch.results.review.turns import Turns
 from sqlite_utils_openai_batch.store import reviews
 
 from .. import compat
+from ..access import forgery
 from ..access.job import Opened, Unavailable
 from ..access.request import Typed, in_address, number, opened_job, posted, render
 from ..actions import background
@@ -37,6 +38,8 @@ async def review(datasette: Any, request: Any) -> Response:
             return await begin(opened, request, coder, typed)
         if request.method == "POST":
             return await say(opened, request, coder, typed)
+        if kept := forgery.refused(request):
+            return await again(opened, request, coder, kept)
         if request.args.get("_rows"):
             return await choose_rows(opened, request, coder)
         return await show(opened, request, coder, typed)
@@ -88,7 +91,31 @@ async def show(opened: Opened, request: Any, coder: Coder, typed: Typed) -> Resp
     return await page(opened, request, found)
 
 
-async def page(opened: Opened, request: Any, found: Screen, status: int = 200) -> Response:
+async def again(opened: Opened, request: Any, coder: Coder, typed: Typed) -> Response:
+    """The row or the choice whose form was refused for its token, with what was typed."""
+    wanted, at = whole(typed.one("sample")), whole(typed.one("row"))
+
+    def look(conn: sqlite3.Connection) -> Screen | None:
+        job = store.get_job(conn, opened.job.id)
+        sample = find_sample(conn, job, wanted)
+        if sample is None or at < 1:
+            return None
+        asked = asked_for(conn, job, typed.all("column"), sample)
+        reveal = typed.ticked("reveal")
+        return screen(conn, opened, sample, asked, coder, number=at, reveal=reveal, typed=typed)
+
+    try:
+        found = await background.in_database(opened.db.path, look)
+    except IndexError:
+        found = None
+    if found is None:
+        return await choose_rows(opened, request, coder, forgery.RELOAD)
+    return await page(opened, request, found, trouble=forgery.PRESS)
+
+
+async def page(
+    opened: Opened, request: Any, found: Screen, status: int = 200, trouble: str = ""
+) -> Response:
     """The page of a row, or of the end."""
     where = place(found.sample, found.columns)
     at = found.number or 0
@@ -99,6 +126,7 @@ async def page(opened: Opened, request: Any, found: Screen, status: int = 200) -
         database=opened.db.name,
         job=opened.job,
         found=found,
+        trouble=trouble,
         shown_at=int(time.time() * 1000),
         action_href=href(opened),
         back_href=href(opened, *where, ("_row", at - 1)) if at > 1 else None,

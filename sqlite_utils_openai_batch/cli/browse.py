@@ -96,6 +96,38 @@ def settings(local: bool) -> dict[str, Any]:
     }
 
 
+def secret() -> str:
+    """What signs a person in: the same for all that is opened on this machine, now and later.
+
+    Browsers keep cookies by machine, not by port: with a secret each, a second `browse` would sign
+    people out of the first, and a form that they have filled in there would be refused.
+    """
+    import os
+    import secrets
+
+    import platformdirs
+
+    if given := os.environ.get("DATASETTE_SECRET"):
+        return given
+    file = platformdirs.user_data_path("sqlite-utils-openai-batch") / "browse-secret"
+    made = secrets.token_hex(32)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), open(file, "x", opener=_for_me_only) as new:
+            new.write(made)
+        kept = file.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        # Nothing can be kept there: one for this time.
+        return made
+    return kept if len(kept) == len(made) else made
+
+
+def _for_me_only(name: str, flags: int) -> int:
+    import os
+
+    return os.open(name, flags, 0o600)
+
+
 def serve(databases: list[Path], listening: socket.socket, *, no_open: bool, local: bool) -> None:
     """Run Datasette until Ctrl-C."""
     import uvicorn
@@ -103,7 +135,7 @@ def serve(databases: list[Path], listening: socket.socket, *, no_open: bool, loc
 
     is_1_0 = hasattr(Datasette, "allowed")
     where = {"config" if is_1_0 else "metadata": settings(local)}
-    datasette = Datasette([str(db) for db in databases], **where)
+    datasette = Datasette([str(db) for db in databases], secret=secret(), **where)
     if is_1_0:
         datasette.root_enabled = True
     port = listening.getsockname()[1]

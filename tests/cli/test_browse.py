@@ -64,6 +64,24 @@ def test_from_a_csv_file_to_the_form(run: Any, tmp_path: Path) -> None:
         assert conn.execute("SELECT * FROM survey").fetchall() == [(1, "Yes"), (2, "No")]
 
 
+def test_two_at_once_dont_sign_each_other_out(run: Any, tmp_path: Path) -> None:
+    """Browsers keep cookies by machine, not by port."""
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.csv").write_text("id,said\n1,Yes\n2,No\n")
+    me = browser()
+    pages: dict[str, tuple[str, str]] = {}
+    for name in ("one", "two"):
+        link = run.start("browse", f"{name}.csv", "--no-open").stdout.readline().strip()
+        text(me, link)
+        url = f"{link.partition('/-/')[0]}/{name}/-/openai-batch/new"
+        pages[name] = (url, text(me, f"{url}?table={name}"))
+    for url, form in pages.values():
+        looked = post(me, form, url, do="look", prompt="Sum up: {{ said }}", local="1")
+        assert "Confirm" in looked and "Sum up: Yes" in looked
+    kept = list(Path(os.environ["XDG_DATA_HOME"]).rglob("browse-secret"))
+    assert [file.stat().st_mode & 0o077 for file in kept] == [0]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

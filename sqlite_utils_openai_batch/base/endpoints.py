@@ -24,5 +24,8 @@ REQUIRED = {
 }
 """What a body must hold besides its model; one of several where several are named."""
 
+ASKED = {endpoint: names[0] for endpoint, names in REQUIRED.items()}
+"""What differs from row to row in most files: all else in their bodies is the same."""
+
 STREAMING = {"/v1/chat/completions": "Chat Completions", "/v1/responses": "Responses"}
 MODEL_OPTIONAL = ("/v1/moderations", "/v1/videos", "/v1/images/generations", "/v1/images/edits")

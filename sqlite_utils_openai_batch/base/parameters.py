@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .endpoints import ASKED
 from .text import nearest
 
 CHAT = "/v1/chat/completions"
@@ -368,15 +369,32 @@ def refusals(endpoint: str, body: Body, *, template: bool = False) -> Iterator[R
     if template:
         body = {name: value for name, value in body.items() if not is_open(value)}
     for param, kinds, value in _placed(endpoint, body):
-        if template and is_open(value):
+        if param == ASKED.get(endpoint) or (template and is_open(value)):
             continue
         if (found := _misfit(param, kinds, value)) is not None:
             yield found
     yield from _moved(endpoint, body)
     yield from _of_model(endpoint, body)
     yield from _together(endpoint, body)
-    yield from _contents(endpoint, body, template)
+    if isinstance(metadata := body.get("metadata"), dict):
+        yield from _metadata(metadata)
     yield from _formats(endpoint, body)
+    yield from refused_words(endpoint, body, template=template)
+
+
+def refused_words(endpoint: str, body: Body, *, template: bool = False) -> Iterator[Refused]:
+    """What of `refusals` lies in what is ASKED, not in how."""
+    name = ASKED.get(endpoint, "")
+    kinds, value = PARAMETERS.get(endpoint, {}).get(name), body.get(name)
+    given = value is not None and not (template and is_open(value))
+    if kinds and given and (found := _misfit(name, kinds, value)) is not None:
+        yield found
+    if endpoint in (EMBEDDINGS, MODERATIONS):
+        yield from _empty_input(endpoint, body.get("input"))
+    if endpoint == CHAT and isinstance(body.get("messages"), list):
+        for number, message in enumerate(body["messages"]):
+            if not (template and is_open(message)):
+                yield from _message(number, message, template)
     if not (template and open_words(endpoint, body)) and lacks_json(endpoint, body):
         yield json_refused(endpoint)
 
@@ -515,19 +533,6 @@ def _together(endpoint: str, body: Body) -> Iterator[Refused]:
 
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-
-
-def _contents(endpoint: str, body: Body, template: bool) -> Iterator[Refused]:
-    """What is asked, and metadata: whether there is something, of the right shape."""
-    if endpoint in (EMBEDDINGS, MODERATIONS):
-        yield from _empty_input(endpoint, body.get("input"))
-    if endpoint == CHAT and isinstance(body.get("messages"), list):
-        for number, message in enumerate(body["messages"]):
-            if not (template and is_open(message)):
-                yield from _message(number, message, template)
-    metadata = body.get("metadata")
-    if isinstance(metadata, dict):
-        yield from _metadata(metadata)
 
 
 def _empty_input(endpoint: str, given: Any) -> Iterator[Refused]:

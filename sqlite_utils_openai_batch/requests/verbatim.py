@@ -23,12 +23,9 @@ _HIDDEN = re.compile(rb"\\u00[4-7]")
 _BODY = re.compile(rb'"body"')
 _SPACE = re.compile(r"[ \t\r\n]*")
 _decoder = JSONDecoder()
-_whole = msgspec.json.Decoder(msgspec.Raw)
-
-#: Names in a body of what is asked.
+#: Names in a body of what is asked, as text.
 _ASKED = ("messages", "input")
-#: So many brackets may be too deep for a reader of JSON, who counts those around them as well.
-_DEEP = 1000
+_whole = msgspec.json.Decoder(msgspec.Raw)
 
 
 def id_spans(lines: Sequence[bytes]) -> list[tuple[int, int]]:
@@ -60,7 +57,7 @@ def have_one_id(lines: Sequence[bytes]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A line that was found to be right, without its custom_id and what it asks.
+    """A line that was found to be right, without its custom_id and the text that it asks.
 
     Lines of one program differ in nothing else, and so need no other look: `custom_ids`.
     """
@@ -94,6 +91,8 @@ class Shape:
         if len(asked) != 1 or text[first] != '"':
             return None
         start, end = _last_said(body, *asked[0])
+        if body[start] != '"':
+            return None
         return cls(
             text[: first + 1].encode(),
             text[last - 1 : begin + start].encode(),
@@ -113,12 +112,12 @@ class Shape:
                     line.startswith(start) and line.startswith(middle, last) and line.endswith(end)
                 ):
                     return None
-                if asked.startswith(b'"'):
-                    # A string is only looked at, not read: a third of the time.
-                    _whole.decode(asked)
-                    asked.decode()
-                elif asked.count(b"[") + asked.count(b"{") > _DEEP or orjson.loads(asked) is None:
+                # Of text, only an empty one may be wrong.
+                if len(asked) < 3 or not asked.startswith(b'"'):
                     return None
+                # It is only looked at, not read: a third of the time.
+                _whole.decode(asked)
+                asked.decode()
                 ids.append(line[first:last])
             found = orjson.loads(b'["%b"]' % b'","'.join(ids))
         except ValueError:

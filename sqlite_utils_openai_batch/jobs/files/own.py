@@ -20,11 +20,13 @@ from typing import Any, BinaryIO, cast
 import orjson
 
 from ...answers.jsonl import iter_lines
-from ...base.endpoints import REQUIRED
+from ...base.endpoints import ASKED
 from ...base.errors import FileError
+from ...base.parameters import refused_words
 from ...base.text import counted
 from ...pricing.tokens import output_cap
 from ...requests.template import LINE_COLUMN
+from ...requests.values import json_bytes
 from ...requests.verbatim import Shape, have_one_id, id_span, id_spans
 from ...store.connection import Commits, cached, transaction
 from ...store.owner import is_dead, me
@@ -37,6 +39,8 @@ from .validate import Names, Problem, RequestFile, check_readable
 #: Parts of a body that say what is asked; what else is the same in all lines is the job's body.
 ASKS = frozenset({"model", "messages", "input", "prompt", "instructions"})
 CAPS = ("max_completion_tokens", "max_output_tokens", "max_tokens", "n")
+#: What stands in a line that asks for an answer in JSON mode.
+JSON_MODE = b"json_object"
 SHOWN = 5
 #: Bytes of lines that are written together.
 AT_ONCE = 4_000_000
@@ -58,9 +62,7 @@ class Common:
     last: dict[str, Any] | None = None
 
     def add(self, body: dict[str, Any]) -> None:
-        """Take in one body, and take out of it what it asks."""
-        body.pop("messages", None)
-        body.pop("input", None)
+        """Take in one body, without what it asks."""
         # Most are as the one before: all else is for those that aren't.
         if body == self.last:
             return
@@ -111,6 +113,8 @@ class OwnFile(RequestFile):
         super().__init__(path, provider)
         self.name = name
         self.common = Common()
+        self.right: bytes | None = None
+        """The body of the last line that was looked at and found right, without what it asks."""
         self.shape: Shape | None = None
         self.state: tuple[int, ...] = ()
 
@@ -166,33 +170,47 @@ class OwnFile(RequestFile):
             except ValueError as error:
                 problems = [Problem(number, "invalid_value", str(error))]
             else:
-                self.common.add(orjson.loads(line)["body"])
+                body = self.without_words(orjson.loads(line)["body"])
+                self.right = json_bytes(body)
+                self.common.add(body)
         yield from problems
 
     def shape_of(self, number: int, line: bytes) -> Shape | None:
         """The shape of a line, which those that follow may have; None where it isn't right."""
-        return None if list(self.line(number, line, Ids())) else Shape.of(line)
+        if list(self.line(number, line, Ids())) or JSON_MODE in line:
+            # In JSON mode a text without the word JSON is refused.
+            return None
+        return Shape.of(line)
 
     def usual(self, line: bytes) -> tuple[str, dict[str, Any] | None]:
-        """The custom_id and the body of a line like those before it; else None for a body."""
+        """The custom_id and the body of a line like those before it; else None for a body.
+
+        A line is like them where all is that of one that was found to be right, but for what it
+        asks: only that is looked at. The body comes without it.
+        """
+        endpoint = self.endpoint or ""
         try:
             request = orjson.loads(line)
             custom_id, body = request["custom_id"], request["body"]
             if (
-                request["url"] == self.endpoint
+                request["url"] == endpoint
                 and request["method"] == "POST"
                 and custom_id
                 and type(custom_id) is str
-                and body["model"] == self.model
-                and self.endpoint in REQUIRED
-                and body[REQUIRED[self.endpoint][0]] is not None
-                and not body.get("stream")
+                and body[ASKED[endpoint]] is not None
+                and not any(refused_words(endpoint, body))
+                and json_bytes(self.without_words(body)) == self.right
             ):
                 return custom_id, body
         except (ValueError, TypeError, KeyError, AttributeError):
             # What is wrong with it, if anything is, another look finds.
             pass
         return NOTHING
+
+    def without_words(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Take out of a body what it asks."""
+        body.pop(ASKED.get(self.endpoint or "", ""), None)
+        return body
 
     def check(self) -> None:
         """Read it all. Raises FileError with the first problems and the number of all."""

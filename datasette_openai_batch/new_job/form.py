@@ -26,9 +26,21 @@ from .filters import Chosen
 LONGEST = 200_000
 #: Fields that are taken as they are typed, by the names of their options.
 TEXTS = ("table", "sql", "order", "prompt", "system", "name", "output", "output_table", "prefix",
-         "price_as", "price_input", "price_output", "model", "max_cost", "where")  # fmt: skip
-NUMBERS = ("limit", "sample", "seed")
-TICKS = ("missing", "changed", "reuse", "replace", "no_write", "local", "new")
+         "price_as", "price_input", "price_output", "model", "max_cost", "where", "codebook",
+         "endpoint", "first_wait")  # fmt: skip
+NUMBERS = ("limit", "sample", "seed", "pilot", "pilot_job", "times", "repair", "image_size",
+           "attach_tokens", "attempts", "first_part", "part_requests", "part_bytes", "part_tokens",
+           "enqueued_tokens")  # fmt: skip
+TICKS = ("missing", "changed", "reuse", "replace", "no_write", "local", "new", "confidence")
+#: Fields of which one value is chosen, with the one that is meant where nothing is.
+CHOICES = {"blanks": "skip", "responses": "all", "image_detail": ""}
+#: Columns that are named once or several times, with the options that they are kept as.
+COLUMNS = {"pk": "pk", "image": "images", "attach": "attach"}
+#: Fields that few need: they stand in a fold, which is open where one of them is filled in.
+MORE = ("pilot", "pilot_job", "seed", "changed", "blanks", "attach", "attach_tokens",
+        "image_detail", "image_size", "confidence", "times", "repair", "responses", "attempts",
+        "first_part", "first_wait", "part_requests", "part_bytes", "part_tokens",
+        "enqueued_tokens")  # fmt: skip
 #: Fields of a line of answers: each comes as often as there are lines.
 LINE = ("answer_name", "answer_kind", "answer_values", "answer_note")
 KINDS = {
@@ -84,12 +96,14 @@ def read_form(
     }
     options: dict[str, Any] = {name: typed.one(name) for name in TEXTS if typed.one(name)}
     options |= {name: True for name in TICKS if typed.ticked(name)}
-    if pk := [value for value in typed.all("pk") if value]:
-        options["pk"] = pk
-    if images := [value for value in typed.all("image") if value]:
-        options["images"] = images
-    if typed.one("blanks") not in ("", "skip"):
-        options["blanks"] = typed.one("blanks")
+    for name, option in COLUMNS.items():
+        if named := [value for value in typed.all(name) if value]:
+            options[option] = named
+    options |= {
+        name: typed.one(name)
+        for name, usual in CHOICES.items()
+        if typed.one(name) not in ("", usual)
+    }
     read_numbers(typed, options, errors)
     read_pairs_of(typed, options, errors)
     read_rows(typed, options, chosen, rights, errors)
@@ -162,7 +176,11 @@ def read_answers(typed: Typed, options: dict[str, Any], errors: Errors) -> None:
     """The answer schema: a short form or JSON, or lines that say the same."""
     schema = typed.one("schema")
     lines = [line for line in lines_of(typed) if any((line[0], line[2], line[3]))]
-    if schema and lines:
+    if typed.one("codebook") and (schema or lines):
+        errors["codebook"] = (
+            "A codebook says what an answer holds: leave the lines and the schema empty."
+        )
+    elif schema and lines:
         errors["schema"] = "Give the answers as lines or as a schema: one of them."
     elif schema:
         options["schema"] = schema
@@ -312,30 +330,32 @@ def read_place(options: dict[str, Any], settings: Settings, errors: Errors) -> N
             )
 
 
-def field_of(error: Exception) -> str:
+def field_of(error: Exception, options: Mapping[str, Any]) -> str:
     """The field that an error is about: the first option that it names, else by its kind."""
     kind = type(error).__name__
     if kind == "CeilingError":
         return "max_cost"
-    known = {*TEXTS, *NUMBERS, *TICKS, "schema", "template", "pk", "image", "blanks", *FIELD_OF}
+    known = {*TEXTS, *NUMBERS, *TICKS, *CHOICES, *COLUMNS, "schema", "template", *FIELD_OF}
     for long, short in _OPTION.findall(str(error)):
         name = OPTION_FIELDS.get(long or short, long.replace("-", "_"))
         if name in known or name in OPTION_FIELDS.values():
             return str(name)
+    if kind == "SchemaError" and options.get("codebook"):
+        return "codebook"
     return FIELD_OF.get(kind, "form")
 
 
 def typed_of(options: Mapping[str, Any]) -> Typed:
     """The form that stands for options: of a draft, or of a job that is asked again."""
     values: dict[str, list[str]] = {}
-    for name in (*TEXTS, *NUMBERS, "schema", "blanks"):
+    for name in (*TEXTS, *NUMBERS, *CHOICES, "schema"):
         if options.get(name) is not None:
             values[name] = [str(options[name])]
     for name in TICKS:
         if options.get(name):
             values[name] = ["1"]
-    values["pk"] = [str(one) for one in options.get("pk", [])]
-    values["image"] = [str(one) for one in options.get("images", [])]
+    for name, option in COLUMNS.items():
+        values[name] = [str(one) for one in options.get(option, [])]
     pairs = [tuple(map(str, pair)) for pair in options.get("options", [])]
     values["max_tokens"] = [value for name, value in pairs if name == "max_tokens"]
     values["option"] = ["\n".join(f"{n}={v}" for n, v in pairs if n != "max_tokens")]
@@ -345,9 +365,16 @@ def typed_of(options: Mapping[str, Any]) -> Typed:
     return Typed(values)
 
 
-def options_of_job(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a job keeps of how it was asked, without what is its own: for another one like it."""
+def options_of_job(job_id: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job keeps of how it was asked, without what is its own: for another one like it.
+
+    After a pilot that is the rest of the rows, as `--like pilot --missing` asks them.
+    """
     kept = settings.get("recipe") or {}
-    left_out = ("base_url", "provider", "upstream", "concurrency", "ray", "ray_workers",
-                "engine", "tensor_parallel", "name", "new")  # fmt: skip
-    return {name: value for name, value in kept.items() if name not in left_out}
+    left_out = ["base_url", "provider", "upstream", "concurrency", "ray", "ray_workers",
+                "engine", "tensor_parallel", "name", "new"]  # fmt: skip
+    after: dict[str, Any] = {}
+    if kept.get("pilot"):
+        left_out += ["pilot", "sample", "seed", "limit", "changed", "replace", "max_cost"]
+        after = {"missing": True, "pilot_job": job_id}
+    return {name: value for name, value in kept.items() if name not in left_out} | after

@@ -26,7 +26,7 @@ from ..access.settings import Settings
 from ..actions import follow
 from .counts import count_words
 from .filters import Chosen
-from .form import KINDS, lines_of
+from .form import CHOICES, KINDS, MORE, lines_of
 
 #: Models that are offered where the settings name none; any other may be typed.
 MODELS = ("gpt-4o-mini", "gpt-4.1-nano", "gpt-4.1-mini", "gpt-4.1", "gpt-4o", "gpt-5-nano",
@@ -114,6 +114,8 @@ async def form(
         # the list of prices is slow to load: not where other pages wait for it
         "models": await db.execute_fn(lambda conn: models(settings)),
         "kinds": KINDS,
+        "more": any(typed.one(name) not in ("", CHOICES.get(name)) for name in MORE),
+        "more_names": MORE,
         "lines": lines,
         "no_key": settings.no_key,
         "goes_to": settings.goes_to,

@@ -122,7 +122,7 @@ async def ask_page(asking: Asking) -> Response:
         if not (like.isascii() and like.isdigit() and len(like) < 19):
             raise NotFound("No such job.")
         opened = await open_job(asking.datasette, asking.db, asking.request.actor, int(like))
-        typed = typed_of(options_of_job(opened.job.settings))
+        typed = typed_of(options_of_job(opened.job.id, opened.job.settings))
     else:
         typed = Typed({name: args.getlist(name) for name in ("table", "sql", "pk") if name in args})
         typed.values["filters"] = [filters_of(asking.request)]
@@ -208,6 +208,8 @@ async def check_tables(asking: Asking, options: dict[str, Any]) -> None:
         await check_table(asking, str(table))
     elif not asking.rights.sql:
         raise Forbidden("execute-sql")
+    if pilot := options.get("pilot_job"):
+        await open_job(asking.datasette, asking.db, asking.request.actor, int(pilot))
     output = options.get("output_table")
     if output and await asking.db.table_exists(output):
         await check_table(asking, str(output))

@@ -72,19 +72,19 @@ class Fault(OpenAIBatchError):
 
 
 @contextmanager
-def at_fields() -> Iterator[None]:
+def at_fields(options: Mapping[str, Any]) -> Iterator[None]:
     """Say of each error which field of the form it is about."""
     try:
         yield
     except Fault:
         raise
     except OpenAIBatchError as error:
-        raise Fault(field_of(error), str(error)) from error
+        raise Fault(field_of(error, options), str(error)) from error
 
 
 def check(options: Mapping[str, Any]) -> None:
     """Look whether options can be what they are. Raises Fault."""
-    with at_fields():
+    with at_fields(options):
         all_options(options)
 
 
@@ -131,11 +131,19 @@ def survey(conn: sqlite3.Connection, plan: Plan, told: Told | None = None) -> Su
     return Survey(tally, shown, digest.digest()[:16])
 
 
+def times_of(job: store.Job) -> int:
+    """How often each row of a job is asked."""
+    return int(job.settings.get("times") or 1)
+
+
 def hash_of_job(conn: sqlite3.Connection, job: store.Job) -> bytes:
     """The hash over what a stored job asks, as `survey` makes it."""
     digest = hashlib.sha256(job.template_hash)
+    # Where rows are asked several times, all of them stand there once, and then again.
     found = conn.execute(
-        "SELECT source_hash FROM openai_batch_requests WHERE job_id = ? ORDER BY id", [job.id]
+        "SELECT source_hash FROM openai_batch_requests WHERE job_id = ? ORDER BY id LIMIT "
+        "(SELECT count(*) / ? FROM openai_batch_requests WHERE job_id = ?)",
+        [job.id, times_of(job), job.id],
     )
     while some := found.fetchmany(10_000):
         digest.update(b"".join(row[0] or b"" for row in some))
@@ -146,7 +154,7 @@ def look(
     conn: sqlite3.Connection, draft: Draft, file: str, settings: Settings, told: Told | None = None
 ) -> None:
     """Read all rows of a draft and keep what its page shows. Raises Fault."""
-    with at_fields(), wanted(conn, draft.options, settings) as want:
+    with at_fields(draft.options), wanted(conn, draft.options, settings) as want:
         plan = want.plan
         if plan.at_most() == 0:
             raise Fault("table", nothing_to_ask(plan))
@@ -211,6 +219,7 @@ def picture(
     same = same_words(estimate)
     facts = [
         ("Rows", rows_words(plan, tally, plan.whole())),
+        ("Times", f"{plan.ask.times} for each row" if plan.ask.times else ""),
         ("Left out", left_out(tally)),
         ("Reads", reads_words(plan)),
         *([("Same", same)] if same else []),
@@ -220,6 +229,7 @@ def picture(
             for pair in estimate_rows(estimate, plan.model, place.host, limit=None, pace=None)
             if pair[0] != "Ceiling"
         ],
+        ("Repair", repaired(plan)),
         ("Writes", writes_words(plan)),
     ]
     ceiling = options.get("max_cost")
@@ -247,6 +257,14 @@ def rows_words(plan: Plan, tally: Tally, whole: int | None) -> str:
     chosen = f"{tally.rows:,} of " if whole is not None and whole != tally.rows else ""
     rows = counted(tally.rows if whole is None else whole, "row")
     return f"{chosen}{rows} of {name}: {tally.asked:,} to ask"
+
+
+def repaired(plan: Plan) -> str:
+    """How often a wrong answer goes back; empty where none does."""
+    if not plan.ask.repair:
+        return ""
+    often = "once" if plan.ask.repair == 1 else f"up to {plan.ask.repair} times"
+    return f"a wrong answer goes back {often}, below the ceiling"
 
 
 def left_out(tally: Tally) -> str:
@@ -303,11 +321,12 @@ def live(
     conn: sqlite3.Connection, options: Mapping[str, Any], file: str, settings: Settings
 ) -> list[dict[str, Any]]:
     """The first few requests of what is being typed. Reads a few rows only. Raises Fault."""
-    few = {name: value for name, value in options.items() if name not in ("sample", "seed")}
+    drawn = ("sample", "seed", "pilot")
+    few = {name: value for name, value in options.items() if name not in drawn}
     few |= {"limit": min(int(options.get("limit") or SHOWN), SHOWN), "missing": None}
     few["changed"] = None
     few.pop("max_cost", None)
-    with at_fields(), wanted(conn, few, settings) as want:
+    with at_fields(options), wanted(conn, few, settings) as want:
         return [request_words(want.plan, one) for one in first_rows(want.plan)]
 
 
@@ -453,7 +472,7 @@ def prepared(
 def differs(conn: sqlite3.Connection, draft: Draft, job: store.Job) -> str | None:
     """What a job would do otherwise than its draft said; None where it is what was confirmed."""
     asked = draft.look.get("asked")
-    now = sum(part.requests for part in store.list_parts(conn, job.id))
+    now = sum(part.requests for part in store.list_parts(conn, job.id)) // times_of(job)
     if asked is not None and asked != now:
         return (
             f"Nothing was sent: there were {counted(asked, 'row')} to ask, now there are {now:,}."

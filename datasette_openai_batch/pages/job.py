@@ -79,7 +79,11 @@ def box(job: Job) -> Markup | None:
 def facts(job: Job, outcomes: Mapping[str, int]) -> list[str]:
     """Answered rows, cost, time: the figures of the headline."""
     total = sum(outcomes.values())
-    found = [f"{outcomes.get('ok', 0):,} of {counted(total, 'row')} answered"]
+    often = job.settings.get("times")
+    asked = counted(total, "request" if often else "row")
+    found = [f"{outcomes.get('ok', 0):,} of {asked} answered"]
+    if often:
+        found.append(f"{often} for each row")
     if job.cost_nanousd is not None:
         found.append(usd(job.cost_nanousd))
     elif words.own_server(job):

@@ -20,6 +20,8 @@ function mark(errors, touched) {
     const sentence = touched.has(name) || name === "answers" ? errors[name] : "";
     place.textContent = sentence || "";
     place.hidden = !sentence;
+    // what is wrong isn't hidden in a fold
+    if (sentence && place.closest("details")) place.closest("details").open = true;
     form.elements[name]?.setAttribute?.("aria-invalid", String(Boolean(sentence)));
   }
 }

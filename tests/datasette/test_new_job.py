@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sqlite3
 import threading
@@ -15,11 +16,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from forms import Person
+from forms import Person, forms
 from serving import fetch, press, run
 
 from datasette_openai_batch.actions import background
 from datasette_openai_batch.new_job import counts, threads
+from sqlite_utils_openai_batch.jobs.plan.options import OPTIONS
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
 
 BOTH = {"openai-batch-create": {"id": "ana"}, "openai-batch-manage": {"id": "ana"}}
@@ -79,6 +81,16 @@ def ask(person: Person, **fields: Any) -> Person:
 def rows(path: Path, sql: str) -> list[Any]:
     with closing(sqlite3.connect(path)) as conn:
         return conn.execute(sql).fetchall()
+
+
+def until(condition: Callable[[], Any], person: Person) -> None:
+    """Press *Check now* until something is so."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, person.text
+        if any(label.startswith("Check") for label in person.buttons()):
+            person.press("Check now")
+        person.go("/data/-/openai-batch/1")
 
 
 def tables(path: Path) -> list[str]:
@@ -213,6 +225,23 @@ def test_filters_of_the_table_page_come_along(site: Any, reviews: Path) -> None:
         ({"answer_name": ["a", "A", ""]}, "answers", "Two answers"),
         ({"name": "12"}, "name", "digits"),
         ({"sample": "2", "limit": "2"}, "sample", "limit"),
+        ({"pilot": "some"}, "pilot", "whole number"),
+        ({"pilot": "2", "limit": "2"}, "pilot", "leave out"),
+        ({"times": "1"}, "times", "at least 2"),
+        ({"repair": "0"}, "repair", "at least 1"),
+        ({"confidence": "1"}, "confidence", "label"),
+        ({"confidence": "1", "schema": "mood good|bad", "model": "gpt-5-mini"}, "confidence", ""),
+        ({"codebook": "variable,label\nmood,good,bad\n"}, "codebook", "3 cells"),
+        ({"codebook": "name"}, "codebook", ""),
+        ({"codebook": "/etc/passwd"}, "codebook", ""),
+        ({"codebook": "variable,label\nmood,good\n", "schema": "mood"}, "codebook", "empty"),
+        ({"attach": "nothing"}, "attach", "nothing"),
+        ({"attach_tokens": "-5"}, "attach_tokens", "at least 1"),
+        ({"first_wait": "soon"}, "first_wait", "number"),
+        ({"blanks": "burn"}, "blanks", "skip"),
+        ({"responses": "some"}, "responses", "failed"),
+        ({"image_detail": "4k"}, "image_detail", "low"),
+        ({"endpoint": "/v1/nothing"}, "prompt", "/v1/nothing"),
     ],
 )  # fmt: skip
 def test_errors_stand_beside_their_fields(
@@ -475,6 +504,92 @@ def test_a_job_again_with_changes(site: Any, reviews: Path) -> None:
     assert 'name="max_tokens" value="77"' in person.page.text
     person.press("Look", prefix="second_")
     assert "reviews.second_mood" in person.text
+
+
+CODEBOOK = """variable,label,definition,example
+mood,good,praises it,I love it
+mood,bad,complains,
+mood,mixed,both,
+"""
+
+
+def test_everything_that_the_command_line_has(site: Any, reviews: Path) -> None:
+    fields = {
+        "codebook": CODEBOOK,
+        "confidence": "1",
+        "times": "3",
+        "repair": "2",
+        "attempts": "4",
+        "responses": "failed",
+        "first_wait": "2.5",
+        "blanks": "send",
+        **PRICES,
+    }
+    person = ask(Person(site(reviews)), **fields)
+    assert person.page.status_code == 200, person.text
+    assert "3 for each row" in person.text and "up to 2 times" in person.text
+    assert "praises it" in person.text and "mood_confidence" in person.text
+    for option in ("--times 3", "--repair 2", "--confidence", "--responses failed", "--codebook"):
+        assert option in person.text
+    person.press("Save")
+    assert person.path.endswith("/-/openai-batch/1"), person.text
+    (settings,) = rows(reviews, "SELECT options FROM openai_batch_jobs")[0]
+    kept = json.loads(settings)
+    assert (kept["times"], kept["repair"], kept["confidence"]) == (3, 2, ["mood"])
+    assert kept["recipe"]["codebook"] == CODEBOOK.strip()
+    assert rows(reviews, "SELECT count(*) FROM openai_batch_requests") == [(18,)]
+    link = re.search(r'href="([^"]*)">Again, with changes', person.page.text)
+    assert link
+    person.go(link[1])
+    found = {
+        name: [value for other, value in form["fields"] if other == name]
+        for form in forms(person.page.text)
+        for name, _ in form["fields"]
+    }
+    for name, value in fields.items():
+        assert found[name] == [value.strip()], name
+
+
+def test_no_option_is_forgotten(site: Any, reviews: Path) -> None:
+    """A new option of what is asked belongs into the form, or here with the reason."""
+    elsewhere = {
+        "requests": "a file on the machine of the command line",
+        "image_dir": "a folder on the server, which no page may name",
+        "pk": "asked for where there is no key of its own: `test_a_view_needs_a_key`",
+        "sql": "asked for without a table: `test_a_query`",
+        **dict.fromkeys(("provider", "base_url", "upstream", "concurrency"), "the settings say it"),
+    }
+    called = {"params": "param", "options": "option", "images": "image"}
+    person = Person(site(reviews))
+    person.go(f"{NEW}?table=reviews")
+    names = set(re.findall(r'<(?:input|select|textarea)[^>]* name="(\w+)"', person.page.text))
+    assert {called.get(name, name) for name in OPTIONS} - names == set(elsewhere)
+
+
+def test_after_a_pilot_the_rest(site: Any, reviews: Path) -> None:
+    datasette = site(reviews)
+    person = ask(Person(datasette), schema="mood good|bad", pilot="2", seed="7", **PRICES)
+    assert "2 of 6 rows" in person.text, person.text
+    person.press("Send", agree="1")
+    until(lambda: rows(reviews, "SELECT status FROM openai_batch_jobs") == [("completed",)], person)
+    person.go("/data/-/openai-batch/1")
+    assert "before the rest, see whether the answers are good" in person.text
+    link = re.search(r'href="([^"]*)">Ask the rest', person.page.text)
+    assert link
+    person.go(link[1])
+    assert "the pilot, job 1, left" in person.text
+    person.press("Look", **PRICES)
+    assert "3 to ask" in person.text, person.text
+    person.press("Save")
+    assert "Job 2" in person.text
+    kept = json.loads(rows(reviews, "SELECT options FROM openai_batch_jobs WHERE id = 2")[0][0])
+    assert kept["pilot_job"] == 1
+
+
+def test_the_pilot_of_nobody(site: Any, reviews: Path) -> None:
+    person = ask(Person(site(reviews)), pilot_job="9")
+    assert person.page.status_code == 404
+    assert not jobs(reviews)
 
 
 @pytest.mark.parametrize("key", ["wrong", {"$env": "OUR_KEY"}])

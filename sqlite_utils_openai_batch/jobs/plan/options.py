@@ -209,6 +209,9 @@ def _complete(name: str, value: Any) -> Any:
         return _complete_number(name, value)
     if name in VALUES and value not in VALUES[name]:
         raise UsageError(f"{flag(name)} '{value}': it is one of {', '.join(VALUES[name])}.")
+    if name == "pilot_job":
+        # the number of a job, which nobody types
+        return value
     return value if isinstance(value, str | Mapping) else str(value)
 
 

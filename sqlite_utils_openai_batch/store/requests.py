@@ -7,12 +7,16 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
+import orjson
+
 from ..base import clock
 from . import earlier
 from .jobs import rows
 
 #: Rows of one INSERT: beginning and ending a statement takes as long as a row does.
 AT_ONCE = 32
+#: Bytes of a row's hash.
+HASH_BYTES = 16
 
 RequestRow = tuple[int, int, "int | None", Any, "bytes | None", str, "str | None"]
 
@@ -39,12 +43,27 @@ def insert_requests(conn: sqlite3.Connection, found: Iterable[RequestRow]) -> No
 
 
 def insert_pending(
-    conn: sqlite3.Connection, job_id: int, part_id: int, found: Sequence[tuple[int, Any, bytes]]
+    conn: sqlite3.Connection,
+    job_id: int,
+    part_id: int,
+    ids: Sequence[int],
+    row_keys: Sequence[Any],
+    hashes: Sequence[bytes],
 ) -> None:
-    """Store requests of one part that wait for an answer: (id, row_key, source_hash)."""
+    """Store requests of one part that wait for an answer; ids ascend."""
     into = "openai_batch_requests (id, job_id, part_id, row_key, source_hash, status)"
     # numbers of our own stand in the statement itself: binding them for each row takes longer
-    row = f"(?, {job_id:d}, {part_id:d}, ?, ?, 'pending')"
+    ours = f"{job_id:d}, {part_id:d}"
+    if ids and ids[-1] - ids[0] == len(ids) - 1 and set(map(type, row_keys)) == {int}:
+        # Keys and hashes of all rows go over in one piece each: two thirds of the time.
+        conn.execute(
+            f"INSERT OR REPLACE INTO {into} SELECT ? + key, {ours}, value, "
+            f"substr(?, {HASH_BYTES} * key + 1, {HASH_BYTES}), 'pending' FROM json_each(?)",
+            [ids[0], b"".join(hashes), orjson.dumps(row_keys).decode()],
+        )
+        return
+    row = f"(?, {ours}, ?, ?, 'pending')"
+    found = list(zip(ids, row_keys, hashes, strict=True))
     whole = len(found) - len(found) % AT_ONCE
     some = ", ".join([row] * AT_ONCE)
     conn.executemany(

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base import clock, errors
@@ -198,6 +200,33 @@ def test_two_jobs_never_share_request_ids(
     for job_id in (one, two):
         store.drop_placeholder(conn, job_id)
         conn.execute("DELETE FROM openai_batch_jobs WHERE id = ?", [job_id])
+
+
+WHOLE = st.integers(-(2**63), 2**63 - 1)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(WHOLE, max_size=40) | st.lists(WHOLE | st.text() | st.floats(allow_nan=False)),
+    st.integers(1, 10**12),
+    st.integers(0, 2),
+)
+@example([-(2**63), 2**63 - 1, 0], 1, 0)
+def test_requests_that_wait_are_stored_as_they_are(keys: list[Any], first: int, gap: int) -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
+        store.migrate(conn)
+        ids = [first + n + gap * (n > 1) for n in range(len(keys))]
+        hashes = [n.to_bytes(16, "big") for n in range(len(keys))]
+        store.insert_pending(conn, 7, 8, ids, tuple(keys), hashes)
+        found = conn.execute(
+            "SELECT id, job_id, part_id, typeof(row_key), row_key, typeof(source_hash), "
+            "source_hash, status, attempts, answer FROM openai_batch_requests ORDER BY id"
+        ).fetchall()
+    kinds = {int: "integer", float: "real", str: "text"}
+    assert found == [
+        (one, 7, 8, kinds[type(key)], key, "blob", digest, "pending", 0, None)
+        for one, key, digest in zip(ids, keys, hashes, strict=True)
+    ]
 
 
 def test_a_response_is_kept_once(conn: sqlite3.Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,7 +140,8 @@ class Recorder:
         self.job_id = job_id
         self.part: _Part | None = None
         self.waiting: list[store.RequestRow] = []
-        self.pending: list[tuple[int, Any, bytes]] = []
+        self.pending: list[tuple[Sequence[int], Sequence[Any], Sequence[bytes]]] = []
+        self.count = 0
         self.links: list[tuple[int, int]] = []
         self.last_commit = time.monotonic()
 
@@ -150,10 +151,10 @@ class Recorder:
         assert part is not None
         part.requests += len(chunk.sizes)
         part.bytes += sum(chunk.sizes)
-        ids = shifted(chunk.positions, first_id)
-        self.pending += zip(ids, chunk.row_keys, chunk.hashes, strict=True)
+        self.pending.append((shifted(chunk.positions, first_id), chunk.row_keys, chunk.hashes))
+        self.count += len(chunk.sizes)
         late = time.monotonic() - self.last_commit > COMMIT_SECONDS
-        if late or len(self.pending) + len(self.waiting) >= COMMIT_ROWS:
+        if late or self.count + len(self.waiting) >= COMMIT_ROWS:
             self.commit()
 
     def add(self, row: Rendered, request_id: int) -> None:
@@ -198,7 +199,8 @@ class Recorder:
         with transaction(self.conn):
             self.renew()
             store.insert_requests(self.conn, self.waiting)
-            store.insert_pending(self.conn, self.job_id, self.part.id, self.pending)
+            for run in self.pending:
+                store.insert_pending(self.conn, self.job_id, self.part.id, *run)
             history.link(self.conn, self.links)
             store.update_part(
                 self.conn,
@@ -209,6 +211,7 @@ class Recorder:
             )
         self.waiting.clear()
         self.pending.clear()
+        self.count = 0
         self.links.clear()
         self.last_commit = time.monotonic()
 

@@ -39,11 +39,15 @@ class Chunk:
     """The keys of the rows that were left out."""
 
 
+#: Lines of many rows, put together when they are wanted.
+ManyLines = Lines | Ready | GivenLines
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """What rows were made into."""
 
-    lines: Lines | Ready | GivenLines
+    lines: ManyLines
     hashes: list[bytes]
     problems: dict[int, str]
     """Why there is no line, by index."""
@@ -122,9 +126,7 @@ class Chunks:
         """Return the columns that the hashes of rows cover."""
         return [columns[index] for index in self.hashed]
 
-    def lines(
-        self, ids: Sequence[int], columns: Columns
-    ) -> tuple[Lines | Ready | GivenLines, dict[int, str]]:
+    def lines(self, ids: Sequence[int], columns: Columns) -> tuple[ManyLines, dict[int, str]]:
         """Return the lines of rows, b"" for one that can't be rendered, and why it can't."""
         try:
             return self.renderer.lines(self.prefix, ids, columns), {}

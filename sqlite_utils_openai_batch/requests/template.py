@@ -24,7 +24,7 @@ from ..tables.output import Output
 from ..tables.sql import SQLiteValue, is_blank
 from .attachments import Attachments, attached, is_content
 from .images import SIZE, Images
-from .lines import Columns, Lines, StoredSlot, all_filled, decoded, is_number, stored_slot
+from .lines import Columns, Lines, Marked, StoredSlot, all_filled, decoded, is_number, stored_slot
 from .placeholders import Slot, Text, Texts, one_by_one, read_slot
 from .values import json_bytes, json_string, json_strings, json_value, one_line
 from .verbatim import GivenLines, as_line, given_lines, span_of
@@ -218,7 +218,7 @@ class Renderer:
         ascend; there is one for each row. Raises UnrenderableRow if any one of the rows can't be
         rendered.
         """
-        found: list[tuple[bytes, Sequence[bytes]]] = []
+        found: list[tuple[bytes, Sequence[bytes] | Marked]] = []
         quote = b'"'
         for maker in self._makers:
             texts = maker.texts(columns)
@@ -235,7 +235,7 @@ class Renderer:
         None where that can't be done, as for filters and text that isn't UTF-8. There must be no
         BLOB among the values.
         """
-        found: list[tuple[bytes, Sequence[bytes]]] = []
+        found: list[tuple[bytes, Sequence[bytes] | Marked]] = []
         for maker in self._makers:
             made = maker.stored.strings(columns) if maker.stored else None
             if made is None:

@@ -212,6 +212,10 @@ class GivenLines:
         """Return all lines."""
         return [self.line(index) for index in range(len(self.lines))]
 
+    def whole(self) -> bytes:
+        """Return all lines in one piece."""
+        return b"".join(self.all())
+
 
 def given_lines(
     prefix: str,

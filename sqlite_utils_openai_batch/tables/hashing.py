@@ -51,7 +51,7 @@ def packed_rows(columns: Sequence[Sequence[SQLiteValue]], rows: int) -> Iterator
         kinds = set(map(type, values))
         if kinds == {bytes}:
             texts = cast(Sequence[bytes], values)
-            packed += map(_text_head, map(len, texts)), texts
+            packed += map(_HEADS.__getitem__, map(len, texts)), texts
         elif bytes not in kinds:
             packed.append(map(_pack, values))
         else:
@@ -65,10 +65,24 @@ def digests(packed: Iterable[bytes]) -> list[bytes]:
 
 
 def _stored_value(value: SQLiteValue) -> bytes:
-    return _text_head(len(value)) + value if isinstance(value, bytes) else _pack(value)
+    return _HEADS[len(value)] + value if isinstance(value, bytes) else _pack(value)
 
 
-@lru_cache(maxsize=4096)
+class _Heads(dict[int, bytes]):
+    """What stands before a text in MessagePack, by its bytes; the usual sizes are kept."""
+
+    def __missing__(self, size: int) -> bytes:
+        head = _text_head(size)
+        if size < KEPT_SIZES:
+            self[size] = head
+        return head
+
+
+#: Heads of texts up to so many bytes are made once.
+KEPT_SIZES = 8192
+_HEADS = _Heads()
+
+
 def _text_head(size: int) -> bytes:
     """What stands before a text of so many bytes in MessagePack."""
     if size < 32:

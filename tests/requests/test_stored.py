@@ -18,6 +18,7 @@ from sqlite_utils_openai_batch.pricing.estimate import Money
 from sqlite_utils_openai_batch.pricing.sampling import Sample
 from sqlite_utils_openai_batch.pricing.tokens import Counter
 from sqlite_utils_openai_batch.requests.chunks import Chunks
+from sqlite_utils_openai_batch.requests.template import Template
 from sqlite_utils_openai_batch.tables.hashing import source_hashes, stored_hashes
 from sqlite_utils_openai_batch.tables.source import open_source
 
@@ -91,6 +92,34 @@ def test_the_same_requests_either_way(rows: list[tuple[Any, Any]], prompt: str, 
         table(conn, rows, key)
         # sorted rows come from a copy, which is always decoded
         assert lines(conn, prompt) == lines(conn, prompt, order="id + 0, id")
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(PLAIN, PLAIN), min_size=1, max_size=8),
+    st.sampled_from((*PROMPTS, "100 % %d {{ a }}%")),
+    st.sampled_from(["m", "%s", "{{ b }}%"]),
+    st.integers(1, 10**9),
+)
+def test_lines_in_one_piece_are_the_lines_one_by_one(
+    rows: list[tuple[Any, Any]], prompt: str, user: str, first: int
+) -> None:
+    body = {"messages": [{"role": "user", "content": prompt}], "user": user}
+    renderer = Template(body, "/v1/chat/completions").bind(("a", "b"))
+    stored = [[v.encode() if isinstance(v, str) else v for v in row] for row in rows]
+    columns = [
+        [row["ab".index(name)] for row in stored]  # as many as it reads
+        for name in renderer.columns
+    ]
+    whole, each = (
+        renderer.stored_lines("u%d-", range(first, first + len(rows)), columns) for _ in range(2)
+    )
+    if whole is None or each is None:
+        return
+    lines = each.all()
+    assert whole.whole() == each.whole() == b"".join(lines)
+    read = [[row["ab".index(name)] for name in renderer.columns] for row in rows]
+    assert lines == [renderer.line(f"u%d-{n}", row) for n, row in enumerate(read, first)]
 
 
 @given(st.lists(st.tuples(PLAIN, PLAIN, PLAIN), max_size=5), st.integers(1, 3))

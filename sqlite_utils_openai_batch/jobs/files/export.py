@@ -114,9 +114,8 @@ def write_part(
     done = Exported(file_of(folder, part))
     with done.path.with_suffix(".unfinished").open("wb") as file:
         for some in part_lines(conn, source, chunks, part, job.endpoint):
-            file.write(b"".join(some.lines))
-            done.requests += len(some.lines)
-            done.bytes += sum(map(len, some.lines))
+            done.bytes += file.write(some.lines.whole())
+            done.requests += len(some.ids)
             done.left_out += len(some.problems)
             done.changed += some.changed
     return done

@@ -21,9 +21,10 @@ from ...base.scratch import scratch
 from ...pricing.ceiling import PartBound, reserve
 from ...provider.batch import BatchState
 from ...provider.client import Provider
-from ...requests.chunks import ROWS, ROWS_WITH_IMAGES, Chunks
+from ...requests.chunks import ROWS, ROWS_WITH_IMAGES, Chunks, ManyLines
 from ...requests.images import check_folder
 from ...requests.limits import cap_for
+from ...requests.lines import Ready
 from ...requests.template import Renderer, bind_job, hashed_columns
 from ...requests.turns import with_turn
 from ...store import Part, earlier, parts
@@ -52,7 +53,7 @@ class PartLines:
 
     ids: list[int]
     """Those that have a line."""
-    lines: list[bytes]
+    lines: ManyLines
     changed: list[tuple[bytes, int]]
     """The hash of each row that isn't as it was when last asked or planned, and its request."""
     problems: list[tuple[int, str]]
@@ -76,9 +77,9 @@ def with_turns(conn: sqlite3.Connection, some: PartLines, endpoint: str) -> Part
     turns = earlier.turns(conn, some.ids)
     lines = [
         with_turn(line, endpoint, turns[one]) if one in turns else line
-        for one, line in zip(some.ids, some.lines, strict=True)
+        for one, line in zip(some.ids, some.lines.all(), strict=True)
     ]
-    return replace(some, lines=lines)
+    return replace(some, lines=Ready(lines))
 
 
 def rendered_lines(
@@ -110,22 +111,24 @@ def _rendered(chunks: Chunks, asked: list[Asked], group: Group) -> PartLines:
         gone = frozenset(group.gone)
         asked = [one for index, one in enumerate(asked) if index not in gone]
     if not asked:
-        return PartLines([], [], [], problems)
+        return PartLines([], Ready([]), [], problems)
     ids = [request_id for request_id, _, _ in asked]
     made = chunks.made(ids, group.columns, group.stored)
-    lines, failed = made.lines.all(), made.problems
+    lines, failed = made.lines, made.problems
     problems += [(ids[index], message) for index, message in failed.items()]
     before = [digest for _, _, digest in asked]
     changed = []
     if before != made.hashes:
         changed = [
             (now, request_id)
-            for request_id, digest, now, line in zip(ids, before, made.hashes, lines, strict=True)
-            if now != digest and line
+            for index, (request_id, digest, now) in enumerate(
+                zip(ids, before, made.hashes, strict=True)
+            )
+            if now != digest and index not in failed
         ]
     if failed:
         ids = [request_id for index, request_id in enumerate(ids) if index not in failed]
-        lines = [line for line in lines if line]
+        lines = Ready([line for line in lines.all() if line])
     return PartLines(ids, lines, changed, sorted(problems))
 
 
@@ -170,23 +173,24 @@ class RenderedPart:
         """Write the next lines of the part."""
         self.gone += [("unrenderable", None, why, one) for one, why in some.problems]
         ids, lines = some.ids, some.lines
-        if self.overflow or self.size + sum(map(len, lines)) > self.most:
+        written = lines.whole()
+        if self.overflow or self.size + len(written) > self.most:
             ids, lines = self.fitting(some)
+            written = lines.whole()
         kept = frozenset(ids)
         self.hashes += [(now, one) for now, one in some.changed if one in kept]
-        written = b"".join(lines)
         self._digest.update(written)
         file.write(written)
         self.size += len(written)
         self.ids += ids
         if self.bound is not None:
-            for line in lines:
+            for line in lines.all():
                 self.bound.add(line)
 
-    def fitting(self, some: PartLines) -> tuple[list[int], list[bytes]]:
+    def fitting(self, some: PartLines) -> tuple[list[int], ManyLines]:
         """Sort out what fits no file at all, and what is left for another part."""
         ids, lines, size = [], [], self.size
-        for request_id, line in zip(some.ids, some.lines, strict=True):
+        for request_id, line in zip(some.ids, some.lines.all(), strict=True):
             if len(line) > self.most:
                 message = f"one line of {len(line):,} bytes; the limit is {self.most:,}"
                 self.gone.append(("too_large", None, message, request_id))
@@ -197,7 +201,7 @@ class RenderedPart:
                 ids.append(request_id)
                 lines.append(line)
                 size += len(line)
-        return ids, lines
+        return ids, Ready(lines)
 
 
 def resized(part: Part, size: int, requests: int) -> Part:

@@ -243,14 +243,22 @@ async def refused_page(asking: Asking, typed: Typed) -> Response:
         return await form_page(asking, typed, {"form": forgery.PRESS}, token=kept)
     draft = await own_draft(asking, drafted)
     running = threads.is_running(asking.path, draft.token)
+    # That texts may go there is said with the button that sends them, not before.
+    typed.values.pop("agree", None)
     errors = {"form": forgery.RELOAD if draft.status == "done" else forgery.PRESS}
-    return await looked_page(asking, draft, running=running, errors=errors)
+    return await looked_page(asking, draft, running=running, errors=errors, typed=typed)
 
 
 async def looked_page(
-    asking: Asking, draft: Draft, *, running: bool, errors: Errors, status: int = 200
+    asking: Asking,
+    draft: Draft,
+    *,
+    running: bool,
+    errors: Errors,
+    typed: Typed | None = None,
+    status: int = 200,
 ) -> Response:
-    """What was looked at and tried, and the confirmation below it."""
+    """What was looked at and tried, and the confirmation below it, as it was filled in."""
     busy = draft.status in drafts.BUSY and not draft.left(running)
     response = await render(
         asking.datasette,
@@ -262,6 +270,7 @@ async def looked_page(
         left=draft.left(running),
         rows_read=threads.rows_read(asking.path, draft.token),
         errors=errors,
+        typed=typed,
         href=asking.href,
         self_href=asking.draft_href(draft.token),
         edit_href=asking.draft_href(draft.token, edit="1"),
@@ -427,7 +436,9 @@ async def confirm(asking: Asking, draft: Draft, typed: Typed, wish: str) -> Resp
         return Response.redirect(asking.draft_href(draft.token))
     errors, ceiling = confirmed(asking, draft, typed, wish)
     if errors:
-        return await looked_page(asking, draft, running=False, errors=errors, status=400)
+        return await looked_page(
+            asking, draft, running=False, errors=errors, typed=typed, status=400
+        )
     options = draft.options | ({"max_cost": ceiling} if ceiling else {})
     if typed.ticked("new"):
         options["new"] = True

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks for something to do; each provider has a pace of its own beside it.
 SYNC_EVERY = 5
-PERMISSIONS = ("openai-batch-create", "openai-batch-manage")
+PERMISSIONS = ("openai-batch-create", "openai-batch-manage", "openai-batch-review")
 PLUGIN = "sqlite-utils-openai-batch"
 
 

@@ -13,6 +13,8 @@ import pytest
 from forms import Person
 from serving import IS_1_0, run
 
+from datasette_openai_batch.new_job import threads
+
 pytestmark = pytest.mark.skipif(IS_1_0, reason="1.0 looks at where a request comes from")
 GRANTED = {
     "permissions": {
@@ -25,6 +27,12 @@ GRANTED = {
 NEW = "/films/-/openai-batch/new"
 JOB = "/films/-/openai-batch/1"
 AGAIN = "was given a new security token"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page waits for the end of what it began, however slow this machine is."""
+    monkeypatch.setattr(threads, "PATIENCE", 120.0)
 
 
 @pytest.fixture

@@ -348,6 +348,22 @@ def test_nothing_is_sent_without_the_tick(site: Any, reviews: Path) -> None:
     assert not jobs(reviews)
 
 
+def test_what_was_typed_at_the_end_is_kept(serve: Any, reviews: Path) -> None:
+    config = {
+        "permissions": BOTH,
+        "plugins": {"sqlite-utils-openai-batch": {"key": "sk-none", "max_cost": 5}},
+    }
+    person = ask(Person(serve(reviews, config=config)), max_tokens="20")
+    person.press("Send", agree="1", max_cost="7.5")
+    assert "at most $5" in person.wrong("max_cost")
+    assert 'name="max_cost" value="7.5"' in person.page.text
+    assert re.search(r'name="agree" value="1" checked', person.page.text)
+    person.press("Send", agree=[], max_cost="4.5")
+    assert "Tick this first" in person.wrong("agree")
+    assert 'name="max_cost" value="4.5"' in person.page.text
+    assert not jobs(reviews)
+
+
 def test_without_a_key_nothing_is_offered_that_would_be_refused(serve: Any, reviews: Path) -> None:
     person = ask(Person(serve(reviews, config={"permissions": BOTH})), max_tokens="20")
     assert "no key for OpenAI" in person.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import os
 from collections.abc import Callable, Iterator
@@ -61,7 +62,8 @@ class Reader:
         """Press the button, or follow the link, with this label."""
         path = (
             f"//button[starts-with(normalize-space(), '{label}')] | "
-            f"//a[starts-with(normalize-space(), '{label}')]"
+            f"//a[starts-with(normalize-space(), '{label}')] | "
+            f"//summary[starts-with(normalize-space(), '{label}')]"
         )
         found = until(
             lambda: [one for one in self.driver.find_elements("xpath", path) if one.is_displayed()],
@@ -159,9 +161,7 @@ def test_by_mouse(reader: Reader, site: Callable[..., str], tmp_path: Path) -> N
     assert accessible(reader.driver) == []
     reader.driver.get(f"{base}/survey/-/openai-batch/1")
     reader.press("CSV")
-    file = until(lambda: list(tmp_path.glob("*openai*.csv")) or done_files(tmp_path), "the file")
-    with file[0].open(encoding="utf-8-sig") as opened:
-        rows = list(csv.DictReader(opened))
+    rows = downloaded(tmp_path)
     assert [row["said"] for row in rows] == list(ROWS)
     assert all(row["status"] == "ok" for row in rows)
     assert {row["mood"] for row in rows} <= {"good", "bad", "mixed"}
@@ -206,3 +206,160 @@ def test_by_keyboard_without_a_script_on_a_phone(reader: Reader, site: Callable[
     assert is_wide_enough(driver)
     driver.get(f"{base}/survey/-/openai-batch/1/answers")
     assert is_wide_enough(driver)
+
+
+class Keyboard:
+    """Somebody who has no mouse: Tab, Enter, Space and letters, and where the focus is."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def types(self, *keys: str) -> None:
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def at(self) -> dict[str, Any]:
+        """What has the focus: its name, address, text, and whether it can be seen."""
+        found: dict[str, Any] = self.driver.execute_script(
+            "const at = document.activeElement, where = at.getBoundingClientRect();"
+            "return {name: at.name || '', href: at.getAttribute('href') || '',"
+            " says: (at.innerText || '').trim(), tag: at.localName,"
+            " within: at.parentElement?.className || '',"
+            " seen: at === document.body || !document.body.matches('.openai-batch')"
+            " || (where.width > 0 && where.height > 0 && where.left >= 0"
+            " && where.right <= innerWidth + 1 && where.bottom > 0 && where.top < innerHeight)}"
+        )
+        return found
+
+    def goes_to(self, what: str, field: str = "says") -> None:
+        """Press Tab until something whose `field` begins so has the focus, always in sight."""
+        from selenium.webdriver.common.keys import Keys
+
+        passed: list[str] = []
+        for _ in range(300):
+            self.types(Keys.TAB)
+            at = self.at()
+            assert at["seen"], f"the focus is where nobody sees it: {at}"
+            if at[field].startswith(what) and (field != "name" or at[field] == what):
+                return
+            passed.append(at["name"] or at["says"] or at["tag"])
+        raise AssertionError(f"no way to {what!r} by keyboard, only to {passed}")
+
+
+def test_by_keyboard_only(reader: Reader, site: Callable[..., str], tmp_path: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    driver, keys = reader.driver, Keyboard(reader.driver)
+    driver.get(site())
+    keys.goes_to("/survey/survey", "href")
+    keys.types(Keys.ENTER)
+    until(lambda: driver.current_url.endswith("/survey/survey"), "the table's page")
+    keys.goes_to("actions-menu-links", "within")
+    keys.types(Keys.ENTER)
+    keys.goes_to("Ask a model about these rows")
+    keys.types(Keys.ENTER)
+    reader.sees("5 rows of survey")
+    keys.goes_to("said")
+    keys.types(Keys.ENTER)
+    assert keys.at()["name"] == "prompt"
+    keys.types(" is what a customer says. How do they feel?")
+    reader.sees("Wonderful, thank you is what a customer says")
+    keys.goes_to("answer_name", "name")
+    keys.types("mood", Keys.TAB, "one of", Keys.TAB, "good|bad|mixed", Keys.TAB, "of them")
+    # what is wrong is said at its field while one types, and the focus stays
+    keys.goes_to("model", "name")
+    keys.types("gpt-4o-mini")  # Tab marks what is there
+    keys.goes_to("max_tokens", "name")
+    keys.types("many")
+    reader.sees('"many" is no number of tokens')
+    assert keys.at()["name"] == "max_tokens"
+    keys.types(*[Keys.BACKSPACE] * 4, "50")
+    until(lambda: "no number of tokens" not in reader.text(), "no error any more")
+    keys.goes_to("More: ")
+    keys.types(Keys.ENTER)
+    keys.goes_to("confidence", "name")
+    keys.types(Keys.SPACE)
+    assert reader.field("model").get_attribute("value") == "gpt-4o-mini"
+    reader.picture("new-more")
+    assert accessible(driver) == []
+    keys.goes_to("Look at it")
+    keys.types(Keys.ENTER)
+    reader.sees("5 to ask")
+    reader.sees("mood_confidence")
+    keys.goes_to("Try 3 rows now")
+    keys.types(Keys.ENTER)
+    reader.sees("What they answered")
+    keys.goes_to("agree", "name")
+    keys.types(Keys.SPACE)
+    keys.goes_to("Send 5 rows")
+    keys.types(Keys.ENTER)
+    reader.sees("5 of 5 rows answered")
+    reader.sees("Label rows by hand")
+    keys.goes_to("CSV")
+    keys.types(Keys.ENTER)
+    rows = downloaded(tmp_path)
+    assert [row["said"] for row in rows] == list(ROWS)
+    assert {row["mood"] for row in rows} <= {"good", "bad", "mixed"}
+    assert all(0 < float(row["mood_confidence"]) <= 1 for row in rows)
+
+
+def test_on_a_phone(reader: Reader, site: Callable[..., str], tmp_path: Path) -> None:
+    link = site()
+    base = link.partition("/-/")[0]
+    driver = reader.driver
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    driver.get(link)
+    driver.get(f"{base}/survey/-/openai-batch")
+    reader.press("New job")
+    reader.press("Choose this table")
+    reader.press("said")
+    reader.write("prompt", "How satisfied is this customer? {{ said }}")
+    reader.write("answer_name", "mood")
+    reader.field("answer_kind").send_keys("one of")
+    reader.write("answer_values", "good|bad|mixed")
+    reader.sees("How satisfied is this customer? Wonderful")
+    reader.press("More: ")
+    for step, look, sees in (
+        ("ask", "", "More about the rows"),
+        ("look", "Look at it", "5 to ask"),
+        ("tried", "Try 3 rows now", "What they answered"),
+        ("untold", "Send 5 rows", "Tick this first"),
+    ):
+        if look:
+            reader.press(look)
+        reader.sees(sees)
+        phone_picture(reader, f"phone-{step}")
+        assert is_wide_enough(driver), step
+        assert accessible(driver) == [], step
+    reader.field("agree").click()
+    reader.press("Send 5 rows")
+    reader.sees("5 of 5 rows answered")
+    phone_picture(reader, "phone-job")
+    assert is_wide_enough(driver)
+    assert accessible(driver) == []
+    reader.press("All rows, filtered and searched")
+    reader.sees("Answers of job 1")
+    phone_picture(reader, "phone-answers")
+    assert is_wide_enough(driver)
+    assert accessible(driver) == []
+    driver.back()
+    reader.press("CSV")
+    assert [row["said"] for row in downloaded(tmp_path)] == list(ROWS)
+
+
+def phone_picture(reader: Reader, name: str) -> None:
+    """A picture of the whole page, as wide as a phone is."""
+    if folder := os.environ.get("OPENAI_BATCH_PICTURES"):
+        whole = reader.driver.execute_cdp_cmd(
+            "Page.captureScreenshot", {"captureBeyondViewport": True, "format": "png"}
+        )
+        (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(whole["data"]))
+
+
+def downloaded(folder: Path) -> list[dict[str, str]]:
+    """The rows of the CSV file that the browser put on the disk."""
+    file = until(lambda: list(folder.glob("*openai*.csv")) or done_files(folder), "the file")
+    with file[0].open(encoding="utf-8-sig") as opened:
+        return list(csv.DictReader(opened))

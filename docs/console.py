@@ -53,11 +53,14 @@ def seen(page: str) -> str:
     return re.sub(r"<!--.*?-->", lambda hidden: " " * len(hidden[0]), page, flags=re.DOTALL)
 
 
-def typed_along(page: str) -> str:
-    """Type a page along. Returns it with what its commands print now."""
+def typed_along(page: str, programs: Path | None = None) -> str:
+    """Type a page along. Returns it with what its commands print now.
+
+    Programs are looked for in the folder `programs` first.
+    """
     parts, end = [], 0
     with tempfile.TemporaryDirectory() as home:
-        reader = Reader(Path(home))
+        reader = Reader(Path(home), programs)
         try:
             for block in BLOCK.finditer(seen(page)):
                 parts += [page[end : block.start("text")], reader.block(*block.groups())]
@@ -92,15 +95,16 @@ def unfinished(command: str) -> bool:
 class Reader:
     """Somebody at a terminal, in an empty folder."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, programs: Path | None = None) -> None:
         self._folder = home / "folder"
         self._folder.mkdir()
         self._servers: list[subprocess.Popen[bytes]] = []
         self._status = 0
         self._ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         kept = {name: os.environ[name] for name in ("LANG", "PYTHONPATH") if name in os.environ}
+        folders = [str(folder) for folder in (programs, Path(sys.executable).parent) if folder]
         self._environment = kept | {
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath]),
+            "PATH": os.pathsep.join([*folders, os.defpath]),
             "HOME": str(home),
             "LLM_USER_PATH": str(home),
             "TMPDIR": str(home),
@@ -205,6 +209,14 @@ def free_ports(number: int) -> list[str]:
     return found
 
 
+def difference(name: str, programs: Path | None = None) -> str:
+    """How a page differs from what its commands print now; nothing where it doesn't."""
+    before = Path(name).read_text(encoding="utf-8")
+    after = typed_along(before, programs)
+    lines = (text.splitlines(keepends=True) for text in (before, after))
+    return "".join(difflib.unified_diff(*lines, name, "typed along"))
+
+
 def main(arguments: list[str]) -> int:
     """Type pages along. Returns how many of them would change, with --check."""
     check, changed = "--check" in arguments, 0
@@ -212,16 +224,14 @@ def main(arguments: list[str]) -> int:
         if name == "--check":
             continue
         page = Path(name)
-        before = page.read_text(encoding="utf-8")
-        if not BLOCK.search(seen(before)):
+        text = page.read_text(encoding="utf-8")
+        if not BLOCK.search(seen(text)):
             continue
-        after = typed_along(before)
         if not check:
-            page.write_text(after, encoding="utf-8")
-        elif after != before:
+            page.write_text(typed_along(text), encoding="utf-8")
+        elif found := difference(name):
             changed += 1
-            lines = (text.splitlines(keepends=True) for text in (before, after))
-            sys.stdout.writelines(difflib.unified_diff(*lines, name, "typed along"))
+            sys.stdout.write(found)
     return changed
 
 

@@ -26,8 +26,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, settings
+from installed import check_installed
 from signals import heed_signals
 from unclosed import let_datasette_be
+from warm import Warm
 
 from sqlite_utils_openai_batch.base.scratch import sweep
 from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
@@ -51,8 +53,10 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Keep the tests' files in memory where there is room: each job waits for a disk 130 times."""
+    if not hasattr(config, "workerinput") and (wrong := check_installed(Path(__file__).parents[1])):
+        raise pytest.UsageError(wrong)
     memory = Path("/dev/shm")
     if memory.is_dir() and shutil.disk_usage(memory).free > 2_000_000_000:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
@@ -246,6 +250,14 @@ def reply() -> type[Reply]:
 
 
 # The commands
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for PATH whose `sqlite-utils` needs no time to start."""
+    running = Warm(tmp_path_factory.mktemp("warm"))
+    yield running.folder
+    running.close()
 
 
 @dataclass(frozen=True)
@@ -512,7 +524,7 @@ def unchanged(tmp_path: Path) -> Callable[[str | Path], Callable[[], None]]:
         file = tmp_path / path
 
         def beside() -> list[Path]:
-            # What is kept for the person, in a home of the test's own, is no file of theirs.
+            # What is kept for the person, in a home of the test's own, is not a file of theirs.
             return sorted(one for one in file.parent.iterdir() if one.name != "home")
 
         before = (file.read_bytes(), beside(), dump(file))
@@ -528,7 +540,7 @@ def unchanged(tmp_path: Path) -> Callable[[str | Path], Callable[[], None]]:
 
 
 def dump(path: Path) -> list[str]:
-    """A whole database as SQL; empty for what is no database."""
+    """A whole database as SQL; empty for what is not a database."""
     try:
         with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as conn:
             return list(conn.iterdump())

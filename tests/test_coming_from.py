@@ -36,11 +36,11 @@ def sections() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory, server: Any) -> dict[str, str]:
+def ran(tmp_path_factory: pytest.TempPathFactory, server: Any, warm: Path) -> dict[str, str]:
     """What each command printed, all of the page run once."""
     folder = tmp_path_factory.mktemp("page")
     environment = {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath]),
+        "PATH": os.pathsep.join([str(warm), str(Path(sys.executable).parent), os.defpath]),
         "HOME": str(folder), "XDG_DATA_HOME": str(folder), "LLM_USER_PATH": str(folder),
         "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "any",
     }  # fmt: skip

@@ -90,11 +90,13 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
 class Shell:
     """A terminal in a folder, with the server in its environment."""
 
-    def __init__(self, folder: Path, server: LocalServer) -> None:
+    def __init__(self, folder: Path, server: LocalServer, warm: Path) -> None:
         self.folder = folder
         self.batch = ""
         self.environment = {
-            "PATH": os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.defpath]),
+            "PATH": os.pathsep.join(
+                [str(folder), str(warm), str(Path(sys.executable).parent), os.defpath]
+            ),
             "HOME": str(folder / "home"), "XDG_DATA_HOME": str(folder / "home"),
             "LLM_USER_PATH": str(folder / "home"), "TMPDIR": str(folder),
             "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "any",
@@ -116,7 +118,7 @@ class Shell:
             "os.execvp('sh', ['sh', '-c', sys.argv[1]])"
         )
         process = subprocess.Popen(
-            [sys.executable, "-c", own_terminal, real], cwd=self.folder, env=self.environment,
+            [sys.executable, "-ISc", own_terminal, real], cwd=self.folder, env=self.environment,
             stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         )  # fmt: skip
         os.close(theirs)
@@ -265,9 +267,9 @@ FOLDERS = {
 
 
 @pytest.fixture(scope="module")
-def filled(uneven: LocalServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def filled(uneven: LocalServer, warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that most examples run in, made once."""
-    shell = Shell(tmp_path_factory.mktemp("filled"), uneven)
+    shell = Shell(tmp_path_factory.mktemp("filled"), uneven, warm)
     finished(shell)
     return shell.folder
 
@@ -276,11 +278,11 @@ def filled(uneven: LocalServer, tmp_path_factory: pytest.TempPathFactory) -> Pat
     ("name", "typed"), EXAMPLES, ids=[f"{name}: {typed[-1]}"[:60] for name, typed in EXAMPLES]
 )
 def test_an_example_runs(
-    name: str, typed: list[str], uneven: LocalServer, filled: Path, tmp_path: Path,
+    name: str, typed: list[str], uneven: LocalServer, warm: Path, filled: Path, tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
     server = request.getfixturevalue("held")[0] if name in HELD else uneven
-    shell = Shell(tmp_path, server)
+    shell = Shell(tmp_path, server, warm)
     if fill := FOLDERS.get(typed[0], FOLDERS.get(name)):
         fill(shell)
     else:

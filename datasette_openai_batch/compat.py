@@ -24,6 +24,13 @@ MANAGE = "openai-batch-manage"
 CREATE = "openai-batch-create"
 REVIEW = "openai-batch-review"
 
+#: Each permission, with what it lets somebody do.
+PERMISSIONS = {
+    CREATE: "Start batch jobs, which cost money",
+    MANAGE: "Submit, pause, cancel, retry, apply, revert and delete batch jobs",
+    REVIEW: "Label rows of batch jobs by hand",
+}
+
 
 # Datasettes whose answers the command line prints.
 _printing: WeakSet[Any] = WeakSet()

@@ -20,7 +20,7 @@ from sqlite_utils_openai_batch.base.errors import OpenAIBatchError
 
 from . import compat
 from .access import permissions
-from .compat import CREATE, IS_1_0, MANAGE, REVIEW, note_printing
+from .compat import IS_1_0, PERMISSIONS, note_printing
 
 # True while the permissions of sources are being asked for: the rule about our tables, which
 # needs those answers, must not ask again.
@@ -173,11 +173,6 @@ if IS_1_0:
     @hookimpl  # type: ignore[untyped-decorator]
     def register_actions() -> list[Any]:
         """The permissions to start, to change and to review jobs: denied unless granted."""
-        described = {
-            CREATE: "Start batch jobs, which cost money",
-            MANAGE: "Submit, pause, cancel, retry, apply, revert and delete batch jobs",
-            REVIEW: "Label rows of batch jobs by hand",
-        }
         return [
             Action(
                 name=name,
@@ -185,7 +180,7 @@ if IS_1_0:
                 resource_class=DatabaseResource,
                 also_requires="view-database",
             )
-            for name, description in described.items()
+            for name, description in PERMISSIONS.items()
         ]
 
     @hookimpl  # type: ignore[untyped-decorator]
@@ -312,7 +307,7 @@ else:
 
         0.65 lets the last hook that has an opinion decide, hence `trylast`.
         """
-        if action in (CREATE, MANAGE, REVIEW):
+        if action in PERMISSIONS:
             return _granted(datasette, actor, action, resource)
         if action != "view-table" or _asking.get() or not resource:
             return None

@@ -30,6 +30,19 @@ logger = logging.getLogger(__name__)
 NAMES = ("sqlite-utils-openai-batch", "datasette-openai-batch")
 SECRET = "OPENAI_API_KEY"
 
+#: What each setting means, in Markdown; the docs print it.
+SETTINGS = {
+    "max_cost": "USD that a job from a page may cost at most; a form can only lower it",
+    "models": "the only models that may be asked",
+    "base_url": "where rows go: a server with OpenAI's Files and Batches API, else OpenAI",
+    "key": "the key for that server, and no other; else `OPENAI_API_KEY`, or the secret of that "
+    "name that [datasette-secrets](https://github.com/datasette/datasette-secrets) keeps",
+    "local": "`false`: the small model on this machine is not offered; "
+    '`"first"`: it is offered first',
+    "sync_every": "seconds between two looks at all jobs, which then go on by themselves; "
+    "`true`: once a minute; off if not set",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -14,14 +14,24 @@ from typing import Any, TypeVar
 
 import click
 
+from ..base.errors import UsageError
 from ..base.text import visible
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Exit codes, as docs/commands.md tells them.
 FAILED_REQUESTS = 3
 NEEDS_YOU = 4
 INTERRUPTED = 130
+
+#: What each exit code means; docs/reference.md prints it.
+EXIT_CODES = {
+    0: "done, or nothing to do",
+    1: "an error: the last line says what to do",
+    UsageError.exit_code: "options that are wrong, or do not go together",
+    FAILED_REQUESTS: "the job has ended, and some of its requests failed",
+    NEEDS_YOU: "a job is paused and needs you: credit, billing or key; `show` says why",
+    INTERRUPTED: "stopped with Ctrl-C",
+}
 
 #: Objects that may be made until Python looks for cycles among them; it does at every 700 by
 #: itself, and going through rows that hold no cycle takes a twentieth of a long command's time.
@@ -136,7 +146,7 @@ def sentence(error: Exception, db: str) -> str | None:
         if (said := GIVEN.get(kind.__module__.partition(".")[0])) is not None:
             return f"{said}: {reason}. Nothing was lost: mend it and run this again."
     if isinstance(error, UnicodeError):
-        return f"Some text is no UTF-8, so it can't be used: {reason}."
+        return f"Some text is not UTF-8, so it can't be used: {reason}."
     if isinstance(error, OSError):
         name = "" if error.filename is None else f" '{cut(str(error.filename), 80)}'"
         return f"A file can't be used{name}: {error.strerror or reason}."
@@ -150,7 +160,7 @@ def sentence(error: Exception, db: str) -> str | None:
 
 
 EMPTY = (
-    "it is empty. Was it to come from a variable of the shell that isn't set? Give it a value, or "
+    "it is empty. Does it come from a shell variable that isn't set? Give it a value, or "
     "leave it out."
 )
 #: What may well be empty: a prompt that says nothing, no prefix, values of parameters.
@@ -193,7 +203,7 @@ class FiniteRange(click.FloatRange):
         """Read a number. Fails for one that isn't finite."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is no number to reckon with.", param, ctx)
+            self.fail(f"{value} is not a number that can be used.", param, ctx)
         return number
 
 
@@ -213,7 +223,7 @@ def check_order(ctx: click.Context) -> None:
             if is_database(Path(other)):
                 typed = " ".join(shlex.quote(one) for one in (other, db))
                 raise Failure(
-                    f"The database comes first: '{other}' is one, '{db}' is none. "
+                    f"The database comes first: '{other}' is a database, '{db}' is not. "
                     f"Type: {ctx.command_path} {typed} …",
                     2,
                 )

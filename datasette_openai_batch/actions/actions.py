@@ -217,7 +217,7 @@ def changes_of(doing: Doing) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if cap := doing.typed.one("max_tokens"):
         if not (cap.isascii() and cap.isdigit() and 0 < int(cap[:9]) < 10_000_000):
-            raise Wrong("max_tokens", f'"{cap}" is no number of tokens, such as 200.')
+            raise Wrong("max_tokens", f'"{cap}" is not a number of tokens, such as 200.')
         changes["max_tokens"] = parse_option("max_tokens", cap)
     if model := doing.typed.one("model"):
         allowed = doing.settings.models

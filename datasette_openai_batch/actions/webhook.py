@@ -35,7 +35,7 @@ async def webhook(datasette: Any, request: Any) -> Response:
     body, loop = await request.post_body(), asyncio.get_running_loop()
     batch_id = await loop.run_in_executor(None, ended_batch, body, request.headers, secret)
     if batch_id is None:
-        return Response.text("That is no webhook signed with this secret.", status=400)
+        return Response.text("That is not a webhook signed with this secret.", status=400)
     for db in list(datasette.databases.values()):
         if db.is_mutable and db.path:
             for job_id in await jobs_of(db, batch_id):

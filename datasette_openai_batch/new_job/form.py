@@ -121,12 +121,12 @@ def read_numbers(typed: Typed, options: dict[str, Any], errors: Errors) -> None:
         if not text:
             continue
         if not re.fullmatch(r"-?\d{1,15}", text):
-            errors.setdefault(name, f'"{text}" is no whole number.')
+            errors.setdefault(name, f'"{text}" is not a whole number.')
         else:
             options[name] = int(text)
     cap = typed.one("max_tokens")
     if cap and not (cap.isascii() and cap.isdigit() and 0 < int(cap[:9]) < 10_000_000):
-        errors.setdefault("max_tokens", f'"{cap}" is no number of tokens, such as 200.')
+        errors.setdefault("max_tokens", f'"{cap}" is not a number of tokens, such as 200.')
 
 
 def read_pairs_of(typed: Typed, options: dict[str, Any], errors: Errors) -> None:

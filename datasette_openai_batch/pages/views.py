@@ -37,7 +37,7 @@ from .on_datasette import may_start
 
 def not_text(what: str, instead: str) -> Response:
     """The answer to `datasette --get` for what isn't text: it can print nothing else."""
-    return Response.text(f"{what} is no text, and text is all that --get prints. {instead}", 400)
+    return Response.text(f"{what} is not text, and text is all that --get prints. {instead}", 400)
 
 
 def as_json(datasette: Any, content: dict[str, Any], status: int = 200) -> Response:
@@ -298,7 +298,7 @@ async def first_command(datasette: Any, db: Any, actor: Any, file: str) -> str:
 
 
 def texts(conn: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Tables with the first column of text that is no key, in their order."""
+    """Tables with the first column of text that is not a key, in their order."""
     found = store.rows(
         conn,
         "SELECT tables.name AS name, min(columns.cid), columns.name AS first "

@@ -246,7 +246,7 @@ class Entry:
     ordered: str = ""
     otherwise: str = ""
     is_text: bool = False
-    """Whether the label stands in a list of labels, so that it is no range."""
+    """Whether the label stands in a list of labels, so that it is not a range."""
 
 
 def entry_with(
@@ -312,7 +312,7 @@ def from_csv(text: str, name: str) -> Iterator[Entry]:
                 raise SchemaError(f"{name}, line {line}: no variable is named.")
             yield entry_with(line, variable, found)
     except csv.Error as error:
-        raise SchemaError(f"{name}, line {reader.line_num}: this is no CSV: {error}.") from error
+        raise SchemaError(f"{name}, line {reader.line_num}: this is not CSV: {error}.") from error
 
 
 def header(cells: Sequence[str], name: str, line: int) -> list[str | None]:
@@ -322,7 +322,7 @@ def header(cells: Sequence[str], name: str, line: int) -> list[str | None]:
         names = [one for one in ("variable", "label", "definition", "example") if one not in places]
         if place is None and (meant := near(cell.strip().casefold(), names)):
             raise SchemaError(
-                f"{name}, line {line}: the column '{cell.strip()}' is none of a codebook's. "
+                f"{name}, line {line}: the column '{cell.strip()}' is not one of a codebook. "
                 f"Did you mean {meant[0]}?"
             )
     for wanted in ("variable", "label"):
@@ -378,14 +378,14 @@ def keyed(node: Any, name: str) -> dict[str, Any]:
     """The pairs of an object. Raises SchemaError for what is none, and for a key that is twice."""
     if not isinstance(node, yaml.MappingNode):
         raise SchemaError(
-            f"{name}, line {line_of(node)}: names with values are wanted here, as in "
+            f"{name}, line {line_of(node)}: write names with values here, as in "
             "'definition: how they feel'."
         )
     found: dict[str, Any] = {}
     for key, value in node.value:
         text = scalar(key, name)
         if text in found:
-            raise SchemaError(f"{name}, line {line_of(key)}: '{text}' stands there twice.")
+            raise SchemaError(f"{name}, line {line_of(key)}: '{text}' is there twice.")
         found[text] = value
     return found
 
@@ -393,7 +393,7 @@ def keyed(node: Any, name: str) -> dict[str, Any]:
 def scalar(node: Any, name: str) -> str:
     """A text. Raises SchemaError for anything else."""
     if not isinstance(node, yaml.ScalarNode):
-        raise SchemaError(f"{name}, line {line_of(node)}: a text is wanted here.")
+        raise SchemaError(f"{name}, line {line_of(node)}: write a text here.")
     return "" if node.tag == "tag:yaml.org,2002:null" else " ".join(str(node.value).split())
 
 
@@ -418,7 +418,7 @@ def of_variable(variable: str, found: Mapping[str, Any], line: int, name: str) -
             known = [names[0] for one, names in COLUMNS.items() if one != "variable"]
             meant = near(key.casefold(), known)
             hint = f"Did you mean {meant[0]}?" if meant else f"There are: {listed(known)}"
-            raise SchemaError(f"{name}, line {line_of(node)}: '{key}' is no part of it. {hint}")
+            raise SchemaError(f"{name}, line {line_of(node)}: '{key}' is not a part of it. {hint}")
         if ours == "label" and not isinstance(node, yaml.ScalarNode):
             several = list(labels_of(variable, node, name))
         else:
@@ -501,7 +501,7 @@ def put_together(variable: str, entries: Sequence[Entry], name: str) -> Variable
     if made.otherwise and made.otherwise not in {str(one.value) for one in made.labels}:
         line = next(entry.line for entry in entries if entry.otherwise)
         raise SchemaError(
-            f"{name}, line {line}: '{made.otherwise}' is no label of {variable}. "
+            f"{name}, line {line}: '{made.otherwise}' is not a label of {variable}. "
             f"Labels: {listed(str(one.value) for one in made.labels) or 'none'}"
         )
     return made
@@ -572,7 +572,7 @@ def with_labels(made: Variable, entries: Sequence[Entry], name: str) -> Variable
         if not entry.is_text and "." in entry.label and _RANGE.fullmatch(entry.label):
             raise SchemaError(
                 f"{name}, line {entry.line}: {made.name} has a range ({entry.label}) and labels. "
-                "Give it one of both."
+                "Give it a range or labels."
             )
     if len(entries) < 2:
         raise SchemaError(

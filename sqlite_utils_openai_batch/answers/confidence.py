@@ -47,7 +47,7 @@ def labels_of(schema: AnswerSchema) -> dict[str, tuple[Any, ...]]:
 
 
 def _values(root: dict[str, Any], node: dict[str, Any]) -> tuple[Any, ...]:
-    """The values that a node lists, or what it stands for; null is no label."""
+    """The values that a node lists, or what it stands for; null is not a label."""
     if reference := node.get("$ref"):
         return _values(root, resolve(root, reference) or {})
     if "anyOf" in node:
@@ -64,8 +64,8 @@ def confident(schema: AnswerSchema | None, endpoint: str) -> tuple[str, ...]:
         )
     if schema is None:
         raise UsageError(
-            "--confidence tells how sure a label is, and a free text is no label. Give the labels "
-            "with --schema, such as --schema 'mood good|bad', or leave out --confidence."
+            "--confidence tells how sure a label is, and a free text is not a label. Give the "
+            "labels with --schema, such as --schema 'mood good|bad', or leave out --confidence."
         )
     names = tuple(labels_of(schema))
     if not names:
@@ -281,7 +281,7 @@ def _leads(written: bytes, label: bytes) -> bool:
 def values_in(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
     """The properties of a JSON object, each with where its value begins and ends, in bytes.
 
-    Raises ValueError where this is no object, or something else is around it.
+    Raises ValueError where this is not an object, or something else is around it.
     """
     decode = json.JSONDecoder().raw_decode
     at = _skip(text, 0)

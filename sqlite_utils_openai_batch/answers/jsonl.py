@@ -34,7 +34,7 @@ class ByteLines(Protocol):
 class CutLine(bytes):
     """The first bytes of a line that is longer than `max_line`.
 
-    It is no whole JSON, so a reader that doesn't look for it meets a malformed line.
+    It is not a whole JSON, so a reader that doesn't look for it meets a malformed line.
     """
 
     size: int

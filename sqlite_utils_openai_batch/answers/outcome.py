@@ -68,11 +68,11 @@ def read_response(
         json_mode: without a schema, the answer still has to be JSON.
 
     Returns:
-        The outcome; its custom_id is None if the line is no JSON object.
+        The outcome; its custom_id is None if the line is not a JSON object.
     """
     read = read_line(line, kind_of(endpoint))
     if read is None:
-        return Outcome(None, "api_error", None, None, "the line is no JSON object")
+        return Outcome(None, "api_error", None, None, "the line is not a JSON object")
     envelope, body = read
     found = _failure(envelope, body, line)
     if found is None:

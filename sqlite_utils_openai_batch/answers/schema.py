@@ -342,7 +342,7 @@ class AnswerSchema:
 
 
 def arguments_in(value: Any) -> list[str]:
-    """The arguments of tool calls, as JSON; none where this is no list of them, nor one alone."""
+    """The arguments of tool calls, as JSON; none if it is no list of them, nor one alone."""
     calls = value if isinstance(value, list) else [value]
     found = [_arguments(call) for call in calls]
     return [text for text in found if text is not None] if None not in found else []
@@ -376,7 +376,7 @@ def read_json(text: object) -> tuple[Any, str | None]:
     """
     note = None
     if not isinstance(text, str):
-        raise ValueError("it is no text")
+        raise ValueError("it is not text")
     try:
         value = _decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):

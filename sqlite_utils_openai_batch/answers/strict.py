@@ -317,7 +317,7 @@ def _simplified(node: Any) -> Any:
     """Return a copy in which what says the same in other words is said as structured outputs do.
 
     An `allOf` of one schema (Pydantic 1) is that schema, `oneOf` with a discriminator (Pydantic 2)
-    is `anyOf`, a limit beyond 64 bits is a float. What is no schema stays as it is.
+    is `anyOf`, a limit beyond 64 bits is a float. What is not a schema stays as it is.
     """
     if not isinstance(node, dict):
         return node
@@ -472,7 +472,7 @@ class _Strict:
     def union(self, node: Schema, at: str) -> list[Schema]:
         variants = node["anyOf"]
         if not isinstance(variants, list) or not variants:
-            raise SchemaError(f"{_named(at)} has an anyOf that is no list of schemas.")
+            raise SchemaError(f"{_named(at)} has an anyOf that is not a list of schemas.")
         if extra := sorted(_constraints(node) - {"anyOf"}):
             raise SchemaError(
                 f"{_named(at)} has {extra[0]} beside anyOf. Write it into each variant instead."

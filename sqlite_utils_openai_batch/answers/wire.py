@@ -162,7 +162,7 @@ def read_line(line: bytes, kind: type[B]) -> tuple[Line[B], B | None] | None:
     """Decode a line whose body is of some kind. Never raises.
 
     Returns:
-        The line and its body, or None if this is no JSON object.
+        The line and its body, or None if this is not a JSON object.
     """
     try:
         read = line_decoder(kind)(line)
@@ -244,7 +244,7 @@ def _fit_struct(value: dict[str, Any] | None, shape: inspect.StructType) -> Any:
 def _fit_list(values: list[Any], shape: inspect.Type) -> list[Any] | None:
     fitted = [_fit(value, shape) for value in values]
     if isinstance(shape, inspect.FloatType) and None in fitted:
-        return None  # a vector with a gap is no vector
+        return None  # a vector with a gap is not a vector
     return [one for one in fitted if one is not None]
 
 

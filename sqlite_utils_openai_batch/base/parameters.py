@@ -413,7 +413,7 @@ def unknown(endpoint: str, body: Body, *, elsewhere: bool = False) -> Iterator[t
             continue
         meant = nearest(name, known)
         guess = f"Did you mean {meant}?" if meant else "It may be newer than this program."
-        yield name, f"{name} is no parameter that is known of {endpoint}. {guess}"
+        yield name, f"{name} is not a parameter that is known of {endpoint}. {guess}"
 
 
 def is_open(value: Any) -> bool:
@@ -474,7 +474,7 @@ def told(value: Any) -> str:
 def _moved(endpoint: str, body: Body) -> Iterator[Refused]:
     for param, here in MOVED.get(endpoint, {}).items():
         if body.get(param) is not None:
-            message = f"{param} is no parameter of {endpoint}: write {here} instead"
+            message = f"{param} is not a parameter of {endpoint}: write {here} instead"
             yield Refused(param, "unsupported_parameter", message, own=True)
 
 

@@ -43,7 +43,7 @@ def text_or_file(
     if value is None or isinstance(value, Text):
         return value
     if (text := read_text(value, option, error)) is not None:
-        # The line end that editors put last is no part of a prompt.
+        # The line end that editors put last is not a part of a prompt.
         return Text(text.removesuffix("\n"), value)
     if looks_like_a_file(value):
         raise error(

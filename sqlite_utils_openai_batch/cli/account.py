@@ -355,7 +355,7 @@ def delete_safe_files(
 @option("--into", metavar="DB", section="Where to",
         help="Take the answers in: into the jobs that asked, or beside rows of TABLE")  # fmt: skip
 @option("--key", "keys", multiple=True, metavar="custom_id=COLUMN", section="Where to",
-        help="Column of TABLE with the custom_ids (or task-{COLUMN}); else an API key")  # fmt: skip
+        help="Column of TABLE with the custom_ids (or task-{COLUMN}); or an API key")  # fmt: skip
 @option("--skip-unknown", is_flag=True, section="Where to",
         help="Leave out answers to a custom_id that no row has")  # fmt: skip
 @option("--schema", metavar="SPEC|FILE", section=ANSWERS,
@@ -378,7 +378,7 @@ def fetch_command(
     base_url: str | None,
     **answers: Any,
 ) -> None:
-    """Download what a batch answered, whoever sent it: as files, into a job, or beside rows.
+    """Download the answers of any batch: as files, into a job, or beside the rows of a table.
 
     \b
     Examples:

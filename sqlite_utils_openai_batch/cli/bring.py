@@ -25,7 +25,7 @@ def opened(
 ) -> Iterator[tuple[sqlite3.Connection, str, str | None]]:
     """Open what was given as the database; yields a connection, its file, and the table.
 
-    What is no database is made into one: beside it, or, where nothing is to `keep`, in a folder
+    What is not a database is made into one: beside it, or, where nothing is to `keep`, in a folder
     that lasts as long as the command. At a terminal that is asked first, unless with `yes`.
     """
     from ..base.scratch import scratch
@@ -59,7 +59,7 @@ def opened(
 
 
 def is_brought(db: str) -> bool:
-    """Whether this is no database, but something that one can be made of."""
+    """Whether this is not a database, but something that one can be made of."""
     from ..tables.brought import is_folder_of_files, is_table_file
 
     return is_folder_of_files(Path(db)) or is_table_file(Path(db))

@@ -48,7 +48,7 @@ def browse_command(files: tuple[str, ...], port: int, no_open: bool, local: bool
         listening = socket.create_server(("127.0.0.1", port))
     except OSError as error:
         raise ConfigurationError(
-            f"Port {port} can't be had: {error.strerror}. Leave out --port to have a free one."
+            f"Port {port} cannot be used: {error.strerror}. Leave out --port to get a free one."
         ) from error
     with listening:
         serve(list(dict.fromkeys(databases)), listening, no_open=no_open, local=local)

@@ -205,9 +205,9 @@ def pieces_screen(pieces: Sequence[Piece]) -> str:
 @provider_option
 @output_options  # type: ignore[untyped-decorator]
 def validate_command(file: Path, limit: int, provider: str, **formats: Any) -> None:
-    """Say what in a file of requests a provider would refuse. No database, no network.
+    """Check a file of requests: what would a provider refuse? No database, no network.
 
-    One bad line fails a whole batch, after it has waited. With an output format all problems are
+    One bad line makes a whole batch fail, after a long wait. With an output format all problems are
     printed as rows. The exit code is 1 if there is any.
 
     \b
@@ -291,7 +291,7 @@ def extract_command(
     columns: Sequence[str],
     **formats: Any,
 ) -> None:
-    """Print what the lines of output and error files answer, as a table. No database, no network.
+    """Print the answers in output and error files as a table. No database, no network.
 
     One row for each line: custom_id, answer, status, error, model, tokens.
 
@@ -341,7 +341,7 @@ def import_responses_command(db: str, files: Sequence[str], free: bool) -> None:
     """Take in output or error files that were made elsewhere: a web console, vLLM.
 
     Lines find their rows by custom_id, whatever their order and however many jobs a file mixes.
-    The first answer to a request stays, and the same file once more changes nothing.
+    The first answer to a request stays. To import a file twice changes nothing.
 
     \b
     Example:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @key_option
 @option("--silent", is_flag=True, help="Say nothing unless something needs you: for cron")
 def sync_command(db: str, job: str | None, key: str | None, silent: bool) -> None:
-    """Do once what there is to do: send what fits, look, collect, write back.
+    """Do one round: send what fits, look at batches, collect answers, write them back.
 
     Sends only jobs that were approved by 'run' or 'submit'. Run it as often as you like.
 
@@ -66,7 +66,7 @@ def sync_command(db: str, job: str | None, key: str | None, silent: bool) -> Non
 @key_option
 @poll_option
 def watch_command(db: str, job: str | None, key: str | None, poll: float | None) -> None:
-    """Sync until all jobs have ended, with progress.
+    """Repeat 'sync' until all jobs have ended, and show progress.
 
     \b
     Example:

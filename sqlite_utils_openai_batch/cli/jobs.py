@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @click.command("jobs", cls=Command)
 @db_argument
-@option("--totals", is_flag=True, help="What the jobs of each month cost, instead")
+@option("--totals", is_flag=True, help="Print what the jobs of each month cost")
 @output_options  # type: ignore[untyped-decorator]
 def jobs_command(db: str, totals: bool, **formats: Any) -> None:
     """List the jobs, newest first.

@@ -68,10 +68,10 @@ def retry_command(
     poll: float | None,
     yes: bool,
 ) -> None:
-    """Ask the failed requests of a job once more; answers that came are left alone.
+    """Ask the failed requests of a job once more. Good answers are left alone.
 
-    With --where rows are asked again that were answered too. An answer counts until
-    a better one has come, and is kept in any case.
+    With --where, rows that have an answer are asked again too. The old answer counts until a
+    better one has come, and is always kept.
 
     \b
     Examples:
@@ -112,7 +112,7 @@ def retry_command(
         body = parse_changes(changes)
         if model is not None:
             if body.get("model", model) != model:
-                raise UsageError("--model and --set model say the same: give one of them.")
+                raise UsageError("--model and --set model mean the same: give one of them.")
             body["model"] = model
         check_may_send(yes, max_cost, sys.stdin.isatty() and sys.stderr.isatty())
         ceiling = job_ceiling(conn, found, max_cost) if max_cost else None
@@ -177,7 +177,7 @@ def asked(question: str) -> bool:
 @db_argument
 @one_job
 def pause_command(db: str, job: str) -> None:
-    """Send nothing more of a job until 'submit'; what was sent still comes in by 'sync'.
+    """Stop sending a job until 'submit'. Answers to what was sent still come in by 'sync'.
 
     \b
     Example:
@@ -287,9 +287,9 @@ one_job = click.argument("job", metavar="JOB")
         help="Check the answers by this schema, and take its columns")  # fmt: skip
 @option("--replace", is_flag=True, section=ANSWERS, help="Overwrite columns that hold values")
 @option("--accept-stale", is_flag=True, section=ANSWERS,
-        help="Write to rows too that changed since they were asked about")  # fmt: skip
+        help="Also write to rows that have changed since they were asked about")  # fmt: skip
 @option("--reviewed", is_flag=True, section=ANSWERS,
-        help="Also what people say (_reviewed), and that or the answer (_final)")  # fmt: skip
+        help="Also write people's labels (_reviewed), and labels or answers (_final)")  # fmt: skip
 def apply_command(
     db: str,
     job: str,
@@ -301,9 +301,10 @@ def apply_command(
     accept_stale: bool,
     reviewed: bool,
 ) -> None:
-    """Write the stored answers of a job again: other columns, schema or table. No network.
+    """Write the stored answers of a job again, to other columns or by another schema. No network.
 
-    What the job wrote elsewhere is taken back first. Without options: what isn't written yet.
+    What the job wrote before is taken back first. Without options, only answers that are not
+    written yet are written.
 
     \b
     Example:

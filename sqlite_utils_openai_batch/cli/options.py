@@ -49,9 +49,9 @@ def money_options(function: Any) -> Any:
     """--max-cost and the options that say what tokens cost."""
     for add in (
         option("--price-output", metavar="USD", section=MONEY,
-               help="What a million tokens of answers cost in a batch"),
+               help="Price of a million output tokens in a batch"),
         option("--price-input", metavar="USD", section=MONEY,
-               help="What a million tokens of questions cost in a batch"),
+               help="Price of a million input tokens in a batch"),
         option("--price-as", metavar="MODEL", section=MONEY,
                help="Price it as this model: for deployments and aliases"),
         max_cost_option,
@@ -99,7 +99,7 @@ poll_option = option(
     section=WHERE,
     help="How often to look  [default: 30, on this machine 0.5]",
 )
-yes_option = option("-y", "--yes", is_flag=True, section=WHERE, help="Don't ask before sending")
+yes_option = option("-y", "--yes", is_flag=True, section=WHERE, help="Answer the question with yes")
 
 reuse_option = option(
     "--reuse",
@@ -113,7 +113,8 @@ row_options = together(
            help="Ask about the rows of a query, not a table"),
     option("--pk", multiple=True, metavar="COLUMN", section=ROWS,
            help="Key column of a view or query, repeatable"),
-    option("--where", metavar="EXPR", section=ROWS, help="Only rows for which this holds"),
+    option("--where", metavar="EXPR", section=ROWS,
+           help="Only rows for which this SQL condition holds"),
     option("-p", "--param", "params", nargs=2, multiple=True, metavar="NAME VALUE", section=ROWS,
            help="Named parameter of --where or --sql"),
     option("--order", metavar="EXPR", section=ROWS, help="Order of the rows"),
@@ -121,11 +122,11 @@ row_options = together(
            help="At most that many rows"),
     option("--sample", type=click.IntRange(min=1), metavar="N", section=ROWS,
            help="That many rows, drawn at random: the same ones each time"),
-    option("--seed", type=int, metavar="S", section=ROWS, help="Another draw for --sample"),
+    option("--seed", type=int, metavar="S", section=ROWS, help="Draw other rows for --sample"),
     option("--pilot", type=click.IntRange(min=1), metavar="N", section=ROWS,
-           help="A first look: N rows drawn at random; then --like pilot --missing goes on"),
+           help="First ask N rows drawn at random; go on with --like pilot --missing"),
     option("--missing", is_flag=True, section=ROWS,
-           help="Only rows whose answer columns are empty, not asked or failed before"),
+           help="Only rows without an answer, except those that wait or have failed"),
     option("--changed", is_flag=True, section=ROWS,
            help="Only rows that are new or changed since they were asked under this --name"),
     option("--blanks", type=click.Choice(["skip", "send", "error"]), default="skip",
@@ -162,7 +163,7 @@ request_options = together(
     option("--schema", metavar="SPEC|FILE", section=REQUEST,
            help="Shape of the answer: 'mood good|bad, score 0..1, note', or a JSON schema"),
     option("--times", type=click.IntRange(min=2), metavar="K", section=REQUEST,
-           help="Ask each row K times, with seeds of its own, and write the label of most"),
+           help="Ask each row K times with different seeds, and write the most frequent label"),
     option("--repair", type=click.IntRange(min=1), metavar="N", section=REQUEST,
            help="Send a wrong answer back with what was wrong with it, up to N times a row"),
     option("--codebook", metavar="FILE", section=REQUEST,
@@ -170,7 +171,7 @@ request_options = together(
     option("--endpoint", default="/v1/chat/completions", show_default=True, metavar="PATH",
            section=REQUEST, help="Endpoint of the API"),
     option("--like", metavar="JOB", section=REQUEST,
-           help="Every option as in that job; those that are typed win"),
+           help="Take all options from that job, except those that you type"),
     option("--name", section=REQUEST, help="Name of the job"),
 )  # fmt: skip
 
@@ -199,13 +200,13 @@ limit_options = together(
     option("--part-tokens", type=click.IntRange(min=1), metavar="N", section=LIMITS,
            help="At most about that many input tokens in a part"),
     option("--first-part", type=click.IntRange(min=0), metavar="N", section=LIMITS,
-           help="Requests that go ahead of a job of several parts; 0 for none  [default: 100]"),
+           help="Send this many requests first if a job has several parts; 0: no  [default: 100]"),
     option("--first-wait", type=FiniteRange(0, 525_600), metavar="MINUTES", section=LIMITS,
-           help="How long the rest waits for good answers to those; 0 for not  [default: 15]"),
+           help="How long the rest waits for the answers to those; 0: it does not  [default: 15]"),
     option("--enqueued-tokens", type=click.IntRange(1, 10**15), metavar="N", section=LIMITS,
            help="Your limit of queued tokens for this model, from the provider's limits page"),
     option("--attempts", type=click.IntRange(1, 1_000), metavar="N", section=LIMITS,
-           help="How often a request is sent whose batch or provider failed  [default: 3]"),
+           help="How often to send a request if its batch or the provider fails  [default: 3]"),
 )  # fmt: skip
 
 
@@ -233,7 +234,7 @@ def cluster_options(section: str) -> tuple[Callable[[Any], Any], ...]:
 
 place_options = together(
     option("--provider", type=click.Choice(["openai", "azure"]), default="openai",
-           show_default=True, section=WHERE, help="Whose batches: Azure has limits of its own"),
+           show_default=True, section=WHERE, help="Who runs the batches"),
     option("--base-url", metavar="URL", section=WHERE,
            help="A server with OpenAI's Files and Batches API"),
     key_option,

@@ -152,8 +152,8 @@ PATIENCE_MS = 250
 @option("--gold", multiple=True, metavar="COLUMN|ANSWER=COLUMN",
         help="Compare with this column of the source, repeatable")  # fmt: skip
 @option("-c", "--column", "columns", multiple=True, help="Only this answer, repeatable")
-@option("--disagree", is_flag=True, help="Print the rows on which both differ, instead")
-@option("-i", "--ignore-case", is_flag=True, help="Capitals and white space don't matter")
+@option("--disagree", is_flag=True, help="Print the rows on which both differ, not figures")
+@option("-i", "--ignore-case", is_flag=True, help="Ignore capitals and white space")
 @output_options  # type: ignore[untyped-decorator]
 def compare_command(
     db: str,
@@ -165,11 +165,11 @@ def compare_command(
     ignore_case: bool,
     **formats: Any,
 ) -> None:
-    """Say how far two jobs agree, or a job and a column or people's labels: share, kappa, labels.
+    """Show how well two jobs agree, or a job and a column, or a job and people's labels.
 
-    Without a second job or --gold: with what people say (see review). Rows are matched by their
-    keys. For numbers: how far they are apart, correlation, concordance;
-    for lists: the share of elements that both have.
+    Without a second job or --gold, the job is compared with people's labels (see review). Rows are
+    matched by their keys. Labels get a share and kappa; numbers a distance, correlation and
+    concordance; lists the share of elements that both have.
 
     \b
     Examples:
@@ -187,7 +187,7 @@ def compare_command(
 
     if len(others) > 1:
         if disagree:
-            raise UsageError("--disagree is for two jobs, or one beside gold or people.")
+            raise UsageError("--disagree needs two jobs, or one job and --gold or people's labels.")
         compare_several(db, [job, *others], gold, columns, ignore_case, formats)
         return
     other = others[0] if others else None

@@ -41,13 +41,13 @@ ROWS = "Which rows"
 @option("--least-sure", metavar="COLUMN", section=ROWS,
         help="Rows with the smallest number in this answer instead")  # fmt: skip
 @option("--differ", metavar="JOB|people", section=ROWS,
-        help="Rows that another job answers otherwise, or coders label otherwise")  # fmt: skip
+        help="Rows that another job, or another coder, answers differently")  # fmt: skip
 @option("--coder", metavar="NAME", help="Who labels (your login name)")
 @option("-c", "--column", "columns", multiple=True, help="Only this answer, repeatable")
 @option("--blind/--show-answer", default=None,
         help="Hide what the model says, or show it (hidden in a random sample)")  # fmt: skip
 @option("--csv", "as_csv", is_flag=True, help="Write a sheet to fill in elsewhere")
-@option("--import", "file", metavar="FILE", help="Take the labels of a sheet in")
+@option("--import", "file", metavar="FILE", help="Read the labels of a sheet")
 def review_command(
     db: str,
     job: str,
@@ -64,8 +64,8 @@ def review_command(
 ) -> None:
     """Label rows of a job by hand: here, or in a sheet for a spreadsheet.
 
-    By default a random sample, without the model's answers: only that supports a claim about all
-    rows (see shares). Labels are kept apart from the answers.
+    By default you see a random sample, and not the model's answers. Only such a sample supports a
+    claim about all rows (see shares). Labels are kept apart from the answers.
 
     \b
     Examples:
@@ -81,7 +81,7 @@ def review_command(
 
     choice = Choice(size, seed, status, least_sure, differ, blind)
     if file is not None and (as_csv or choice != Choice()):
-        raise UsageError("--import takes a sheet in: it needs only --coder, and -c where wanted.")
+        raise UsageError("--import reads a sheet. Only --coder and -c go with it.")
     with closing(connect(db)) as conn:
         store.check_version(conn)
         found = store.find_job(conn, job, db)
@@ -319,16 +319,16 @@ def typed_line(name: str) -> str:
 @db_argument
 @click.argument("job", metavar="JOB")
 @click.argument("column", metavar="COLUMN")
-@option("--by", metavar="COLUMN", help="For each value of this column of the source")
+@option("--by", metavar="COLUMN", help="One line for each value of this column of the source")
 @option("--json", "as_json", is_flag=True, help="Output JSON")
 @output_options  # type: ignore[untyped-decorator]
 def shares_command(
     db: str, job: str, column: str, by: str | None, as_json: bool, **formats: Any
 ) -> None:
-    """Say the share of each label over all rows, corrected by a random sample of people's labels.
+    """Estimate the share of each label in all rows, corrected by a sample that people labelled.
 
-    The model's own share is wrong by as much as the model errs. A random sample of labels
-    (see review) says by how much, with intervals of 95 %.
+    A model makes mistakes, so the shares that it gives are wrong. Labels by people, of a random
+    sample (see review), correct them, with intervals of 95 %.
 
     \b
     Examples:
@@ -359,14 +359,14 @@ def shares_command(
 @db_argument
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB JOB [JOB]...")
 @option("--column", "columns", multiple=True, metavar="LABEL", section=ANSWERS,
-        help="Vote on this label only, repeatable  [default: all in common]")  # fmt: skip
+        help="Vote on this column only, repeatable  [default: all in common]")  # fmt: skip
 @option("--output", metavar="COLUMN", section=ANSWERS,
         help="Column for the label that won  [default: mood_vote, for mood]")  # fmt: skip
 @option("--output-table", metavar="TABLE", section=ANSWERS,
         help="Write to this table instead of the source")  # fmt: skip
 @option("--replace", is_flag=True, section=ANSWERS, help="Overwrite columns that hold values")
 @option("--ties", metavar="JOB", section=ANSWERS,
-        help="The job that decides where labels have as many votes  [default: none]")  # fmt: skip
+        help="The job that decides if two labels have as many votes  [default: none]")  # fmt: skip
 @option("--name", section=ANSWERS, help="Name of the vote, which is a job too")
 def vote_command(
     db: str,
@@ -378,7 +378,7 @@ def vote_command(
     ties: str | None,
     name: str | None,
 ) -> None:
-    """Write the label that most of several jobs give, and its share of the votes. Sends nothing.
+    """Write the label that most of the jobs gave, and its share of the votes. Sends nothing.
 
     The jobs asked about the same rows, for the same labels. A vote is a job too: look at it by
     'show' and 'results', take it back by 'revert'. Its id goes to stdout.

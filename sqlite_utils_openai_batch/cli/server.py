@@ -98,8 +98,8 @@ behaviour_options = together(
 def serve(**options: Any) -> None:
     """Run a server of OpenAI's Files and Batches API on this machine.
 
-    The small real model answers, or --simulate, or --upstream. The first line of stdout is the
-    server's base URL; everything else is on stderr. Ctrl-C stops it, and so does `kill`.
+    Answers come from the small real model, from --simulate, or from --upstream. The first line of
+    stdout is the server's base URL; everything else is on stderr. Ctrl-C or `kill` stops it.
 
     \b
     Example: a batch server for the models of Ollama
@@ -136,7 +136,7 @@ def check_options(options: dict[str, Any]) -> None:
 
     given = [name for name in ("simulate", "upstream", "engine") if options[name]]
     if given == ["simulate", "upstream"]:
-        raise UsageError("--simulate makes answers up, --upstream gets them: give only one.")
+        raise UsageError("--simulate and --upstream: give only one of them.")
     if given[1:]:
         raise UsageError(f"--{given[0]} and --{given[1]}: give only one.")
     for needed, names in NEEDS.items():

@@ -204,7 +204,7 @@ def check_again(conn: sqlite3.Connection, job: store.Job, schema: AnswerSchema) 
                     new = checked.status if checked else "schema_violation"
                     counts[new] += 1
                     if new != status:
-                        message = checked.message if checked else "the answer is no text"
+                        message = checked.message if checked else "the answer is not text"
                         changed.append((new, message, request_id))
                         change[new] += 1
                         change[status] -= 1

@@ -98,7 +98,7 @@ class Ballot:
     def decide(self, answers: Sequence[tuple[str, Any]]) -> dict[str, Any] | None:
         """The answer that most requests give, by (outcome, answer) of each; None where none is ok.
 
-        What is no label comes of the first answer with most of the labels that won.
+        What is not a label comes of the first answer with most of the labels that won.
         """
         values = [value for status, answer in answers if (value := _value(status, answer))]
         results = {name: first_of([value.get(name) for value in values]) for name in self.columns}

@@ -81,7 +81,7 @@ def plan_retry(
         raise JobError(f"Job {job.id} was never sent: submit it instead.")
     if "vote" in job.settings:
         raise JobError(
-            f"Job {job.id} is a vote, which asked nobody. Retry its jobs, then vote again."
+            f"Job {job.id} is a vote, so it asked nobody. Retry its jobs, then vote again."
         )
     if job.status == "cancelling":
         raise JobError(f"Job {job.id} is being cancelled: wait for that with watch, then retry.")

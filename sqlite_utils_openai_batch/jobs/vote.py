@@ -95,7 +95,7 @@ def planned(conn: sqlite3.Connection, jobs: Sequence[store.Job], wish: Wish) -> 
     if len(jobs) < 2:
         raise UsageError("A vote needs the answers of two jobs at least: vote DB JOB JOB JOB.")
     if len({job.id for job in jobs}) < len(jobs):
-        raise UsageError("A job stands twice: name each once.")
+        raise UsageError("A job is named twice. Name each job once.")
     if wish.ties is not None and wish.ties.id not in {job.id for job in jobs}:
         raise UsageError(f"--ties {wish.ties.id}: name one of the jobs that vote.")
     first = jobs[0]

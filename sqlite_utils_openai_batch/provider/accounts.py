@@ -108,11 +108,11 @@ def refuse_password(url: str, option: str) -> None:
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
         is_address &= parts.port is None or parts.port > 0
     except ValueError:
-        # a port that is no number, a broken IPv6 address
+        # a port that is not a number, a broken IPv6 address
         is_address = False
     if not is_address:
         raise UsageError(
-            f"{option} '{url}' is no address of a server. Write it like https://HOST/v1."
+            f"{option} '{url}' is not an address of a server. Write it like https://HOST/v1."
         )
     if "@" in parts.netloc:
         raise UsageError(

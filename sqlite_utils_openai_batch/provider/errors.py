@@ -185,7 +185,7 @@ def without_key(said: str, headers: Mapping[str, str]) -> str:
     """A provider's words without the key of the request, which some servers repeat."""
     sent = (headers.get("authorization", "").removeprefix("Bearer "), headers.get("api-key", ""))
     for key in sent:
-        # A word like `none`, sent where no key is wanted, is no secret.
+        # A word like `none`, sent where no key is wanted, is not a secret.
         if len(key) >= 8:
             said = said.replace(key, "(the key)")
     return said

@@ -206,7 +206,7 @@ def place_of(uid: str) -> Path:
     import platformdirs
 
     if not store.is_uid(uid):
-        raise ConfigurationError(f"No folder is named by '{uid}': that is no uid of a job.")
+        raise ConfigurationError(f"No folder is named by '{uid}': that is not a uid of a job.")
     return platformdirs.user_data_path("sqlite-utils-openai-batch") / "local" / uid
 
 

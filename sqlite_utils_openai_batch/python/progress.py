@@ -31,7 +31,7 @@ class Shown(Protocol):
 
 
 def bar_of_notebook() -> Bar | None:
-    """A bar below the cell that runs; None where this is no notebook."""
+    """A bar below the cell that runs; None where this is not a notebook."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is None or not hasattr(shell, "kernel"):
         return None

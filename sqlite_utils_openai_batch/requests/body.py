@@ -178,7 +178,7 @@ def parse_option(name: str, text: str) -> Any:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def build_body(
@@ -202,7 +202,7 @@ def build_body(
     """
     if endpoint not in _ASKED:
         raise UsageError(
-            f"--prompt has no place in the body of {endpoint}: give the whole body by --template."
+            f"--prompt cannot be used in the body of {endpoint}: give the whole body by --template."
         )
     if prompt is None:
         raise UsageError("No prompt: give it by --prompt, or a whole body by --template.")
@@ -245,7 +245,7 @@ def change_body(
         )
     for given, asked in (("--schema", schema), ("-o json_object", options.get("json_object"))):
         if asked and endpoint not in JSON_MODE:
-            raise UsageError(f"{given} has no place in the body of {endpoint}.")
+            raise UsageError(f"{given} cannot be used in the body of {endpoint}.")
     _check_options(options, schema)
     if schema is not None:
         _merge(changed, schema.response_format(endpoint))
@@ -320,12 +320,12 @@ _ASKED = {CHAT: _chat, RESPONSES: _responses, EMBEDDINGS: _embeddings}
 def _check_options(options: Mapping[str, Any], schema: AnswerSchema | None) -> None:
     for name, own in OWN_OPTIONS.items():
         if name in options:
-            raise UsageError(f"-o {name} is said by {own}.")
+            raise UsageError(f"-o {name} is set by {own} already.")
     formats = [name for name in ("json_object", "response_format") if options.get(name)]
     if schema is not None and formats:
         raise UsageError(f"--schema and -o {formats[0]} both say what the answer looks like.")
     if len(formats) > 1:
-        raise UsageError(f"-o {formats[0]} and -o {formats[1]} say the same: give one of them.")
+        raise UsageError(f"-o {formats[0]} and -o {formats[1]} mean the same: give one of them.")
 
 
 def _check_embeddings(
@@ -344,7 +344,7 @@ def _check_embeddings(
     ]
     for option, value in refused:
         if value:
-            raise UsageError(f"{option} has no place in {EMBEDDINGS}: it answers with numbers.")
+            raise UsageError(f"{option} cannot be used at {EMBEDDINGS}: it answers with numbers.")
 
 
 def _merge(body: dict[str, Any], more: Mapping[str, Any]) -> None:

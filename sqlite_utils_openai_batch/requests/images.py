@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TAKEN = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 #: Pixels of the longer side: models scale down what is larger themselves (same guide).
 SIZE = 2048
-#: A file that is larger is no photo of a row.
+#: A file that is larger is not a photo of a row.
 MOST_BYTES = 100_000_000
 #: Pixels of an image that is decoded: 250 MB of memory, and no photo of a row has more.
 MOST_PIXELS = 64_000_000
@@ -91,7 +91,7 @@ def notes() -> Path:
 def note_of(uid: str) -> Path:
     """The file that holds which folder a job reads. Raises ConfigurationError for no uid."""
     if not store.is_uid(uid):
-        raise ConfigurationError(f"No folder was named for '{uid}': that is no uid of a job.")
+        raise ConfigurationError(f"No folder was named for '{uid}': that is not a uid of a job.")
     return notes() / uid
 
 
@@ -108,7 +108,7 @@ class Images:
     def url(self, value: SQLiteValue, place: str) -> str:
         """Return the URL of an image: the one given, or a data URL of its bytes.
 
-        `place` names it in messages. Raises UnrenderableRow for what is no image, and
+        `place` names it in messages. Raises UnrenderableRow for what is not an image, and
         ConfigurationError where Pillow is needed and isn't installed.
         """
         if isinstance(value, bytes):
@@ -120,7 +120,7 @@ class Images:
             return text
         if text[:5].lower() == "data:":
             if not text[5:].lower().startswith("image/"):
-                raise UnrenderableRow(f"{place} holds a data URL that is no image.")
+                raise UnrenderableRow(f"{place} holds a data URL that is not an image.")
             return text
         return self.data_url(self.read(text, place), place)
 
@@ -136,7 +136,7 @@ class Images:
             if not path.is_relative_to(folder):
                 raise UnrenderableRow(f"{place}: {name[:100]!r} is outside of --image-dir.")
             if not path.is_file():
-                raise UnrenderableRow(f"{place}: {name[:100]!r} is no file.")
+                raise UnrenderableRow(f"{place}: {name[:100]!r} is not a file.")
             if path.stat().st_size > MOST_BYTES:
                 raise UnrenderableRow(f"{place}: {name[:100]!r} is larger than 100 MB.")
             return path.read_bytes()
@@ -152,7 +152,7 @@ class Images:
         guessed = filetype.guess_mime(data)
         kind = guessed if guessed and guessed.startswith("image/") else None
         if kind is None:
-            raise UnrenderableRow(f"{place} holds {_said(data, guessed)}, which is no image.")
+            raise UnrenderableRow(f"{place} holds {_said(data, guessed)}, which is not an image.")
         if kind in TAKEN:
             found = pixels(data[:HEAD])
             if found is None:

@@ -301,7 +301,7 @@ def read_slot(
     """Read a string of a body; None if it holds no placeholder at all.
 
     Columns in `hidden` are read only where they are named: `row` as a whole leaves them out.
-    Raises TemplateError for a syntax error, a name that is no column of `columns`, and for what
+    Raises TemplateError for a syntax error, a name that is not a column of `columns`, and for what
     a template may not do.
     """
     if not any(mark in text for mark in ("{{", "{%", "{#")):

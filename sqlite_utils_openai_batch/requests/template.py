@@ -119,11 +119,11 @@ class Template:
 
     @classmethod
     def from_json(cls, text: str, endpoint: str) -> Template:
-        """Read what `to_json` wrote. Raises TemplateError if it is no JSON object."""
+        """Read what `to_json` wrote. Raises TemplateError if it is not a JSON object."""
         try:
             body = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            raise TemplateError(f"The template is no JSON: {error}.") from error
+            raise TemplateError(f"The template is not JSON: {error}.") from error
         if not isinstance(body, dict):
             raise TemplateError("The template must be an object: the body of a request.")
         return cls(body, endpoint)
@@ -140,7 +140,7 @@ class Template:
 
         `source` is its name, for messages. Columns in `hidden` (lower case) are no part of `row`
         as a whole: the job itself writes them. `images` makes URLs of images. Raises
-        TemplateError for a name that is no column, a syntax error, what the sandbox forbids, and
+        TemplateError for a name that is not a column, a syntax error, what the sandbox forbids, and
         a prompt with no placeholder.
         """
         slots: dict[JSONPath, Slot] = {}

@@ -40,7 +40,7 @@ class Blob:
 
 def blob_in_text(column: str) -> UnrenderableRow:
     """Return the error of a row whose `column` holds a BLOB where text is needed."""
-    return UnrenderableRow(f"{column} holds a BLOB, which has no place in text.")
+    return UnrenderableRow(f"{column} holds a BLOB, which cannot be put into text.")
 
 
 def wrapped(column: str, value: Any) -> Any:
@@ -103,7 +103,7 @@ def json_text(value: Any) -> str:
 def number_text(value: Any) -> str:
     """Return the JSON of a number, also of one that is text, for `| number`. NULL is null.
 
-    Raises ValueError for what is no number.
+    Raises ValueError for what is not a number.
     """
     if isinstance(value, Null):
         return "null"
@@ -114,7 +114,7 @@ def number_text(value: Any) -> str:
             number = value
         value = number
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{str(value)!r} is no number")
+        raise ValueError(f"{str(value)!r} is not a number")
     return json_text(value)
 
 

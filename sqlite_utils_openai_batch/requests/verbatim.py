@@ -140,7 +140,7 @@ def id_span(line: bytes) -> tuple[int, int]:
     text = line.decode()
     spans = [(start, end) for name, start, end in members(text) if name == "custom_id"]
     if len(spans) != 1 or text[spans[0][0]] != '"':
-        raise ValueError("custom_id stands twice in it" if spans else "it has no custom_id")
+        raise ValueError("custom_id is there twice" if spans else "it has no custom_id")
     (start, end) = spans[0]
     first = len(text[:start].encode())
     return first, first + len(text[start:end].encode())
@@ -229,7 +229,7 @@ def given_lines(
 
     Those that are `fresh` from a file that was checked need no look of their own.
 
-    Raises UnrenderableRow where one of them is no request any more.
+    Raises UnrenderableRow where one of them is not a request any more.
     """
     lines = as_lines(values, fresh) if not changes else None
     if lines is None:
@@ -285,4 +285,4 @@ def as_line(value: SQLiteValue, changes: Mapping[str, Any]) -> bytes:
         request = orjson.loads(line)
         return json_bytes({**request, "body": {**request["body"], **changes}})
     except (ValueError, TypeError, KeyError) as error:
-        raise UnrenderableRow(f"the request is no JSON of a request: {error}") from error
+        raise UnrenderableRow(f"the request is not JSON of a request: {error}") from error

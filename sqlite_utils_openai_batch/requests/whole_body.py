@@ -90,7 +90,7 @@ def is_whole_body(text: str) -> bool:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _from_yaml(text: str, what: str, no_json: ValueError) -> Any:

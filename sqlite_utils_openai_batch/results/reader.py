@@ -313,7 +313,7 @@ class Results:
             return None
 
     def shown_source_columns(self) -> list[str]:
-        """The key first where it is no column, then the source's columns but the answers."""
+        """The key first where it is not a column, then the source's columns but the answers."""
         keys = list(self.job.keys)
         if self.source is None:
             return keys

@@ -53,7 +53,7 @@ def several(
 ) -> Several:
     """Set jobs side by side. Raises UsageError and JobError, as a comparison of two does."""
     if len({job.id for job in jobs}) < len(jobs):
-        raise UsageError("A job stands twice: name each once.")
+        raise UsageError("A job is named twice. Name each job once.")
     for job in jobs:
         check_has_answers(conn, job)
     columns = common_columns(jobs, wanted)

@@ -111,7 +111,7 @@ class Shares:
         found = cls(job, question, by and source_column(conn, job, by))
         found.read(conn)
         if not found.whole.rows:
-            raise JobError(f"Job {job.id} has no answer yet: there are no shares.")
+            raise JobError(f"Job {job.id} has no answer yet, so there are no shares.")
         found.labels = found.all_labels()
         return found
 

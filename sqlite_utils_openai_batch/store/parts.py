@@ -164,7 +164,7 @@ def update_send(conn: sqlite3.Connection, part_id: int, send: int, **values: Any
 
 
 def earlier_sends(conn: sqlite3.Connection, part: Part, fingerprint: bytes) -> list[sqlite3.Row]:
-    """Sends of a part with this content whose file is no batch's, newest first.
+    """Sends of a part with this content whose file is not a batch's, newest first.
 
     Each is (token, input_file_id). A batch that failed ran nothing: its file may serve again.
     """

@@ -1,4 +1,4 @@
-"""What people bring that is no database, made into one beside it: a CSV file, a folder."""
+"""What people bring that is not a database, made into one beside it: a CSV file, a folder."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ def encoding_of(file: Path) -> str:
         try:
             while piece := opened.read(1_000_000):
                 if b"\0" in piece:
-                    raise FileError(f"'{file}' is no text file, no workbook and no database.")
+                    raise FileError(f"'{file}' is not a text file, a workbook or a database.")
                 decoder.decode(piece)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
@@ -307,16 +307,16 @@ def column_names(header: Iterable[Any]) -> list[str]:
 
 
 def json_rows(file: Path, encoding: str) -> Iterator[Row]:
-    """The rows of JSON lines. Raises FileError for a line that is no object."""
+    """The rows of JSON lines. Raises FileError for a line that is not an object."""
     with file.open(encoding=encoding) as opened:
         for number, line in enumerate(opened, 1):
             if line.strip():
                 try:
                     row = json.loads(line)
                 except ValueError as error:
-                    raise FileError(f"'{file}', line {number} is no JSON: {error}.") from error
+                    raise FileError(f"'{file}', line {number} is not JSON: {error}.") from error
                 if not isinstance(row, dict):
-                    raise FileError(f"'{file}', line {number} is no object with columns.")
+                    raise FileError(f"'{file}', line {number} is not an object with columns.")
                 yield row
 
 
@@ -325,9 +325,9 @@ def json_list(file: Path, encoding: str) -> Iterator[Row]:
     try:
         rows = json.loads(file.read_text(encoding=encoding))
     except ValueError as error:
-        raise FileError(f"'{file}' is no JSON: {error}.") from error
+        raise FileError(f"'{file}' is not JSON: {error}.") from error
     if not all(isinstance(row, dict) for row in rows):
-        raise FileError(f"'{file}' is no list of objects with columns.")
+        raise FileError(f"'{file}' is not a list of objects with columns.")
     yield from rows
 
 

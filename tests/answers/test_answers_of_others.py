@@ -128,7 +128,7 @@ def test_whatever_a_server_says_is_an_outcome(body: Any, error: Any, status: Any
     assert message is None or message.strip()
 
 
-# --- content that is no text
+# --- content that is not text
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_braces_in_a_codebook_are_no_placeholders() -> None:
     [
         ("", "B is empty. Its first line names the columns: variable,label,definition,example"),
         ("variable,label\n", "B is empty."),
-        ("variable,defintion,label\nm,a,b", "B, line 1: the column 'defintion' is none of a"),
+        ("variable,defintion,label\nm,a,b", "B, line 1: the column 'defintion' is not one of a"),
         ("text,label\nm,a", "B, line 1: there is no column 'variable'."),
         ("variable,meaning\nm,a", "B, line 1: there is no column 'label'."),
         ("variable,label,label\nm,a,b", "B, line 1: two columns are the label."),
@@ -185,16 +185,19 @@ def test_braces_in_a_codebook_are_no_placeholders() -> None:
         ("variable,label\nm,1..5\nm,good\n", "B, line 2: m has a range (1..5) and labels."),
         ("variable,label\nm,a,b\n", "B, line 2: 3 cells, and the first line names 2."),
         ("variable,label,several\nm,a,perhaps\nm,b,\n", "B, line 2: 'several' is yes or no"),
-        ("variable,label,otherwise\nm,a,c\nm,b,\n", "B, line 2: 'c' is no label of m."),
+        ("variable,label,otherwise\nm,a,c\nm,b,\n", "B, line 2: 'c' is not a label of m."),
         ('variable,label\nm,"a\n', "B, line 2: m has one label only"),
-        ("m:\n  labels: [a, b]\n  defnition: x\n", "B, line 3: 'defnition' is no part of it. Did"),
-        ("m:\n  labels: [a, b]\nm: x\n", "B, line 3: 'm' stands there twice."),
+        (
+            "m:\n  labels: [a, b]\n  defnition: x\n",
+            "B, line 3: 'defnition' is not a part of it. Did",
+        ),
+        ("m:\n  labels: [a, b]\nm: x\n", "B, line 3: 'm' is there twice."),
         ("m:\n  labels: {a: {colour: x}, b: y}\n", "B, line 2: a label has a definition and an"),
         ("- label: a\n", "B, line 1: no variable is named."),
-        ("- a\n", "B, line 1: names with values are wanted here"),
+        ("- a\n", "B, line 1: write names with values here"),
         ("m: [a\n", "B, line 2: neither CSV nor YAML"),
         ("just words", "B, line 1: a codebook is a table"),
-        ("m:\n  definition: [a, b]\n", "B, line 2: a text is wanted here."),
+        ("m:\n  definition: [a, b]\n", "B, line 2: write a text here."),
     ],
 )
 def test_a_bad_codebook_is_told_with_its_line(text: str, sentence: str) -> None:

@@ -429,7 +429,7 @@ def test_failures(data: bytes, expected: tuple[Any, ...]) -> None:
     [b"", b"{", b"[]", b"null", b'"{}"', b"{} {}", b"\xff\xfe{\0}\0", chat()[:-1], chat() + b"x"],
 )
 def test_a_line_that_is_no_json_object_is_nobodys(data: bytes) -> None:
-    assert read(data) == Outcome(None, "api_error", error_message="the line is no JSON object")
+    assert read(data) == Outcome(None, "api_error", error_message="the line is not a JSON object")
 
 
 def test_messages_and_codes_are_cut() -> None:

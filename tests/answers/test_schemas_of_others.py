@@ -245,7 +245,7 @@ def test_labels_of_64_bits_are_taken() -> None:
     assert schema.check(json.dumps({"a": 2**63 - 1})).values == (2**63 - 1,)
 
 
-# --- what is no schema, and objects without properties
+# --- what is not a schema, and objects without properties
 
 
 @pytest.mark.parametrize(

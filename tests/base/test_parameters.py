@@ -197,7 +197,7 @@ def test_the_table_is_what_is_published(endpoint: str) -> None:
 def test_unknown_parameters_have_a_nearest_name(name: str, said: str) -> None:
     ((found, sentence),) = unknown(CHAT, chat(**{name: 1}))
     assert found == name
-    assert sentence.startswith(f"{name} is no parameter that is known of {CHAT}")
+    assert sentence.startswith(f"{name} is not a parameter that is known of {CHAT}")
     assert said in sentence
 
 
@@ -258,7 +258,7 @@ def test_a_template_that_would_be_refused(run: Any, notes: Path) -> None:
 def test_unknown_options_are_sent_with_a_warning(run: Any, notes: Path) -> None:
     told = run("preview", notes, *ASKING[1:], "-o", "temprature", "0.5", "--raw")
     assert '"temprature":0.5' in told.out
-    assert "Warning: temprature is no parameter that is known of" in told.err
+    assert "Warning: temprature is not a parameter that is known of" in told.err
     assert "Did you mean temperature?" in told.err
 
 
@@ -333,7 +333,7 @@ def test_validate_warns_once_of_an_unknown_parameter(run: Any) -> None:
     told = run("validate", "requests.jsonl")
     assert told.out == ""
     assert told.err.count("temprature") == 1
-    assert "Warning: line 1 (in 3 lines): body.temprature is no parameter" in told.err
+    assert "Warning: line 1 (in 3 lines): body.temprature is not a parameter" in told.err
     assert "Did you mean temperature?" in told.err
 
 

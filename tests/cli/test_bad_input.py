@@ -133,7 +133,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str, int]] = {
     ),
     "no prompt": (
         ("notes",),
-        "What is to be asked? Give a prompt with a column in it: "
+        "What do you want to ask? Give a prompt with a column in it: "
         "--prompt 'Summarise: {{ text }}'. Columns: id, text, mark, Überschrift",
         1,
     ),
@@ -227,7 +227,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str, int]] = {
     ),
     "an unknown endpoint": (
         ("notes", *ASK, "--endpoint", "/v1/chat"),
-        "--prompt has no place in the body of /v1/chat: give the whole body by --template.",
+        "--prompt cannot be used in the body of /v1/chat: give the whole body by --template.",
         2,
     ),
     "a name of digits": (

@@ -106,7 +106,7 @@ def test_a_port_that_is_taken(run: Any, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = run("browse", "t.csv", "--no-open", "--port", str(port), code=1)
-    assert f"Port {port} can't be had" in said.err
+    assert f"Port {port} cannot be used" in said.err
 
 
 def value(path: Path, sql: str) -> Any:

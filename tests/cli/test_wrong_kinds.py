@@ -84,14 +84,14 @@ def test_arguments_in_the_wrong_order(
     run: Any, files: Path, args: tuple[str, ...], typed: str
 ) -> None:
     said = run(*args, code=2)
-    assert f"The database comes first: 'data.db' is one, '{args[1]}' is none." in said.err
+    assert f"The database comes first: 'data.db' is a database, '{args[1]}' is not." in said.err
     assert f"openai-batch {typed} …" in said.err
 
 
 def test_a_missing_table_or_prompt(run: Any, files: Path) -> None:
     assert "Which rows? Name a table" in run("preview", files, *ASK, code=2).err
     assert "Tables: notes." in run("preview", files, code=2).err
-    assert "What is to be asked? Give a prompt" in run("preview", files, "notes", code=1).err
+    assert "What do you want to ask? Give a prompt" in run("preview", files, "notes", code=1).err
     said = run("preview", files, "Say: {{ text }}", code=1)
     assert "is a prompt where the table belongs: give it by --prompt. Tables: notes." in said.err
 
@@ -103,10 +103,10 @@ def test_a_missing_table_or_prompt(run: Any, files: Path) -> None:
         ("https://a.openai.azure.com/openai/v1/", (), "is an address of Azure's"),
         ("https://a.cognitiveservices.azure.com", ("--key", "k"), "--provider azure"),
         ("https://api.openai.com/v1", ("--provider", "azure", "--key", "k"), "is OpenAI's address"),
-        ("a.openai.azure.com", (), "is no address of a server. Write it like https://HOST/v1."),
-        ("http://127.0.0.1:99999/v1", (), "is no address of a server"),
-        ("http://[::1", (), "is no address of a server"),
-        ("ftp://example.com", (), "is no address of a server"),
+        ("a.openai.azure.com", (), "is not an address of a server. Write it like https://HOST/v1."),
+        ("http://127.0.0.1:99999/v1", (), "is not an address of a server"),
+        ("http://[::1", (), "is not an address of a server"),
+        ("ftp://example.com", (), "is not an address of a server"),
     ],
 )
 def test_addresses(
@@ -115,7 +115,7 @@ def test_addresses(
     for command in ("preview", "prepare"):
         told = run(command, files, "notes", *ASK, "--base-url", address, *options, code=2)
         assert said in told.err
-    assert "no address" in run(
+    assert "is not an address" in run(
         "preview", files, "notes", *ASK, "--upstream", "x:y", "-m", "m", code=2
     ).err  # fmt: skip
 

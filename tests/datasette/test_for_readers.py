@@ -130,7 +130,7 @@ def test_what_get_cant_print_is_said_in_a_sentence(db: Path, suffix: str) -> Non
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "is no text, and text is all that --get prints." in done.stdout
+    assert "is not text, and text is all that --get prints." in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 

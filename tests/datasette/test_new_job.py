@@ -204,7 +204,7 @@ def test_filters_of_the_table_page_come_along(site: Any, reviews: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "wrong", "says"),
     [
-        ({"prompt": ""}, "prompt", "What is to be asked"),
+        ({"prompt": ""}, "prompt", "What do you want to ask"),
         ({"prompt": "{{ bdy }}"}, "prompt", "body"),
         ({"prompt": "no column"}, "prompt", "placeholder"),
         ({"limit": "many"}, "limit", "whole number"),

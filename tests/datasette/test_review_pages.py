@@ -130,7 +130,7 @@ def test_an_empty_form_is_told_and_keeps_nothing(serve: Any, data: Path) -> None
     assert person.wrong("say-0") == "Choose a label, or skip the row."
     assert "Row 1 of 5" in person.text and 'value="hm"' in person.page.text
     assert person.press("Save", **{"say-0": "splendid"}).status_code == 400
-    assert "is no label of mood" in person.wrong("say-0")
+    assert "is not a label of mood" in person.wrong("say-0")
     assert said(data) == []
 
 

@@ -263,7 +263,7 @@ def test_limits_are_the_providers(run: Any) -> None:
     ("data", "sentence"),
     [
         (b"", "'wrong' is empty: there is nothing to cut."),
-        (b"id and text\n", "'wrong' is no JSONL: its first line is no JSON object."),
+        (b"id and text\n", "'wrong' is not JSONL: its first line is not a JSON object."),
         (None, "No such file: 'wrong'."),
     ],
 )
@@ -288,7 +288,7 @@ def test_lines_become_rows(run: Any) -> None:
     assert [tuple(row.values())[:5] for row in rows_of(said)] == [
         ("b", "zwei\u2028", "ok", "", "stop"), ("a", "eins", "ok", "", "stop"),
         ("c", "", "http_error", "Bad luck.", ""),
-        ("", "", "api_error", "the line is no JSON object", ""),
+        ("", "", "api_error", "the line is not a JSON object", ""),
     ]  # fmt: skip
     assert rows_of(said)[0]["prompt_tokens"] == "20"
     assert said.err == "4 rows: 2 ok, 1 http_error, 1 api_error.\n"
@@ -357,7 +357,7 @@ def test_the_endpoint_shows_in_the_answers(run: Any, reply: Any, expected: str) 
     ("data", "sentence"),
     [
         (b"\n", "'wrong' is empty: there is no answer in it."),
-        (b"id and text\n1\n", "'wrong' is no output file of a batch: none of its 2 lines is a "
+        (b"id and text\n1\n", "'wrong' is not an output file of a batch: none of its 2 lines is a "
          "JSON object."),
         (line(), "'wrong' holds requests, not answers. Look at it with: sqlite-utils "
          "openai-batch validate wrong"),

@@ -84,7 +84,7 @@ def test_braces_of_a_codebook_go_out_as_they_are(run: Any, notes: Any, book: Pat
     ("text", "more", "sentence"),
     [
         ("variable,label\nmood,a\nmood,a\n", (), "--codebook 'book.csv', line 3: mood has the"),
-        (TABLE, ("--schema", "x"), "--codebook makes the schema: leave out --schema."),
+        (TABLE, ("--schema", "x"), "--codebook makes the schema. Leave out --schema."),
         (None, (), "--codebook 'book.csv': there is no such file."),
         ("PK\x03\x04", (), "--codebook 'book.csv' is a workbook. Save it as CSV"),
     ],

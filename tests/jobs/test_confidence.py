@@ -58,7 +58,7 @@ def test_a_label_of_one_token(responses: bool) -> None:
         token('{"', 1), token("mood", 1), token('":"', 1),
         token("good", 0.6, {"bad": 0.2, "great": 0.15}), token('"}', 1),
     ]  # fmt: skip
-    # "great" is no label: it doesn't count
+    # "great" is not a label: it doesn't count
     assert sure("mood good|bad", tokens, responses=responses) == (pytest.approx(0.6 / 0.8),)
 
 
@@ -206,7 +206,7 @@ def test_try_shows_it(run: Any, notes: Path) -> None:
     [
         (["-m", "o3", "--schema", "mood good|bad"], 2,
          ["o3 gives none", "it reasons", "leave out --confidence"]),
-        ([], 2, ["a free text is no label", "--schema"]),
+        ([], 2, ["a free text is not a label", "--schema"]),
         (["--schema", "note, stars 1..5 int"], 2, ["no column of labels", "stars 1..5"]),
         (["--schema", "mood good|bad", "-o", "n", "2"], 2, ["leave out -o n"]),
         (["--endpoint", "/v1/embeddings"], 2, ["/v1/embeddings doesn't give"]),

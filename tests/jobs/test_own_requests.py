@@ -564,11 +564,11 @@ BAD: dict[str, tuple[list[Any], list[str]]] = {
     "the same id": ([A, request("b"), A], ["line 3      custom_id 'a' is that of line 1 too"]),
     "two ids in a line": (
         [A, '{"custom_id": "b",' + A[1:].replace('"a"', '"c"')],
-        ["line 2      custom_id stands twice in it"],
+        ["line 2      custom_id is there twice"],
     ),
     "an id hidden behind an escape": (
         [A, '{"custom\\u005fid": "b",' + A[1:].replace('"a"', '"c"')],
-        ["line 2      custom_id stands twice in it"],
+        ["line 2      custom_id is there twice"],
     ),
     "two models": (
         [A, request("b", model="gpt-4o")],

@@ -143,7 +143,7 @@ def test_a_failed_job_ends_with_one_full_stop(run: Any, database: Any) -> None:
     said = run("run", db, "t", *ASK, *run.there, code=3)
     assert said.err.splitlines()[0] == (
         "Job 1 failed: its only row could not be asked "
-        "(1 unrenderable: text holds a BLOB, which has no place in text)."
+        "(1 unrenderable: text holds a BLOB, which cannot be put into text)."
     )
 
 

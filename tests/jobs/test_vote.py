@@ -186,7 +186,7 @@ def test_rows_that_changed_since_are_left_alone(run: Any, three: Path, rows: Any
 
 BAD: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "one job": (("1",), 2, ("two jobs at least",)),
-    "twice the same": (("1", "1"), 2, ("stands twice",)),
+    "twice the same": (("1", "1"), 2, ("is named twice",)),
     "other rows": (("1", "rows"), 2, ("different rows", "60 rows", "30 rows")),
     "another table": (("1", "table"), 2, ("different rows", "asked about t", "about u")),
     "other labels": (("1", "labels"), 2, ("different labels", "good, bad, mixed", "good, poor")),
@@ -225,7 +225,7 @@ def test_bad_input(name: str, run: Any, three: Path, unchanged: Any) -> None:
 def test_a_vote_cant_be_retried(run: Any, three: Path) -> None:
     run("vote", three, "1", "2", "3")
     said = run("retry", three, "4", "--where", "id < 5", "-y", code=1)
-    assert "is a vote, which asked nobody" in said.err
+    assert "is a vote, so it asked nobody" in said.err
 
 
 def test_a_vote_that_was_cut_goes_on(

@@ -58,8 +58,8 @@ def test_specs(spec: str, argument: object, left: int) -> None:
     ("spec", "message"),
     [
         ("nonsense", "There is no fault 'nonsense'. There are: lost-upload-reply, "),
-        ("server-error:x", "In the fault 'server-error:x', 'x' is no number."),
-        ("expire*x", "In the fault 'expire\\*x', 'x' is no number."),
+        ("server-error:x", "In the fault 'server-error:x', 'x' is not a number."),
+        ("expire*x", "In the fault 'expire\\*x', 'x' is not a number."),
         ("lost-create-reply:0", "0 must be more than 0"),
     ],
 )
@@ -361,7 +361,7 @@ def test_error_lines(serve_with: Serve) -> None:
         ("cut:2", '{"mood":"simulate', "length", None),
         ("filter:2", None, "content_filter", None),
         ("empty-answers:2", "", "stop", None),
-        ("not-json:2", "This is no JSON.", "stop", None),
+        ("not-json:2", "This is not JSON.", "stop", None),
         ("wrong-shape:2", '{"unexpected":true}', "stop", None),
     ],
 )
@@ -399,7 +399,7 @@ def test_wrong_until_told(serve_with: Serve) -> None:
         ("refuse:1", "completed", None, [("refusal", "I'm sorry, but I can't help with that.")]),
         ("cut:1", "incomplete", "max_output_tokens", [("output_text", "simulated a")]),
         ("filter:1", "incomplete", "content_filter", []),
-        ("not-json:1", "completed", None, [("output_text", "This is no JSON.")]),
+        ("not-json:1", "completed", None, [("output_text", "This is not JSON.")]),
     ],
 )
 def test_bad_answers_of_responses(

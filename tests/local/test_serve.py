@@ -164,7 +164,7 @@ def test_upstream_without_the_model(serve_with: Serve) -> None:
     ("options", "code", "message"),
     [
         (["--simulate", "--upstream", "http://x"], 2,
-         "--simulate makes answers up, --upstream gets them: give only one."),
+         "--simulate and --upstream: give only one of them."),
         (["--rate", "5"], 2, "--rate is for --simulate only."),
         (["--simulate", "-m", "x"], 2, "--model is for --upstream only."),
         (["--simulate", "--upstream-key", "x"], 2, "--upstream-key is for --upstream only."),

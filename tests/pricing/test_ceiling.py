@@ -431,7 +431,7 @@ def test_what_is_committed(made: Made) -> None:
     assert committed(made.conn, made.job_id) == replace(
         committed(made.conn, made.job_id), spent=8, open=0, unknown=0
     )
-    # Answers that report no tokens leave it at the bound, and no bound is no number.
+    # Answers that report no tokens leave it at the bound, and no bound is not a number.
     store.update_part(made.conn, second.id, cost_nanousd=None)
     assert committed(made.conn, made.job_id).total == 50
     store.update_part(made.conn, second.id, upper_cost_nanousd=None)

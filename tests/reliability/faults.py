@@ -64,7 +64,7 @@ CASES = (
     Case("duplicate-lines:1*1", "A line comes twice", "takes the first, keeps both"),
     Case("foreign-lines:1*1", "A line has an id that nobody sent", "keeps it, gives it to no row"),
     Case("nameless-lines:1*1", "A line has no id", "asks its request again", ALL, 11),
-    Case("garbage-lines:1*1", "A line is no JSON", "keeps it, goes on"),
+    Case("garbage-lines:1*1", "A line is not JSON", "keeps it, goes on"),
     Case("no-final-newline", "The last line has no line end", "reads it all the same"),
     Case("crlf", "Lines end with CR LF", "reads them"),
     Case("blank-lines", "There are blank lines", "passes over them"),

@@ -165,7 +165,7 @@ def test_what_cannot_be_known_is_said_and_a_ceiling_needs_a_word(run: Any, lette
 def test_a_wrong_column_is_named(run: Any, letters: Any) -> None:
     db = letters(PDF)
     said = run("preview", db, "letters", "--prompt", "{{ id }}", "--attach", "fil", code=1)
-    assert "--attach 'fil' is no column. Did you mean file?" in said.err
+    assert "--attach 'fil' is not a column. Did you mean file?" in said.err
 
 
 @pytest.mark.parametrize(

@@ -219,23 +219,23 @@ def test_json_object_is_a_switch() -> None:
         ({"prompt": None}, "No prompt: give it by --prompt, or a whole body by --template."),
         (
             {"endpoint": "/v1/moderations"},
-            "--prompt has no place in the body of /v1/moderations: give the whole body by "
+            "--prompt cannot be used in the body of /v1/moderations: give the whole body by "
             "--template.",
         ),
         (
             {"endpoint": EMBEDDINGS, "system": "S"},
-            "--system has no place in /v1/embeddings: it answers with numbers.",
+            "--system cannot be used at /v1/embeddings: it answers with numbers.",
         ),
         (
             {"endpoint": EMBEDDINGS, "schema": "a"},
-            "--schema has no place in /v1/embeddings: it answers with numbers.",
+            "--schema cannot be used at /v1/embeddings: it answers with numbers.",
         ),
         (
             {"endpoint": EMBEDDINGS, "json_object": True},
-            "-o json_object has no place in /v1/embeddings: it answers with numbers.",
+            "-o json_object cannot be used at /v1/embeddings: it answers with numbers.",
         ),
-        ({"messages": []}, "-o messages is said by --prompt and --system."),
-        ({"input": "x"}, "-o input is said by --prompt."),
+        ({"messages": []}, "-o messages is set by --prompt and --system already."),
+        ({"input": "x"}, "-o input is set by --prompt already."),
         (
             {"schema": "a", "json_object": True},
             "--schema and -o json_object both say what the answer looks like.",
@@ -246,7 +246,7 @@ def test_json_object_is_a_switch() -> None:
         ),
         (
             {"json_object": True, "response_format": {"type": "text"}},
-            "-o json_object and -o response_format say the same: give one of them.",
+            "-o json_object and -o response_format mean the same: give one of them.",
         ),
     ],
 )

@@ -100,7 +100,7 @@ def test_the_demo_to_the_end(run: Any, demo: str, rows: Any) -> None:
 def test_what_is_no_image_is_an_error_with_the_nearest_column(run: Any, demo: str) -> None:
     said = run("preview", demo, "furniture", *LOOK, "-a", "imgae", code=1)
     assert said.err == (
-        "Error: --image 'imgae' is no column, no template and no URL. Did you mean image? "
+        "Error: --image 'imgae' is not a column, a template or a URL. Did you mean image? "
         "Columns: image, name, category, material, price, id.\n"
     ) or "Did you mean image? Columns: image, " in said.err  # fmt: skip
 
@@ -120,7 +120,7 @@ def test_an_unreadable_image_costs_its_row(run: Any, demo: str, rows: Any) -> No
         "SELECT row_key, error_message FROM openai_batch_requests WHERE status = 'unrenderable'",
     )
     assert found == [
-        (2, "image holds a BLOB of 4 bytes, which is no image."),
+        (2, "image holds a BLOB of 4 bytes, which is not an image."),
         (3, "image holds no image."),
         (4, "image holds an image that can't be read (image/png)."),
         (5, "image holds 'chair.png', which is no URL; files need --image-dir."),
@@ -148,7 +148,7 @@ def test_files_of_one_folder_and_of_no_other(tmp_path: Path) -> None:
             images.url(name, "photo")
     for name, why in (
         ("b.jpg", "no file 'b.jpg' in --image-dir"),
-        ("deep", "is no file"),
+        ("deep", "is not a file"),
         ("loop", "can't be read"),
         ("x" * 5_000, "can't be read"),
         ("a\0b", "can't be read"),
@@ -158,10 +158,10 @@ def test_files_of_one_folder_and_of_no_other(tmp_path: Path) -> None:
             images.url(name, "photo")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a device is no file")
+@pytest.mark.skipif(os.name != "posix", reason="a device is not a file")
 def test_a_device_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UnrenderableRow, match="is no file"):
+    with pytest.raises(UnrenderableRow, match="is not a file"):
         Images(tmp_path).url("pipe", "photo")
 
 
@@ -218,7 +218,7 @@ def test_urls_stay_as_they_are_and_other_data_urls_are_refused() -> None:
     data = "data:image/png;base64,AAAA"
     assert Images().url(f" {data}\n", "photo") == data
     assert Images().url("HTTPS://example.com/a", "photo") == "HTTPS://example.com/a"
-    with pytest.raises(UnrenderableRow, match="a data URL that is no image"):
+    with pytest.raises(UnrenderableRow, match="a data URL that is not an image"):
         Images().url("data:text/html;base64,AAAA", "photo")
 
 
@@ -249,7 +249,7 @@ def test_embeddings_take_none(run: Any, demo: str) -> None:
     said = run(
         "preview", demo, "furniture", *LOOK, "-a", "image", "--endpoint", "/v1/embeddings", code=2
     )
-    assert "--image has no place in /v1/embeddings" in said.err
+    assert "--image cannot be used at /v1/embeddings" in said.err
 
 
 def test_a_template_of_ones_own_shows_images_too(run: Any, demo: str, tmp_path: Path) -> None:

@@ -253,7 +253,9 @@ def test_nothing_is_escaped_for_html() -> None:
     ],
 )
 def test_a_blob_in_text_costs_its_row_and_names_the_column(prompt: str) -> None:
-    assert error_of(prompt, photo=b"\x89PNG") == "photo holds a BLOB, which has no place in text."
+    assert (
+        error_of(prompt, photo=b"\x89PNG") == "photo holds a BLOB, which cannot be put into text."
+    )
 
 
 def test_a_blob_can_be_tested() -> None:

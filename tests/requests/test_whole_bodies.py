@@ -178,7 +178,7 @@ def test_parts_by_tokens(conn: Any) -> None:
 def test_options_of_a_body_that_is_no_chat(conn: Any) -> None:
     conn.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT)")
     body = {"model": "m", "input": "{{ text }}"}
-    with pytest.raises(UsageError, match="--schema has no place in the body of /v1/moderations"):
+    with pytest.raises(UsageError, match="--schema cannot be used in the body of /v1/moderations"):
         settle(conn, ask(table="t", template=body, endpoint="/v1/moderations", schema="a"))
     with pytest.raises(TemplateError, match="no placeholder"):
         settle(conn, ask(table="t", template={"messages": []}))
@@ -246,7 +246,7 @@ def test_what_is_no_number_costs_its_row_only(run: Any, database: Any, tmp_path:
     said = run("preview", database(PEOPLE), "people", "--template", "t.json")
 
     assert "1 to ask · 1 unrenderable" in said.err
-    assert "is no number" in said.err
+    assert "is not a number" in said.err
 
 
 @pytest.mark.parametrize(

@@ -464,10 +464,10 @@ def test_several_jobs_side_by_side(run: Any, reviews: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("1", "2", "1"), "A job stands twice"),
+        (("1", "2", "1"), "A job is named twice"),
         (("1", "2", "3", "-c", "moods"), "Not an answer of all jobs: moods."),
         (("1", "2", "3"), "What they have in common: nothing"),
-        (("1", "2", "3", "--disagree"), "--disagree is for two jobs"),
+        (("1", "2", "3", "--disagree"), "--disagree needs two jobs"),
     ],
 )
 def test_jobs_that_cant_stand_side_by_side(

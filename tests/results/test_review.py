@@ -139,7 +139,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str, int]] = {
     "nothing to see": (("1", "--differ", "people"), "has no such rows to review", 1),
     "no coder": (("1", "--import", "sheet.csv"), "Name the coder: --coder anna", 2),
     "no file": (("1", "--import", "no.csv", "--coder", "a"), "'no.csv' can't be read", 1),
-    "import and choose": (("1", "--import", "a.csv", "-n", "4"), "--import takes a sheet in", 2),
+    "import and choose": (("1", "--import", "a.csv", "-n", "4"), "--import reads a sheet", 2),
 }
 
 
@@ -219,9 +219,9 @@ def test_labels_that_arent_any_are_told_by_line_and_nothing_is_taken_in(
     lines = said.splitlines()
     assert lines[0] == "Error: Nothing of 'sheet.csv' was taken in."
     assert lines[1] == (
-        "Line 3: 'godo' is no label of mood. Did you mean good? Labels: good, bad, mixed"
+        "Line 3: 'godo' is not a label of mood. Did you mean good? Labels: good, bad, mixed"
     )
-    assert lines[2] == "Line 4: '6' is no label of stars. Labels: 1, 2, 3, 4, 5"
+    assert lines[2] == "Line 4: '6' is not a label of stars. Labels: 1, 2, 3, 4, 5"
     assert lines[3] == "Line 5: job 1 didn't ask about a row with code r77."
     assert lines[4].startswith("Line 6: 'a, d' can't be tags: ")
     check()
@@ -282,7 +282,7 @@ def test_what_was_typed_wrong_a_note_and_one_row_back(typing: Any, data: Path, r
     typed = "\nterrible\n/n not sure\n1\n/b\n3\n"
     screen = typing(data, "1", "-n", "2", "-c", "mood", "--coder", "anna", typed=typed)
     assert "The model's answer is hidden: type a label." in screen
-    assert "'terrible' is no label of mood." in screen
+    assert "'terrible' is not a label of mood." in screen
     assert "you said: good" in screen
     assert "1 of 2 rows labelled by anna." in screen
     assert [row[2] for row in rows(data, SAID + " ORDER BY id")] == ["good", "mixed"]

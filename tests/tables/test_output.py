@@ -204,7 +204,7 @@ def test_rows_without_a_key_keep_what_tells_them_apart(
                    *run.there[:2], code=1)  # fmt: skip
         assert said.err.endswith(
             "t has no primary key, and the prompt reads text, which the answers replace: if VACUUM "
-            "renumbers its rows, they can't be told apart any more. Write the answers elsewhere "
+            "renumbers its rows, nobody can tell them apart any more. Write the answers elsewhere "
             "with --output, --prefix or --output-table, or give it a key with sqlite-utils "
             "transform and --pk.\n"
         )

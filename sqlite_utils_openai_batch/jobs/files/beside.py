@@ -122,7 +122,7 @@ def check_place(conn: sqlite3.Connection, source: Source, output: Output) -> Non
     """Raise OutputError where answers can't be written, or would overwrite something."""
     table = str(source.name)
     if source.kind != "table" or is_virtual(conn, table):
-        raise OutputError(f"{table} is no table that columns can be added to.")
+        raise OutputError(f"{table} is not a table that columns can be added to.")
     check_names(source, output)
     check_columns(conn, table, output)
     there = table_columns(conn, table)

@@ -256,7 +256,7 @@ def endpoint_of(path: Path) -> str:
         raise FileError(f"'{path}' is empty: there is no answer in it.")
     if not objects:
         raise FileError(
-            f"'{path}' is no output file of a batch: none of its "
+            f"'{path}' is not an output file of a batch: none of its "
             f"{counted(lines_seen, 'line')} is a JSON object."
         )
     return CHAT

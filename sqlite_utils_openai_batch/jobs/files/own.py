@@ -155,7 +155,7 @@ class OwnFile(RequestFile):
             for numbers, lines in self.blocks():
                 for number, line in zip(numbers, lines, strict=True):
                     with suppress(ValueError, TypeError, KeyError):
-                        # What is no request was told before.
+                        # What is not a request was told before.
                         names.add(orjson.loads(line)["custom_id"], number)
             yield from names.twice()
         finally:

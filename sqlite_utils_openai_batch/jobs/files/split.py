@@ -171,7 +171,7 @@ def first_line(path: Path) -> dict[str, Any]:
                     value = None
                 if isinstance(value, dict):
                     return value
-                raise FileError(f"'{path}' is no JSONL: its first line is no JSON object.")
+                raise FileError(f"'{path}' is not JSONL: its first line is not a JSON object.")
     raise FileError(f"'{path}' is empty: there is nothing to cut.")
 
 
@@ -184,7 +184,7 @@ def count_lines(path: Path) -> int:
 def refuse_others(path: Path, folder: Path) -> None:
     """Raise FileError where the folder has files that would be taken for parts of this one."""
     if folder.exists() and not folder.is_dir():
-        raise FileError(f"'{folder}' is no folder.")
+        raise FileError(f"'{folder}' is not a folder.")
     mine = re.compile(re.escape(name_of(path)) + r"-\d+\.jsonl")
     for there in sorted(folder.glob("*.jsonl")) if folder.exists() else ():
         if mine.fullmatch(there.name):

@@ -220,7 +220,7 @@ class Surveyor:
         if not file.unknown:
             refuse_others(file.path, "answers")
             return (
-                f"'{file.name}' is no output file of a batch: none of its "
+                f"'{file.name}' is not an output file of a batch: none of its "
                 f"{counted(file.lines, 'line')} is a JSON object with a custom_id."
             )
         newest = next(iter(self.jobs.values()))

@@ -266,7 +266,7 @@ def ends_blank(opened: BinaryIO) -> bool:
 
 
 def check_readable(path: Path) -> None:
-    """Raise FileError for what is no file that can be read."""
+    """Raise FileError for what is not a file that can be read."""
     try:
         if path.is_dir():
             raise FileError(f"'{path}' is a folder. Name a file in it.")

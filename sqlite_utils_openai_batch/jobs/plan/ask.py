@@ -121,7 +121,7 @@ class Ask:
 
 
 def given_text(ask: Ask, text: str | None) -> str | None:
-    """What was given for a text: typed on a page, it is no name of a file."""
+    """What was given for a text: typed on a page, it is not a name of a file."""
     return text if ask.files or text is None else Text(text)
 
 
@@ -133,7 +133,7 @@ def with_codebook(ask: Ask, codebook: Codebook | None) -> Ask:
     if codebook is None:
         return ask
     if ask.schema is not None:
-        raise UsageError("--codebook makes the schema: leave out --schema.")
+        raise UsageError("--codebook makes the schema. Leave out --schema.")
     if ask.lines is not None:
         raise UsageError("--codebook: each line of a file is sent as it is. Leave it out.")
     if ask.template is not None:
@@ -229,7 +229,7 @@ def whole_body(
         columns = [column for column in source.columns if column not in source.key_columns]
         example = columns[0] if columns else "column"
         raise TemplateError(
-            f"What is to be asked? Give a prompt with a column in it: "
+            f"What do you want to ask? Give a prompt with a column in it: "
             f"--prompt 'Summarise: {{{{ {example} }}}}'. Columns: {listed(source.columns)}"
         )
     return with_numbers(
@@ -259,7 +259,7 @@ def attach_slot(given: str, source: Source) -> str:
         return f"{{{{ row[{json.dumps(given, ensure_ascii=False)}] | attach }}}}"
     near = listed(nearest_first(given, source.columns))
     raise TemplateError(
-        f"--attach {given!r} is no column. {meant(given, source.columns)}Columns: {near}."
+        f"--attach {given!r} is not a column. {meant(given, source.columns)}Columns: {near}."
     )
 
 
@@ -272,7 +272,7 @@ def image_slot(given: str, source: Source) -> str:
         return given
     near = listed(nearest_first(given, source.columns))
     raise TemplateError(
-        f"--image {given!r} is no column, no template and no URL. "
+        f"--image {given!r} is not a column, a template or a URL. "
         f"{meant(given, source.columns)}Columns: {near}."
     )
 
@@ -403,5 +403,5 @@ def image_folder(name: str | None) -> str | None:
     if name is None:
         return None
     if not Path(name).is_dir():
-        raise UsageError(f"--image-dir '{name}' is no folder.")
+        raise UsageError(f"--image-dir '{name}' is not a folder.")
     return str(Path(name).resolve())

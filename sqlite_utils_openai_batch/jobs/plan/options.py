@@ -342,7 +342,7 @@ def words_of(typed: Mapping[str, Any]) -> Iterator[list[str]]:
 def keep(table: str | None, options: dict[str, Any], *, files: bool = True) -> dict[str, Any]:
     """What a job keeps of its options, texts of files in place of their names.
 
-    Raises TemplateError or SchemaError. A text that came from a browser is no name of a file:
+    Raises TemplateError or SchemaError. A text that came from a browser is not a name of a file:
     without `files` none is read.
     """
     kept = {name: value for name, value in options.items() if name not in NEVER_KEPT}

@@ -398,7 +398,7 @@ def check_told_apart(source: Source, renderer: Renderer, output: Output) -> None
     replaced = [name for n, name in enumerate(renderer.columns) if n not in hashed]
     raise OutputError(
         f"{source.name} has no primary key, and the prompt reads {listed(replaced)}, which the "
-        "answers replace: if VACUUM renumbers its rows, they can't be told apart any more. Write "
+        "answers replace: if VACUUM renumbers its rows, nobody can tell them apart any more. Write "
         "the answers elsewhere with --output, --prefix or --output-table, or give it a key with "
         "sqlite-utils transform and --pk."
     )

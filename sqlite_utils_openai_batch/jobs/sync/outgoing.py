@@ -89,7 +89,7 @@ def asked_by(
         provider.download(str(state.input_file_id), path)
         return requests_in(path, prefix)
     except (NotFound, ValueError, KeyError, TypeError):
-        # It is gone, or what came is no file of requests.
+        # It is gone, or what came is not a file of requests.
         return None
 
 

@@ -354,7 +354,7 @@ _PIECE = re.compile(r"\w+|\s+|[^\w\s]")
 def made_up_tokens(text: str, schema: Any, likely: int, seed: int) -> list[dict[str, Any]]:
     """The tokens of an answer with their probabilities, `likely` of them for each place.
 
-    Where a label stands, others of the schema are likely as well, and a word that is no label.
+    Where a label stands, others of the schema are likely as well, and a word that is not a label.
     """
     places = _label_places(text, schema)
     found, at = [], 0

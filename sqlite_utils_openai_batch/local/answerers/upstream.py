@@ -302,7 +302,7 @@ def _gone(answer: Answer | NoAnswer) -> bool:
 
 
 def _answer(status: int, content: bytes) -> Answer:
-    """The upstream's reply as it goes into the line; what is no JSON object is an error."""
+    """The upstream's reply as it goes into the line; what is not a JSON object is an error."""
     body = _json(content)
     if isinstance(body, dict):
         return Answer(status, body)

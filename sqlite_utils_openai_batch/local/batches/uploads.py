@@ -15,7 +15,7 @@ from starlette.requests import Request
 from ..protocol.errors import APIError, missing
 
 FIELD_BYTES = 65_536
-"""More than this is no form field of this API."""
+"""More than this is not a form field of this API."""
 
 
 @dataclass

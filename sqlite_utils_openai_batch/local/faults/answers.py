@@ -92,7 +92,7 @@ CHANGES: dict[str, Mapping[str, Any]] = {
     "cut": {"finish_reason": "length", "keep": True},
     "filter": {"finish_reason": "content_filter", "message": {"content": None}},
     "empty-answers": {"message": {"content": ""}},
-    "not-json": {"message": {"content": "This is no JSON."}},
+    "not-json": {"message": {"content": "This is not JSON."}},
     "wrong-shape": {"message": {"content": '{"unexpected":true}'}},
     "wrong-until-told": {"message": {"content": '{"unexpected":true}'}},
 }

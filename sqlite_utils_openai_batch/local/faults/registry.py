@@ -111,7 +111,7 @@ FAULTS: dict[str, Fault] = {
         Fault("empty-answers", "batch", "EVERY", 2, ALWAYS,
               "Every second (or EVERY-th) answer is an empty text."),
         Fault("not-json", "batch", "EVERY", 2, ALWAYS,
-              "Every second (or EVERY-th) answer is no JSON, whatever the schema."),
+              "Every second (or EVERY-th) answer is not JSON, whatever the schema."),
         Fault("wrong-shape", "batch", "EVERY", 2, ALWAYS,
               "Every second (or EVERY-th) answer is JSON that breaks the schema."),
         Fault("wrong-until-told", "batch", "EVERY", 2, ALWAYS,
@@ -196,7 +196,7 @@ def _number(spec: str, kind: type[Any], text: str) -> Any:
     try:
         value = kind(text)
     except ValueError as error:
-        raise UsageError(f"In the fault {spec!r}, {text!r} is no number.") from error
+        raise UsageError(f"In the fault {spec!r}, {text!r} is not a number.") from error
     if not isinstance(value, str) and value <= 0:
         raise UsageError(f"In the fault {spec!r}, {text} must be more than 0.")
     return value

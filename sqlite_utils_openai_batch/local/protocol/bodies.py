@@ -147,7 +147,7 @@ def _wrong_sound(sound: Any) -> str | None:
     wave = start is not None and start[:4] == b"RIFF" and start[8:12] == b"WAVE"
     song = start is not None and (start[:3] == b"ID3" or start[:1] == b"\xff")
     if not (wave if sound["format"] == "wav" else song):
-        return "Invalid value: input_audio.data is no sound of its format in base64."
+        return "Invalid value: input_audio.data is not sound of its format in base64."
     return None
 
 

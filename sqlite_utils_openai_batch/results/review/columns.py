@@ -61,7 +61,7 @@ class Question:
             return None
         if self.labels and not self.is_list:
             raise FileError(
-                f"'{typed}' is no label of {self.name}. {meant(typed, self.words)}"
+                f"'{typed}' is not a label of {self.name}. {meant(typed, self.words)}"
                 f"Labels: {listed(self.words)}"
             )
         if self.schema is None:

@@ -268,4 +268,4 @@ def read_file(path: str) -> Iterator[tuple[int, list[str]]]:
     try:
         yield from rows
     except csv.Error as error:
-        raise FileError(f"'{path}' is no CSV: {error} (line {reader.line_num}).") from error
+        raise FileError(f"'{path}' is not CSV: {error} (line {reader.line_num}).") from error

@@ -21,7 +21,7 @@ from .rows import Row
 from .samples import COLUMNS
 
 #: Seconds that a page looks for rows.
-PATIENCE = 0.08
+PATIENCE = 0.05
 #: Requests that are read at once; where every row of them is wanted no more than a page.
 STEP = 500
 #: Ids that one step passes at most.

@@ -222,8 +222,9 @@ def models(conn: sqlite3.Connection, parts: Sequence[PartHead]) -> list[str]:
     for part in [part for part in parts if part.counts.get("ok")][:5]:
         for row in store.rows(
             conn,
+            # the limit is of answers: some servers name no model, in none of a million
             "SELECT DISTINCT model FROM (SELECT model FROM openai_batch_requests "
-            "WHERE part_id = ? AND model IS NOT NULL LIMIT 200)",
+            "WHERE part_id = ? AND status = 'ok' LIMIT 200) WHERE model IS NOT NULL",
             [part.id],
         ):
             found[row["model"]] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import job_data
 import pytest
 from forms import Person
 from serving import cells
+
+from datasette_openai_batch.data import samples
+from datasette_openai_batch.data.parts import part_heads
 
 ANSWERS = "/films/-/openai-batch/1/answers"
 LABELS = ("drama", "comedy", "crime")
@@ -145,3 +149,17 @@ def test_who_may_not_see_the_source_sees_no_answers(serve: Any, films: Path) -> 
     config = {"databases": {"films": {"tables": {"movies": {"allow": {"id": "ben"}}}}}}
     person = Person(serve(films, config=config))
     assert person.go(ANSWERS).status_code == 403
+
+
+def test_a_model_that_nobody_named_is_not_looked_for_in_every_row(tmp_path: Path) -> None:
+    path = tmp_path / "films.db"
+    with closing(job_data.connect(path)) as conn:
+        job_data.movies(conn, 5_000)
+        job_data.add_job(conn, list(range(1, 5_001)))
+        conn.execute("UPDATE openai_batch_requests SET model = NULL")
+        steps = []
+        parts = part_heads(conn, 1)
+        conn.set_progress_handler(lambda: steps.append(1), 1_000)
+        assert samples.models(conn, parts) == []
+        conn.set_progress_handler(None, 0)
+    assert len(steps) < 10

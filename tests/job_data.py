@@ -16,6 +16,8 @@ from sqlite_utils_openai_batch.tables.output import Output
 from sqlite_utils_openai_batch.tables.source import source_of_job
 
 SCRIPT = "<script>alert('x')</script>"
+#: A server that isn't there: what is done is kept, and goes on when it is.
+AWAY = "http://127.0.0.1:9/v1"
 SCHEMA = {
     "type": "object",
     "properties": {

@@ -63,6 +63,28 @@ def db(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Job 1 has ended, 2 runs, 3 is prepared, 4 is paused."""
+    path = tmp_path_factory.mktemp("changes") / "films.db"
+    conn = job_data.connect(path)
+    job_data.movies(conn)
+    keys = list(range(1, 13))
+    waits = dict.fromkeys(range(12), "pending")
+    more: dict[str, Any] = {
+        "cost_nanousd": None,
+        "finished_at": None,
+        "write": False,
+        "base_url": job_data.AWAY,
+    }
+    job_data.add_job(conn, keys, {2: "refused", 5: "truncated"}, parts=2, base_url=job_data.AWAY)
+    for status, part in (("running", "in_progress"), ("prepared", "prepared"),
+                         ("paused", "prepared")):  # fmt: skip
+        job_data.add_job(conn, keys, waits, status=status, part_status=part, **more)
+    conn.close()
+    return path
+
+
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The one browser of all tests, which takes its time to start."""

@@ -15,8 +15,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import job_data
 import pytest
+from job_data import AWAY
 from serving import IS_1_0, run
 
 from datasette_openai_batch.actions.actions import ACTIONS
@@ -26,8 +26,6 @@ JOBS = "/films/-/openai-batch"
 NEW = f"{JOBS}/new"
 #: Nobody who is signed in; who may see nothing; who may view; and who was granted one thing more.
 ACTORS = (None, "stranger", "viewer", "creator", "manager", "reviewer", "root")
-#: A server that isn't there: what is done is kept, and goes on when it is.
-AWAY = "http://127.0.0.1:9/v1"
 CREATE, MANAGE, REVIEW = "creator", "manager", "reviewer"
 GRANTED = {
     "permissions": {
@@ -86,28 +84,6 @@ READ = ["/-/openai-batch", "/-/openai-batch.json", JOBS, f"{JOBS}.json", *(
     for what in ("", ".json", ".csv", ".xlsx", ".jsonl", "/report", "/answers",
                  "/image?_request=1&_column=title", "/attachment?_request=1&_column=title")
 )]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Job 1 has ended, 2 runs, 3 is prepared, 4 is paused."""
-    path = tmp_path_factory.mktemp("changes") / "films.db"
-    conn = job_data.connect(path)
-    job_data.movies(conn)
-    keys = list(range(1, 13))
-    waits = dict.fromkeys(range(12), "pending")
-    more: dict[str, Any] = {
-        "cost_nanousd": None,
-        "finished_at": None,
-        "write": False,
-        "base_url": AWAY,
-    }
-    job_data.add_job(conn, keys, {2: "refused", 5: "truncated"}, parts=2, base_url=AWAY)
-    for status, part in (("running", "in_progress"), ("prepared", "prepared"),
-                         ("paused", "prepared")):  # fmt: skip
-        job_data.add_job(conn, keys, waits, status=status, part_status=part, **more)
-    conn.close()
-    return path
 
 
 @pytest.fixture

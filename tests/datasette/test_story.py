@@ -272,10 +272,10 @@ def test_by_keyboard_only(reader: Reader, site: Callable[..., str], tmp_path: Pa
     keys.types("gpt-4o-mini")  # Tab marks what is there
     keys.goes_to("max_tokens", "name")
     keys.types("many")
-    reader.sees('"many" is no number of tokens')
+    reader.sees('"many" is not a number of tokens')
     assert keys.at()["name"] == "max_tokens"
     keys.types(*[Keys.BACKSPACE] * 4, "50")
-    until(lambda: "no number of tokens" not in reader.text(), "no error any more")
+    until(lambda: "not a number of tokens" not in reader.text(), "no error any more")
     keys.goes_to("More: ")
     keys.types(Keys.ENTER)
     keys.goes_to("confidence", "name")

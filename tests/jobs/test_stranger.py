@@ -135,7 +135,7 @@ def test_no_folder_is_named_by_what_is_no_uid(
     uid: str, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for what in (places.local_folder, places.forget_local):
-        with pytest.raises(ConfigurationError, match="no uid of a job"):
+        with pytest.raises(ConfigurationError, match="not a uid of a job"):
             what(uid)
 
 

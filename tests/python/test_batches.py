@@ -93,7 +93,7 @@ def test_nothing_is_sent_unless_somebody_says_so(
         ({"prompt": PROMPT, "where": "id > 99"}, NothingToAsk, "No rows of notes match"),
         ({"prompt": PROMPT, "schema": 3}, SchemaError, "a Pydantic model, a dataclass or a Typed"),
         ({"prompt": PROMPT, "schema": int}, SchemaError, "a Pydantic model"),
-        ({"prompt": PROMPT, "limit": "many"}, UsageError, "no whole number"),
+        ({"prompt": PROMPT, "limit": "many"}, UsageError, "not a whole number"),
         ({"prompt": PROMPT, "max_cost": 0}, UsageError, "nothing could be sent for that"),
     ],
 )

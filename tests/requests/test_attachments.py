@@ -176,7 +176,7 @@ def test_a_wrong_column_is_named(run: Any, letters: Any) -> None:
         ({"type": "file", "file": {"filename": "a.pdf",
           "file_data": "data:application/pdf;base64," + b64(b"no pdf")}}, "no PDF"),
         ({"type": "input_audio", "input_audio": {"data": b64(MP3), "format": "ogg"}}, "format"),
-        ({"type": "input_audio", "input_audio": {"data": b64(MP3), "format": "wav"}}, "no sound"),
+        ({"type": "input_audio", "input_audio": {"data": b64(MP3), "format": "wav"}}, "not sound"),
         ({"type": "input_file", "filename": "a.pdf"}, "takes no content part"),
     ],
 )  # fmt: skip

@@ -129,7 +129,7 @@ def test_a_second_time_answers_are_kept(tmp_path: Path) -> None:
         ("t.csv", "", "no rows"),
         ("t.jsonl", '{"id": 1}\n[2]\n', "line 2"),
         ("t.jsonl", '{"id": 1}\nnone\n', "line 2"),
-        ("t.csv", b"\x89PNG\r\n\x1a\n\x00\x00", "no text file"),
+        ("t.csv", b"\x89PNG\r\n\x1a\n\x00\x00", "not a text file"),
         ("t.xlsx", b"no workbook", "workbook"),
         ("t.json", "[1, 2]", "list of objects"),
     ],

@@ -223,7 +223,7 @@ def _complete_number(name: str, value: Any) -> int | float:
     except (TypeError, ValueError):
         good = False
     if not good:
-        raise UsageError(f"{flag(name)} '{value}': that is no {'whole ' * whole}number.")
+        raise UsageError(f"{flag(name)} '{value}' is not a {'whole ' * whole}number.")
     if least is not None and number < least:
         raise UsageError(f"{flag(name)} '{value}': it is at least {least}.")
     return number

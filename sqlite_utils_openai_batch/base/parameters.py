@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from .endpoints import ASKED
 from .text import nearest
 
@@ -397,6 +399,29 @@ def refused_words(endpoint: str, body: Body, *, template: bool = False) -> Itera
                 yield from _message(number, message, template)
     if not (template and open_words(endpoint, body)) and lacks_json(endpoint, body):
         yield json_refused(endpoint)
+
+
+def outline(endpoint: str, body: Body) -> bytes | None:
+    """A body without the texts of its messages: of two with one outline, both are refused or none.
+
+    None where texts decide, and where there are no messages of texts.
+    """
+    messages = body.get("messages")
+    if endpoint != CHAT or not isinstance(messages, list):
+        return None
+    _, given = answer_format(endpoint, body)
+    if isinstance(given, dict) and given.get("type") == "json_object":
+        return None
+    bare = []
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
+            return None
+        bare.append({**message, "content": ""})
+    try:
+        return orjson.dumps({**body, "messages": bare})
+    except orjson.JSONEncodeError:
+        # half a surrogate pair, or a number of many digits: whatever else is in it, it is rare
+        return None
 
 
 def unknown(endpoint: str, body: Body, *, elsewhere: bool = False) -> Iterator[tuple[str, str]]:

@@ -10,9 +10,17 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai import OpenAI
 
-from sqlite_utils_openai_batch.base.parameters import INNER, PARAMETERS, refusals, unknown
+from sqlite_utils_openai_batch.base.parameters import (
+    INNER,
+    PARAMETERS,
+    outline,
+    refusals,
+    unknown,
+)
 
 CHAT, RESPONSES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
 PUBLISHED = json.loads(
@@ -364,3 +372,45 @@ def test_a_batch_has_it_in_its_error_file(run: Any, server: Any) -> None:
     assert bad["custom_id"] == "bad"
     assert bad["response"]["status_code"] == 400
     assert bad["response"]["body"]["error"]["param"] == "temperature"
+
+
+VALUES = st.sampled_from(
+    (
+        *(None, True, 0, 1, 1.0, 5, 2**70, "", "json", "\ud800", "gpt-5", "o3", [], ["a"], {}),
+        *({"a": "b"}, {"type": "json_object"}, {"type": "text"}, schema(CLOSED), schema({})),
+    )
+)
+TEXTS = st.text(max_size=5) | st.sampled_from(["json", "{{ a }}", '"\\']) | VALUES
+MESSAGES = st.lists(
+    st.fixed_dictionaries({"content": TEXTS}, optional={"role": VALUES | st.just("user")})
+)
+BODIES = st.fixed_dictionaries(
+    {"model": st.sampled_from(["gpt-4o-mini", "gpt-5", "o3"]), "messages": MESSAGES | VALUES},
+    optional=dict.fromkeys(
+        ("temperature", "n", "max_tokens", "max_completion_tokens", "stream", "response_format",
+         "top_logprobs", "logprobs", "metadata", "reasoning_effort", "stop", "tools"), VALUES
+    ),
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(BODIES, st.text())
+def test_bodies_of_one_outline_are_refused_alike(body: dict[str, Any], other: str) -> None:
+    before = outline(CHAT, body)
+    if before is None:
+        return
+    messages = [{**message, "content": other} for message in body["messages"]]
+    changed = {**body, "messages": messages}
+    assert outline(CHAT, changed) == before
+    assert list(refusals(CHAT, changed)) == list(refusals(CHAT, body))
+
+
+@pytest.mark.parametrize("one, other", [(1, True), (1, 1.0), (0, False), ("1", 1)])
+def test_an_outline_tells_values_that_are_equal_in_python(one: Any, other: Any) -> None:
+    assert outline(CHAT, chat(n=one)) != outline(CHAT, chat(n=other))
+
+
+def test_texts_that_decide_have_no_outline() -> None:
+    assert outline(CHAT, chat(response_format={"type": "json_object"})) is None
+    assert outline(RESPONSES, chat()) is None
+    assert outline(CHAT, chat(messages=[{"role": "user", "content": [{"type": "text"}]}])) is None

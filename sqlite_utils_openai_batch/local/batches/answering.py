@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from ...base.parameters import ONLY_IN_BATCHES, refusals
+from ...base.parameters import ONLY_IN_BATCHES, outline, refusals
 from ..answerers.upstream import UpstreamAnswerer
 from ..faults.answers import spoil
 from ..protocol.answers import (
@@ -30,6 +30,9 @@ RECORD_EVERY = 0.1
 """Seconds between records of a batch's counts, at least."""
 GRACE = 10.0
 """Seconds that requests in flight may still take when their batch is stopped."""
+
+OUTLINES = 100
+"""So many outlines of good bodies are kept: a batch rarely has more than one."""
 
 Line = tuple[int, bytes]
 
@@ -61,28 +64,45 @@ def _blocks(lines: Iterable[Line], size: int) -> Iterator[list[Line]]:
         yield block
 
 
+class Refusals:
+    """What the service says of bodies that it refuses: a 400 in place of an answer.
+
+    An upstream server knows itself what it takes. Bodies that differ in the texts of their messages
+    only fare alike, so most of a batch need no look of their own.
+    """
+
+    def __init__(self, answerer: Answerer) -> None:
+        # told once: to ask an object for its protocol takes longer than to answer a line
+        self._block = answerer if isinstance(answerer, BlockAnswerer) else None
+        theirs = self._block is not None and self._block.knows_bodies
+        self._looks = not (theirs or isinstance(answerer, UpstreamAnswerer))
+        self._good = set[bytes]()
+
+    def of(self, url: str, body: dict[str, Any]) -> Answer | None:
+        """What is said of one body, None for a good one."""
+        if not self._looks:
+            return None
+        same = outline(url, body)
+        if same is None or same not in self._good:
+            for one in refusals(url, body):
+                if one.code not in ONLY_IN_BATCHES:
+                    return api_error(
+                        400,
+                        one.message + ".",
+                        type="invalid_request_error",
+                        param=one.param,
+                        code=one.code,
+                    )
+            if same is not None and len(self._good) < OUTLINES:
+                self._good.add(same)
+        return self._block.refusal(url, body) if self._block else None
+
+
 async def answer_of(
     answerer: Answerer, url: str, body: dict[str, Any], custom_id: str
 ) -> Answer | NoAnswer:
     """The answer to one request: a 400 where the service would refuse its body."""
-    return refusal(answerer, url, body) or await answerer.answer(url, body, custom_id)
-
-
-def refusal(answerer: Answerer, url: str, body: dict[str, Any]) -> Answer | None:
-    """What the service says of a body that it refuses, None for others.
-
-    An upstream server knows itself what it takes.
-    """
-    if isinstance(answerer, UpstreamAnswerer):
-        return None
-    if isinstance(answerer, BlockAnswerer) and answerer.knows_bodies:
-        return None
-    for one in refusals(url, body):
-        if one.code not in ONLY_IN_BATCHES:
-            return api_error(
-                400, one.message + ".", type="invalid_request_error", param=one.param, code=one.code
-            )
-    return answerer.refusal(url, body) if isinstance(answerer, BlockAnswerer) else None
+    return Refusals(answerer).of(url, body) or await answerer.answer(url, body, custom_id)
 
 
 def _request(data: bytes) -> dict[str, Any]:
@@ -102,26 +122,31 @@ async def _answer_now(
     rate = answerer.pace(run.batch.total)
     size = CHUNK if rate is None else max(1, min(CHUNK, int(rate / 20)))
     due = run.now()
-    shuffle = random.Random(batch_id)
+    shuffle, refused = random.Random(batch_id), Refusals(answerer)
     while not run.stopped and (chunk := list(islice(todo, size))):
         if rate is not None:
             due += len(chunk) / rate
             await run.until(due)
             if run.stopped:
                 return
-        work.write(_shuffled([_now(batch_id, line, answerer, faults) for line in chunk], shuffle))
+        lines = [_now(batch_id, line, answerer, refused, faults) for line in chunk]
+        work.write(_shuffled(lines, shuffle))
         run.record(work.counts)
         await asyncio.sleep(0)
 
 
 def _now(
-    batch_id: str, line: Line, answerer: ImmediateAnswerer, faults: Mapping[str, Any]
+    batch_id: str,
+    line: Line,
+    answerer: ImmediateAnswerer,
+    refused: Refusals,
+    faults: Mapping[str, Any],
 ) -> dict[str, Any]:
     number, data = line
     request = _request(data)
     custom_id = request["custom_id"]
     url, body = batch_url(request["url"]), request["body"]
-    answer = refusal(answerer, url, body) or answerer.answer_now(url, body, custom_id)
+    answer = refused.of(url, body) or answerer.answer_now(url, body, custom_id)
     if faults:
         return result_line(batch_id, number, custom_id, spoil(answer, number, faults, body))
     return result_line(batch_id, number, custom_id, answer)
@@ -148,6 +173,8 @@ class _Pool:
         self._run = run
         self._work = work
         self._answerer = answerer
+        self._block_answerer = answerer if isinstance(answerer, BlockAnswerer) else None
+        self._refusals = Refusals(answerer)
         self._slots = slots
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
@@ -216,17 +243,16 @@ class _Pool:
     async def _answers(
         self, requests: list[dict[str, Any]], block: list[Line]
     ) -> list[Answer | NoAnswer]:
-        answerer = self._answerer
         urls = [batch_url(request["url"]) for request in requests]
-        if not isinstance(answerer, BlockAnswerer):
-            return [
-                await answer_of(answerer, url, request["body"], request["custom_id"])
-                for url, request in zip(urls, requests, strict=True)
-            ]
-        refused = [refusal(answerer, url, request["body"])
+        refused = [self._refusals.of(url, request["body"])
                    for url, request in zip(urls, requests, strict=True)]  # fmt: skip
+        if self._block_answerer is None:
+            return [
+                answer or await self._answerer.answer(url, request["body"], request["custom_id"])
+                for answer, url, request in zip(refused, urls, requests, strict=True)
+            ]
         good = [data for (_, data), answer in zip(block, refused, strict=True) if answer is None]
-        answers = iter(await answerer.answer_block(good) if good else ())
+        answers = iter(await self._block_answerer.answer_block(good) if good else ())
         return [answer or next(answers) for answer in refused]
 
     async def _drain(self) -> None:

@@ -1,4 +1,4 @@
-"""Make the pictures of docs/datasette.md: a real Datasette over real jobs of `demo.db`.
+"""Make the pictures of README and docs/datasette.md: a real Datasette over real jobs of `demo.db`.
 
     python docs/screenshots.py
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import signal
@@ -102,6 +103,11 @@ def picture(driver: Any, address: str, name: str, *, top: str = "", height: int 
     """Take a picture of a page, from the element `top` on, `height` high; else all of it."""
     driver.set_window_size(WIDTH, 800)
     driver.get(address)
+    take(driver, name, top=top, height=height)
+
+
+def take(driver: Any, name: str, *, top: str = "", height: int = 0) -> None:
+    """Take a picture of the page that the browser shows."""
     page = driver.execute_script("return document.documentElement.scrollHeight")
     driver.set_window_size(WIDTH, page + 200)
     start = 0
@@ -161,6 +167,24 @@ def answered(address: str) -> int:
         return int(json.load(response)["outcomes"].get("ok", 0))
 
 
+def new_job(db: Path, driver: Any) -> None:
+    """The form of a new job, filled in, as `browse` shows it."""
+    with simulator() as said:
+        os.environ |= {"OPENAI_BASE_URL": said[1], "OPENAI_API_KEY": "any"}
+        with process([*BATCH, "browse", str(db), "--no-open"], r"(http://\S+)") as link:
+            driver.get(link[1])
+            form = f"{link[1].partition('/-/')[0]}/demo/-/openai-batch/new?table=reviews"
+            driver.get(form)
+            for name, text in (
+                ("prompt", "How does this customer feel? {{ body }}"),
+                ("answer_name", "feeling"),
+                ("answer_kind", "one of"),
+                ("answer_values", "happy|angry|neither"),
+            ):
+                driver.find_element("name", name).send_keys(text)
+            take(driver, "new-job", height=1010)
+
+
 def main() -> None:
     """Make all pictures."""
     PICTURES.mkdir(exist_ok=True)
@@ -178,6 +202,7 @@ def main() -> None:
             picture(driver, f"{base}/2", "datasette-errors", top="#errors", height=885)
             picture(driver, f"{base}/3", "datasette-pictures", top="#rows", height=520)
             picture(driver, f"{said[1]}/demo/reviews/19", "datasette-row", height=260)
+            new_job(db, driver)
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def new_job(db: Path, driver: Any) -> None:
                 ("answer_values", "happy|angry|neither"),
             ):
                 driver.find_element("name", name).send_keys(text)
-            take(driver, "new-job", height=1010)
+            take(driver, "new-job", height=988)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Annotated, Any, Literal
 
@@ -545,24 +545,58 @@ def quick_check(schema: AnswerSchema) -> Check | None:
     None where the schema has more than plain values: strings and labels, numbers in a range,
     booleans, lists of strings; and where msgspec makes no decoder for it.
     """
+    decoder = _plain_decoder(schema)
+    if decoder is None:
+        return None
+    decode, cells = decoder.decode, msgspec.structs.astuple
+    if _is_plain(schema):
+        return lambda text: cells(decode(text))
+    return lambda text: tuple(map(_cell, cells(decode(text))))
+
+
+def quick_check_all(schema: AnswerSchema) -> Callable[[Sequence[bytes]], list[Values]] | None:
+    """As `quick_check`, for many answers at once, in UTF-8: which takes less time."""
+    decoder, check = _plain_decoder(schema), quick_check(schema)
+    if decoder is None or check is None:
+        return None
+    decode_lines, is_plain = decoder.decode_lines, _is_plain(schema)
+
+    def check_all(texts: Sequence[bytes]) -> list[Values]:
+        lines = b"\n".join(texts)
+        # The decoder goes by values, not by lines. Each text has to be one object: where all of
+        # them are in braces and as many objects are found, no two stand in one, none goes on in
+        # the next (a line ends in no string, and these objects hold no others).
+        ends = (lines[:1], lines[-1:], lines.count(b"\n"), lines.count(b"}\n{"))
+        if ends == (b"{", b"}", len(texts) - 1, len(texts) - 1):
+            found = list(map(msgspec.structs.astuple, decode_lines(lines)))
+            if len(found) == len(texts):
+                return found if is_plain else [tuple(map(_cell, values)) for values in found]
+        return list(map(check, texts))
+
+    return check_all
+
+
+def _is_plain(schema: AnswerSchema) -> bool:
+    """Whether SQLite stores what is decoded as it is."""
+    return all(column.kind in ("string", "integer", "number") for column in schema.columns)
+
+
+def _plain_decoder(schema: AnswerSchema) -> msgspec.json.Decoder[Any] | None:
+    """A decoder of plain answers; None where the schema has more, or msgspec makes none."""
     if set(schema.json) - {"type", "properties", "required", "additionalProperties", *_SILENT}:
         return None
     kinds = [_type_of(schema.json["properties"][column.name]) for column in schema.columns]
     if None in kinds:
         return None
     try:
-        decode = _decoder([column.name for column in schema.columns], kinds)
+        return _decoder([column.name for column in schema.columns], kinds)
     except (ValueError, TypeError):
         # Names with quotes, backslashes or control characters, bounds beyond 64 bits.
         return None
-    cells = msgspec.structs.astuple
-    if all(column.kind in ("string", "integer", "number") for column in schema.columns):
-        return lambda text: cells(decode(text))
-    return lambda text: tuple(map(_cell, cells(decode(text))))
 
 
-def _decoder(names: list[str], kinds: list[Any]) -> Callable[[Any], Any]:
-    """A function that reads an object of just these properties. Raises ValueError, TypeError."""
+def _decoder(names: list[str], kinds: list[Any]) -> msgspec.json.Decoder[Any]:
+    """A decoder of objects of just these properties. Raises ValueError, TypeError."""
     fields = [f"f{n}" for n in range(len(names))]
     struct = msgspec.defstruct(
         "Answer",
@@ -572,7 +606,7 @@ def _decoder(names: list[str], kinds: list[Any]) -> Callable[[Any], Any]:
         gc=False,
     )
     with BUILDING:
-        return msgspec.json.Decoder(struct).decode
+        return msgspec.json.Decoder(struct)
 
 
 def unsure(text: str) -> Values:

@@ -287,7 +287,8 @@ def count(
         writer.ready()
         for page in votes.pages(conn, [one.id for one in poll.jobs], paths(poll), after, PAGE):
             commits.begin()
-            ids, keys, digests, *said = zip(*page, strict=True)
+            ids, *columns = zip(*page, strict=True)
+            keys, digests, *said = columns[len(poll.jobs) - 1 :]
             voices = list(zip(*said, strict=True))
             if len(seen) > RESULTS:
                 seen.clear()

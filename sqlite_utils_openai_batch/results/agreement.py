@@ -257,6 +257,21 @@ class Moments:
         self.mean_b += apart_b * count / self.n
         self.difference += sum(map(abs, map(sub, a, b)))
 
+    def add_same(self, a: Sequence[float]) -> None:
+        """Take more pairs, as `add_all`, of which both are the same."""
+        count = len(a)
+        mean = math.fsum(a) / count
+        from_mean = [one - mean for one in a]
+        squares = sum(map(mul, from_mean, from_mean))
+        apart_a, apart_b = mean - self.mean_a, mean - self.mean_b
+        before, self.n = self.n, self.n + count
+        weight = before * count / self.n
+        self.squares_a += squares + apart_a * apart_a * weight
+        self.squares_b += squares + apart_b * apart_b * weight
+        self.products += squares + apart_a * apart_b * weight
+        self.mean_a += apart_a * count / self.n
+        self.mean_b += apart_b * count / self.n
+
     @property
     def mean_difference(self) -> float | None:
         """How far two numbers are apart on the mean."""
@@ -338,6 +353,32 @@ class Agreement:
             if len(self._labels) > MOST_LABELS:
                 self.pairs = None
         return same
+
+    def add_same(self, values: Iterable[Label], count: int) -> None:
+        """Take so many pairs of which both are the same: else as `add_all`."""
+        if self.kind == "label" and self.pairs is None:
+            # nothing but how many they are
+            self.n += count
+            self.same += count
+            return
+        both = list(values)
+        kinds = set(map(type, both))
+        numbers = kinds <= {int, float} and all(map(math.isfinite, both))  # type: ignore[arg-type]
+        if not both:
+            return
+        if not numbers and kinds != {str}:
+            self.add_all(both, both)
+            return
+        self.n += count
+        self.same += count
+        if numbers and self.kind == "number":
+            self.moments.add_same(both)  # type: ignore[arg-type]
+        if self.pairs is not None:
+            counts = Counter(both)
+            self.pairs.update({(label, label): often for label, often in counts.items()})
+            self._labels.update(counts)
+            if len(self._labels) > MOST_LABELS:
+                self.pairs = None
 
     @property
     def share(self) -> float | None:

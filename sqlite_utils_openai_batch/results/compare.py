@@ -11,18 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import compress, count
-from operator import and_, not_
-from typing import Any
+from itertools import compress, count, repeat
+from operator import and_, itemgetter, not_
+from typing import Any, cast
 
 from .. import store
 from ..answers.codebook import Variable, job_codebook
-from ..answers.schema import AnswerSchema, quick_check, unsure
+from ..answers.schema import AnswerSchema, quick_check, quick_check_all, unsure
 from ..base.errors import JobError, UsageError
+from ..base.outcome import picked
 from ..base.statuses import UNSENT
 from ..base.text import listed, meant
 from ..store import outcomes, reviews
-from ..store.outcomes import pairs_page
 from ..tables.columns import fold
 from ..tables.output import Output
 from ..tables.source import source_of_job
@@ -48,36 +48,58 @@ class Answers:
         self.names = [column.name for column in columns] if schema else ["answer"]
         self.kinds = [column.kind for column in columns] if schema else ["string"]
         self.quick: Callable[[Any], Values] = (schema and quick_check(schema)) or unsure
+        self.quick_all = quick_check_all(schema) if schema else None
 
     def values(self, status: str | None, answer: Any) -> Values | None:
         """The values of an answer; None where there is none."""
-        if status != "ok":
-            return None
+        return self.read(answer) if status == "ok" else None
+
+    def sql(self, request: str) -> str:
+        """What is read of an answer: of JSON the bytes, which are parsed as they are."""
+        return f"CAST({request}.answer AS BLOB)" if self.schema else f"{request}.answer"
+
+    def read(self, answer: Any) -> Values | None:
+        """The values of an answer that is ok."""
         if self.schema is None:
             return (answer,)
+        if isinstance(answer, bytes):
+            answer = answer.decode("utf-8", "replace")
         try:
             return self.quick(answer)
         # What msgspec raises is a ValueError; an answer that somebody changed may be no text.
         except (ValueError, TypeError, RecursionError):
             return self.schema.check(answer).values
 
-    def all_values(
-        self,
-        statuses: Sequence[str | None],
-        answers: Sequence[Any],
-        known: dict[Any, Values] | None = None,
-    ) -> list[Values | None]:
-        """`values` of many answers; `known` are those of texts that were read before."""
-        known = {} if known is None else known
-        good = [status == "ok" for status in statuses]
+    def all_values(self, good: Sequence[int | None], answers: Sequence[Any]) -> list[Values | None]:
+        """The values of many answers, of those that are good."""
+        texts = list(compress(answers, good))
         try:
-            # many answers are the same, as labels are, and those of two jobs often so
-            for text in {*compress(answers, good)} - known.keys():
-                known[text] = self.quick(text) if self.schema is not None else (text,)
-        except (ValueError, RecursionError, TypeError):
+            found = self.read_all(texts)
+        except (ValueError, RecursionError, TypeError, AttributeError):
             # which of them isn't plain shows one by one
-            return list(map(self.values, statuses, answers))
-        return [known[one] if ok else None for one, ok in zip(answers, good, strict=True)]
+            return self.all_read(good, answers)
+        if len(found) == len(answers):
+            return found
+        rest = iter(found)
+        return [next(rest) if ok else None for ok in good]
+
+    def read_all(self, texts: list[Any]) -> list[Values | None]:
+        """The values of answers that are plain. Raises ValueError and TypeError for others."""
+        if self.schema is None:
+            return list(zip(texts, strict=True))
+        if self.quick_all is None:
+            raise ValueError
+        texts = [one if one.__class__ is bytes else one.encode() for one in texts]
+        different = set(texts)
+        if 2 * len(different) > len(texts):
+            return list(self.quick_all(texts))
+        # Many are the same, as labels are.
+        known = dict(zip(different, self.quick_all(list(different)), strict=True))
+        return list(map(known.get, texts))
+
+    def all_read(self, good: Sequence[int | None], answers: Sequence[Any]) -> list[Values | None]:
+        """As `all_values`, one by one."""
+        return [self.read(one) if ok else None for one, ok in zip(answers, good, strict=True)]
 
 
 def as_kind(value: Any, kind: str) -> Any:
@@ -121,6 +143,13 @@ class Page:
     other: list[Values | None] = field(default_factory=list)
     asked: list[bool] = field(default_factory=list)
     """Whether the other side was asked about the row."""
+    alike: list[int] = field(default_factory=list)
+    """Whether both sides answered, and say the same; empty where that isn't known yet."""
+
+    def take(self, places: Sequence[int]) -> Page:
+        """Some of the rows, without what is known of them."""
+        columns = (self.row_keys, self.own, self.other, self.asked)
+        return Page(*(picked(column, places) for column in columns))
 
 
 @dataclass
@@ -322,19 +351,34 @@ class Comparison:
         if self.second is None:
             rows = zip(page.own, page.other, page.asked, strict=True)
             return [n for n, row in enumerate(rows) if self.compare_row(*row)]
+        if not page.alike:
+            return self.compare_all(page)
+        alike = cast("list[Values]", list(compress(page.own, page.alike)))
+        for column in self.columns:
+            column.account.compared += len(alike)
+            values = map(itemgetter(column.place), alike)
+            if column.kind == "list" or self.fold_case:
+                values = map(self.seen, repeat(column), values)
+            column.agreement.add_same(values, len(alike))
+        rest = list(compress(count(), map(not_, page.alike)))
+        return [rest[n] for n in self.compare_all(page.take(rest))] if rest else []
+
+    def compare_all(self, page: Page) -> Iterable[int]:
+        """Count the rows of a page of two jobs; say which of them differ."""
         has_own = [values is not None for values in page.own]
         has_other = [values is not None for values in page.other]
         kinds = Counter(zip(page.asked, has_own, has_other, strict=True))
         both = list(map(and_, has_own, has_other))
-        own = list(zip(*compress(page.own, both), strict=True))
-        other = list(zip(*compress(page.other, both), strict=True))
+        own = cast("list[Values]", list(compress(page.own, both)))
+        other = cast("list[Values]", list(compress(page.other, both)))
         same = [True] * kinds[True, True, True]
         for column in self.columns:
             column.account.add(kinds)
             if own:
-                a, b = own[column.place], other[column.other_place]
+                a = list(map(itemgetter(column.place), own))
+                b = list(map(itemgetter(column.other_place), other))
                 if column.kind == "list" or self.fold_case:
-                    a, b = (tuple(self.seen(column, one) for one in side) for side in (a, b))
+                    a, b = ([self.seen(column, one) for one in side] for side in (a, b))
                 same = list(map(and_, same, column.agreement.add_all(a, b)))
         return compress(compress(count(), both), map(not_, same))
 
@@ -407,19 +451,25 @@ class Comparison:
         """Rows of the first job beside those of the second, where it asked about them too."""
         first, second = self.first, self.second
         assert second is not None
-        after, last = outcomes.id_range(self.conn, first.job.id)
-        after -= 1
-        while page := pairs_page(self.conn, first.job.id, second.job.id, after, last, PAGE):
-            ids, row_keys, statuses, answers, others, other_answers = zip(*page, strict=True)
-            after = ids[-1]
-            known: dict[Any, Values] = {}
-            again = known if first.job.answer_schema == second.job.answer_schema else None
-            yield Page(
-                list(row_keys),
-                first.all_values(statuses, answers, known),
-                second.all_values(others, other_answers, again),
-                [status is not None for status in others],
-            )
+        # An answer that is the same is read once: most are.
+        alike_sql, other_sql = "0", second.sql("r1")
+        if first.job.answer_schema == second.job.answer_schema:
+            alike_sql = "r0.answer IS r1.answer"
+            other_sql = f"CASE WHEN r0.answer IS NOT r1.answer THEN {other_sql} END"
+        cells = ("r0.row_key", "r0.status = 'ok'", first.sql("r0"), "r1.status = 'ok'", alike_sql,
+                 other_sql)  # fmt: skip
+        for page in outcomes.beside(self.conn, (first.job.id, second.job.id), cells, (), PAGE):
+            _, asked, keys, good, answers, other_good, alike, others = zip(*page, strict=True)
+            own = first.all_values(good, answers)
+            said = [one is not None for one in own]
+            same = list(map(and_, map(and_, alike, said), map(bool, other_good)))
+            rest = list(compress(count(), map(not_, same)))
+            texts = [answers[n] if alike[n] else others[n] for n in rest]
+            other = own.copy()
+            found = second.all_values(picked(other_good, rest), texts)
+            for n, values in zip(rest, found, strict=True):
+                other[n] = values
+            yield Page(list(keys), own, other, [one is not None for one in asked], same)
 
     def pages_with_source(self) -> Iterator[Page]:
         """Rows of the job beside what their source holds now."""
@@ -431,9 +481,10 @@ class Comparison:
                 ids, row_keys, statuses, answers, _ = zip(*page, strict=True)
                 after = ids[-1]
                 found = source.fetch(columns, row_keys)
+                good = [status == "ok" for status in statuses]
                 yield Page(
                     list(row_keys),
-                    self.first.all_values(statuses, answers),
+                    self.first.all_values(good, answers),
                     list(map(found.get, row_keys)),
                     [True] * len(page),
                 )

@@ -115,11 +115,11 @@ def alphas(
     found = {
         column: Alpha(interval if kinds[column] == "number" else nominal) for column in columns
     }
-    after, last = outcomes.id_range(conn, jobs[0].id)
-    after -= 1
-    while page := outcomes.rows_of_jobs(conn, [job.id for job in jobs], after, last, PAGE):
-        after = page[-1][0]
-        for _, *cells in page:
+    width = len(jobs)
+    read = [f"r{n}.{name}" for n in range(width) for name in ("status", "answer")]
+    for page in outcomes.beside(conn, [job.id for job in jobs], read, (), PAGE):
+        for row in page:
+            cells = row[width:]
             said = [
                 reader.values(status, answer)
                 for reader, status, answer in zip(readers, cells[::2], cells[1::2], strict=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..base.outcome import Outcome
+    from ..base.outcome import Outcome, Outcomes
 
 
 # A request as far as an answer to it has to know: id, part_id, status, row_key, source_hash.
@@ -36,6 +36,19 @@ def asked(conn: sqlite3.Connection, job_id: int, ids: Sequence[int]) -> dict[int
                 f"{ASKED} WHERE id IN ({marks}) AND +job_id = ?", [*some, job_id]
             ).fetchall()
     return {row[0]: row for row in found}
+
+
+def whole_parts(conn: sqlite3.Connection, job_id: int) -> list[tuple[int, int, int]]:
+    """The parts of a job that hold all requests between their first and their last one.
+
+    Each is (first request, last request, part), in ascending order.
+    """
+    return conn.execute(
+        "SELECT min(id) AS first, max(id) AS last, part_id FROM openai_batch_requests "
+        "WHERE part_id IN (SELECT id FROM openai_batch_parts WHERE job_id = ?) "
+        "GROUP BY part_id HAVING count(*) = last - first + 1 ORDER BY first",
+        [job_id],
+    ).fetchall()
 
 
 def answers_of(conn: sqlite3.Connection, ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
@@ -100,6 +113,30 @@ def set_failed(conn: sqlite3.Connection, found: Mapping[int, Outcome]) -> None:
     )
 
 
+_SET_ANSWERED = (
+    "UPDATE openai_batch_requests SET status = 'ok', answer = ?, error_code = NULL, "
+    "error_message = NULL, finish_reason = ?, model = ?, prompt_tokens = ?, "
+    "cached_tokens = ?, completion_tokens = ?, reasoning_tokens = ?, write_status = ?, "
+    "previous = ? WHERE id = ?"
+)
+
+
+def set_usual(
+    conn: sqlite3.Connection,
+    ids: Sequence[int],
+    outcomes: Outcomes,
+    fates: Sequence[tuple[str | None, str | None]],
+) -> None:
+    """Give requests answers that are plain, and for each its write status and `previous`."""
+    conn.executemany(
+        _SET_ANSWERED,
+        [
+            (*said, *fate, request_id)
+            for request_id, fate, *said in zip(ids, fates, *outcomes.columns, strict=True)
+        ],
+    )
+
+
 def set_answered(
     conn: sqlite3.Connection,
     found: Mapping[int, Outcome],
@@ -110,10 +147,7 @@ def set_answered(
     What was forgiven in an answer stands in `error_message`: its status tells it from an error.
     """
     conn.executemany(
-        "UPDATE openai_batch_requests SET status = 'ok', answer = ?, error_code = NULL, "
-        "error_message = NULL, finish_reason = ?, model = ?, prompt_tokens = ?, "
-        "cached_tokens = ?, completion_tokens = ?, reasoning_tokens = ?, write_status = ?, "
-        "previous = ? WHERE id = ?",
+        _SET_ANSWERED,
         [
             (
                 said.answer,
@@ -123,13 +157,10 @@ def set_answered(
                 said.cached_tokens,
                 said.completion_tokens,
                 said.reasoning_tokens,
-                write_status,
-                previous,
+                *fate,
                 request_id,
             )
-            for (request_id, said), (write_status, previous) in zip(
-                found.items(), fates, strict=True
-            )
+            for (request_id, said), fate in zip(found.items(), fates, strict=True)
         ],
     )
     # So few have a note that binding one for each would cost more.
@@ -322,44 +353,59 @@ def write_statuses(conn: sqlite3.Connection, job_id: int) -> dict[str, int]:
     )
 
 
-# The statement that sets the answers of two jobs side by side.
+# The statements that set the answers of jobs side by side.
 
 
-def rows_of_jobs(
-    conn: sqlite3.Connection, jobs: Sequence[int], after: int, last: int, size: int
-) -> list[tuple[Any, ...]]:
-    """The next requests of the first of some jobs, beside those of the others about the same rows.
+def beside(
+    conn: sqlite3.Connection,
+    jobs: Sequence[int],
+    cells: Sequence[str],
+    params: Sequence[Any],
+    size: int,
+    after: int | None = None,
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Pages of the requests of the first of some jobs, and those of the others about the same rows.
 
-    Each is (id, then status and answer in each job); NULL where a job didn't ask about the row.
+    Each is (id in each job, then the cells); NULL where a job didn't ask about the row. `cells` are
+    SQL, in which the requests are called r0, r1, and so on. They come in the order of their ids,
+    those behind `after`. No cursor is open between pages.
     """
-    own, *others = range(len(jobs))
-    cells = ", ".join(f"r{n}.status, r{n}.answer" for n in (own, *others))
-    joins = " ".join(
-        f"LEFT JOIN openai_batch_requests AS r{n} "
-        f"ON r{n}.job_id = ? AND r{n}.row_key = r{own}.row_key"
-        for n in others
-    )
-    # The + keeps SQLite on its walk along the ids: another index would mean a sort for each page.
-    return conn.execute(
-        f"SELECT r0.id, {cells} FROM openai_batch_requests AS r0 {joins} "
-        "WHERE r0.id > ? AND r0.id <= ? AND +r0.job_id = ? ORDER BY r0.id LIMIT ?",
-        [*jobs[1:], after, last, jobs[0], size],
-    ).fetchall()
+    spans = [id_range(conn, job) for job in jobs]
+    others = range(1, len(jobs))
+    # Jobs about the same rows asked in the same order, as a rule: then their ids are always as far
+    # apart, and the next row of the table is at hand. A look into the index takes far longer.
+    apart: dict[int, int] = {}
+    first, last = spans[0]
+    after = first - 1 if after is None else max(after, first - 1)
 
+    def page_of(apart: Mapping[int, int]) -> list[tuple[Any, ...]]:
+        joins = " ".join(
+            f"LEFT JOIN openai_batch_requests AS r{n} ON r{n}.job_id = {jobs[n]:d} AND "
+            + (
+                f"r{n}.id = r0.id + {apart[n]:d} AND +r{n}.row_key = r0.row_key "
+                if n in apart
+                else f"r{n}.row_key = r0.row_key "
+            )
+            + f"AND +r{n}.id BETWEEN {spans[n][0]:d} AND {spans[n][1]:d}"
+            for n in others
+        )
+        ids = [f"r{n}.id" for n in range(len(jobs))]
+        # The + keeps SQLite on its walk along the ids: another index would mean a sort for each
+        # page.
+        return conn.execute(
+            f"SELECT {', '.join([*ids, *cells])} FROM openai_batch_requests AS r0 {joins} "
+            f"WHERE r0.id > ? AND r0.id <= ? AND +r0.job_id = {jobs[0]:d} ORDER BY r0.id LIMIT ?",
+            [*params, after, last, size],
+        ).fetchall()
 
-def pairs_page(
-    conn: sqlite3.Connection, first: int, second: int, after: int, last: int, size: int
-) -> list[tuple[Any, ...]]:
-    """The next requests of a job up to an id, beside those of another job about the same rows.
-
-    Each is (id, row_key, status, answer, other status, other answer); the last two are NULL where
-    the other job didn't ask about the row.
-    """
-    # The + keeps SQLite on its walk along the ids: another index would mean a sort for each page.
-    return conn.execute(
-        "SELECT own.id, own.row_key, own.status, own.answer, other.status, other.answer "
-        "FROM openai_batch_requests AS own LEFT JOIN openai_batch_requests AS other "
-        "ON other.job_id = ? AND other.row_key = own.row_key "
-        "WHERE own.id > ? AND own.id <= ? AND +own.job_id = ? ORDER BY own.id LIMIT ?",
-        [second, after, last, first, size],
-    ).fetchall()
+    while page := page_of(apart):
+        if any(None in [row[n] for row in page] for n in apart):
+            page, apart = page_of({}), {}
+        if not apart:
+            for n in others:
+                steps = {None if row[n] is None else row[n] - row[0] for row in page}
+                step = steps.pop()
+                if step is not None and not steps:
+                    apart[n] = step
+        yield page
+        after = page[-1][0]

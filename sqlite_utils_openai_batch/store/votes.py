@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from .jobs import update_job
-from .outcomes import id_range
+from .outcomes import beside, id_range
 from .parts import update_part
 from .requests import AT_ONCE
 
@@ -43,13 +43,12 @@ def pages(
     after: int,
     size: int,
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Pages of (request of the first job, row key, hash, then what each job says of each column).
+    """Pages of (request of each job, row key, hash, then what each job says of each column).
 
     `paths` are where the columns stand in an answer, None for an answer that is text. What SQLite
     can't read as JSON comes as bytes. No cursor is open between pages.
     """
-    spans = [id_range(conn, job) for job in jobs]
-    cells, params = [], list[Any]()
+    cells, params = ["r0.row_key", "r0.source_hash"], list[Any]()
     for n in range(len(jobs)):
         for path in paths:
             if path is None:
@@ -60,23 +59,7 @@ def pages(
                 f"THEN json_extract(r{n}.answer, ?) ELSE CAST(r{n}.answer AS BLOB) END"
             )
             params.append(path)
-    joins = " ".join(
-        f"LEFT JOIN openai_batch_requests AS r{n} ON r{n}.job_id = {jobs[n]:d} "
-        f"AND r{n}.row_key = r0.row_key AND r{n}.id BETWEEN {spans[n][0]:d} AND {spans[n][1]:d}"
-        for n in range(1, len(jobs))
-    )
-    first, last = spans[0]
-    after = max(after, first - 1)
-    # The + keeps SQLite on its walk along the ids: another index would mean a sort for each page.
-    sql = (
-        f"SELECT r0.id, r0.row_key, r0.source_hash, {', '.join(cells)} "
-        f"FROM openai_batch_requests AS r0 {joins} "
-        f"WHERE r0.id > ? AND r0.id <= {last:d} AND +r0.job_id = {jobs[0]:d} "
-        "ORDER BY r0.id LIMIT ?"
-    )
-    while page := conn.execute(sql, [*params, after, size]).fetchall():
-        yield page
-        after = page[-1][0]
+    return beside(conn, jobs, cells, params, size, after)
 
 
 def insert(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.answers.outcome import read_response, read_usual
 from sqlite_utils_openai_batch.answers.reader import Reader
-from sqlite_utils_openai_batch.answers.schema import AnswerSchema
+from sqlite_utils_openai_batch.answers.schema import AnswerSchema, quick_check, quick_check_all
 from sqlite_utils_openai_batch.base.outcome import Outcome
 
 CHAT = "/v1/chat/completions"
@@ -190,7 +190,44 @@ def test_the_fast_way_is_the_full_one(line: bytes, name: str) -> None:
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_usual_line_takes_the_fast_way(name: str) -> None:
     line = json.dumps(usual(GOOD[name])).encode()
-    assert read_usual(line) is not None
+    assert read_usual([line])[2] == []
     fast, full = both(line, name)
     assert fast.status == "ok"
     assert fast == full
+
+
+# Many answers read at once: as one by one, also where two texts would make one answer.
+
+PIECES = ['{"a": "x"', ', "b": 1}', '{"a": "y}', '", "b": 2}', "{", "}", "\n", " ", '{"a": "\\']
+WHOLE = ['{"a": "x", "b": 1}', '{"a": "é", "b": 2}', '{\n "a": "x",\n "b": 1\n}', '{"b":1,"a":""}']
+TEXTS = st.one_of(
+    st.sampled_from(WHOLE), st.lists(st.sampled_from([*PIECES, *WHOLE]), max_size=4).map("".join)
+)
+
+
+@given(st.lists(TEXTS, max_size=6))
+@example(['{"a": "x"', ', "b": 1}', f"{WHOLE[0]}\n{WHOLE[0]}"])
+@example([f"{WHOLE[0]}{WHOLE[0]}", ""])
+@example([f"{WHOLE[0]}\n{WHOLE[0]}", '{"a": "x"}', ', "b": 1}'])
+def test_answers_read_at_once_are_those_read_one_by_one(texts: list[str]) -> None:
+    schema = AnswerSchema.parse("a, b int")
+    check, check_all = quick_check(schema), quick_check_all(schema)
+    assert check is not None
+    assert check_all is not None
+    try:
+        expected = list(map(check, texts))
+    except ValueError:
+        with pytest.raises(ValueError, match=r"."):
+            check_all([text.encode() for text in texts])
+    else:
+        assert check_all([text.encode() for text in texts]) == expected
+
+
+def test_lists_and_booleans_read_at_once() -> None:
+    schema = SCHEMAS["plain"]
+    assert schema is not None
+    check, check_all = quick_check(schema), quick_check_all(schema)
+    assert check is not None
+    assert check_all is not None
+    assert check_all([GOOD["plain"].encode()] * 2) == [check(GOOD["plain"])] * 2
+    assert quick_check_all(AnswerSchema.parse(NESTED)) is None

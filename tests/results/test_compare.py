@@ -486,3 +486,26 @@ def test_an_answer_that_somebody_changed(run: Any, notes: Path, answer: Any) -> 
     with closing(sqlite3.connect(notes)) as conn, conn:
         conn.execute("UPDATE openai_batch_requests SET status = 'ok', answer = ?", [answer])
     run("compare", notes, "1", "2", "--disagree")
+
+
+VALUES = st.none() | st.sampled_from(["good", "GOOD", "é", "1"]) | st.integers(-3, 3) | st.just(0.5)
+
+
+@pytest.mark.parametrize("kind", ["label", "number", "list"])
+@settings(max_examples=60, deadline=None)
+@given(pages=st.lists(st.lists(VALUES, max_size=8), max_size=4), most=st.sampled_from([2, 200]))
+def test_pairs_of_the_same_value_count_as_any_others(
+    kind: str, pages: list[list[Any]], most: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sqlite_utils_openai_batch.results.agreement.MOST_LABELS", most)
+        quick, plain = Agreement(kind), Agreement(kind)
+        for page in pages:
+            some = [frozenset([one]) if kind == "list" else one for one in page]
+            quick.add_same(some, len(some))
+            for one in some:
+                plain.add(one, one)
+        for name in ("pairs", "n", "same", "alike", "overlap"):
+            assert getattr(quick, name) == getattr(plain, name)
+        for name, value in vars(plain.moments).items():
+            assert getattr(quick.moments, name) == pytest.approx(value, abs=1e-9)

@@ -781,6 +781,50 @@ def table_has(conn: sqlite3.Connection) -> bool:
     return {"a", "b"} <= names
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    held=st.lists(st.sampled_from([1, 2, 3, 4, None]), min_size=12, max_size=12),
+    named=st.lists(
+        st.tuples(st.sampled_from("abx"), st.sampled_from([*map(str, range(15)), "01", ""])),
+        max_size=9,
+    ),
+)
+def test_whose_lines_are_wherever_requests_went(
+    held: list[int | None], named: list[tuple[str, str]]
+) -> None:
+    """Parts 1 and 2 are of one job, 3 and 4 of another, and both hold any of its requests."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
+        store.migrate(conn)
+        for uid in "ab":
+            job = store.insert_job(
+                conn,
+                {"uid": uid, "status": "prepared", "endpoint": "/v1/chat/completions",
+                 "template": "{}", "template_hash": b"", "key_columns": '["id"]', "output": "{}",
+                 "provider": "openai", "created_at": clock.now()},
+            )  # fmt: skip
+            for number in (1, 2):
+                store.insert_part(
+                    conn, job_id=job, number=number, status="prepared", requests=0, bytes=0
+                )
+        whose = {}
+        for n, part in enumerate(held, 1):
+            job = 1 if n % 2 or part is None or part < 3 else 2
+            conn.execute(
+                "INSERT INTO openai_batch_requests (id, job_id, part_id, row_key) "
+                "VALUES (?, ?, ?, ?)",
+                [n, job, part if part is None or job == (part + 1) // 2 else 2 * job, n],
+            )
+            (part_id,) = conn.execute(
+                "SELECT part_id FROM openai_batch_requests WHERE id = ?", [n]
+            ).fetchone()
+            if part_id is not None:
+                whose[f"{' ab'[job]}-{n}"] = (job, part_id)
+        found = Surveyor(conn, "any.db", Path(), print).owners(
+            [*("-".join(one) for one in named), None]
+        )
+        assert found == [*(whose.get("-".join(one)) for one in named), None]
+
+
 @one_journal
 def test_progress_on_a_terminal(run: Any, prepared: Path, terminal: Any) -> None:
     made("a", answers(prepared, range(1, 13)))

@@ -7,18 +7,20 @@ no answer to any request here is refused with a sentence that says what it is.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import shutil
 import sqlite3
 import tempfile
 import zlib
 from array import array
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO
 
 import msgspec
+import xxhash
 
 from ... import store
 from ...answers.jsonl import iter_lines
@@ -88,7 +90,7 @@ class Hashed:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
-        self.hash = hashlib.sha256()
+        self.hash = xxhash.xxh3_128()
 
     def read(self, size: int = -1, /) -> bytes:
         """Return the next bytes, `size` at most."""
@@ -103,6 +105,21 @@ class Hashed:
         return line
 
 
+class WholeParts:
+    """Whose requests are, by the parts of a job that hold all between their first and last."""
+
+    def __init__(self, job_id: int, spans: Sequence[tuple[int, int, int]]) -> None:
+        """`spans` are (first request, last request, part), in ascending order."""
+        self.firsts = [first for first, _, _ in spans]
+        self.lasts = [last for _, last, _ in spans]
+        self.places: list[Place] = [(job_id, part_id) for _, _, part_id in spans]
+
+    def of(self, request_id: int) -> Place | None:
+        """The place of a request; None where that has to be looked up."""
+        n = bisect_right(self.firsts, request_id) - 1
+        return self.places[n] if n >= 0 and request_id <= self.lasts[n] else None
+
+
 class Surveyor:
     """Reads files of answers for one database; `folder` is for copies, gone with its owner."""
 
@@ -112,6 +129,7 @@ class Surveyor:
         self.folder = folder
         self.told = told
         self.jobs = {job.uid: job for job in store.list_jobs(conn)}
+        self.whole: dict[int, WholeParts] = {}
         if not self.jobs:
             raise FileError(f"No jobs in '{db}' yet: there is nothing that these could answer.")
 
@@ -142,66 +160,91 @@ class Surveyor:
 
     def read(self, file: AnswerFile) -> None:
         """Read one file: hash it, and find out whose its lines are."""
-        numbers: dict[Place, int] = {}
+        numbers: dict[Place | None, int] = {}
         with file.path.open("rb") as opened:
             hashed = Hashed(opened)
             for at, lines in iter_lines(hashed):
-                ids = [self.custom_id(file, *one) for one in zip(at, lines, strict=True)]
-                for number, custom_id, place in zip(at, ids, self.owners(ids), strict=True):
-                    file.whose.extend([BLANK] * (number - 1 - len(file.whose)))
-                    if place is None:
-                        file.whose.append(NOBODY)
-                        self.note(file, number, custom_id)
-                    else:
-                        file.whose.append(numbers.setdefault(place, len(numbers)))
-                        file.places[place] = file.places.get(place, 0) + 1
+                ids = self.custom_ids(file, at, lines)
+                owners = self.owners(ids)
+                for place, count in Counter(owners).items():
+                    if place is not None:
+                        numbers.setdefault(place, len(numbers))
+                        file.places[place] = file.places.get(place, 0) + count
+                whose = [numbers.get(place, NOBODY) for place in owners]
+                if isinstance(at, range) and len(file.whose) == at[0] - 1:
+                    file.whose.extend(whose)
+                else:
+                    for number, one in zip(at, whose, strict=True):
+                        file.whose.extend([BLANK] * (number - 1 - len(file.whose)))
+                        file.whose.append(one)
+                if None in owners:
+                    for number, custom_id, place in zip(at, ids, owners, strict=True):
+                        if place is None:
+                            self.note(file, number, custom_id)
                 file.lines += len(lines)
                 self.told(f"{file.name}: {file.lines:,} lines read")
-        file.file_id = f"import-{hashed.hash.hexdigest()[:32]}"
+        file.file_id = f"import-{hashed.hash.hexdigest()}"
         if not file.places:
             raise FileError(self.why_nothing(file))
 
-    def custom_id(self, file: AnswerFile, number: int, line: bytes) -> str | None:
-        """Whom a line names. Raises FileError where it is a request."""
-        try:
-            envelope = _envelope(line)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            read = read_line(line, Body)
-            return read[0].custom_id if read else None
-        if envelope.is_request:
-            raise FileError(
-                f"'{file.name}' holds requests, not answers (line {number:,} has a body, and no "
-                "response). Bring the file that was made of it: a batch's output or error file."
-            )
-        return envelope.custom_id
+    def custom_ids(
+        self, file: AnswerFile, at: Sequence[int], lines: Sequence[bytes]
+    ) -> list[str | None]:
+        """Whom lines name. Raises FileError where one is a request."""
+        found: list[Envelope | None] = []
+        rest = iter(lines)
+        while len(found) < len(lines):
+            try:
+                found.extend(map(_envelope, rest))
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                # Those before it are in the list, and the iterator stands behind it.
+                found.append(None)
+        for number, envelope in zip(at, found, strict=True):
+            if envelope is not None and envelope.response == NOTHING and envelope.is_request:
+                raise FileError(
+                    f"'{file.name}' holds requests, not answers (line {number:,} has a body, and "
+                    "no response). Bring the file that was made of it: a batch's output or error "
+                    "file."
+                )
+        return [
+            odd_id(line) if envelope is None else envelope.custom_id
+            for line, envelope in zip(lines, found, strict=True)
+        ]
 
     def owners(self, custom_ids: Sequence[str | None]) -> list[Place | None]:
         """The job and part of the request that each names; None where there is none."""
-        by_job: dict[int, set[int]] = {}
-        named: list[tuple[int, int] | None] = []
-        for custom_id in custom_ids:
-            uid, _, _ = (custom_id or "").rpartition("-")
-            job = self.jobs.get(uid)
-            request_id = own_id(f"{uid}-", custom_id) if job else None
-            if job is None or request_id is None:
-                named.append(None)
-            else:
-                named.append((job.id, request_id))
-                by_job.setdefault(job.id, set()).add(request_id)
-        parts = {
-            job_id: {
-                request_id: part_id
-                for request_id, part_id, *_ in outcomes.asked(
-                    self.conn, job_id, sorted(ids)
-                ).values()
-            }
-            for job_id, ids in by_job.items()
-        }
         owners: list[Place | None] = []
-        for one in named:
-            part_id = parts[one[0]].get(one[1]) if one else None
-            owners.append((one[0], part_id) if one and part_id is not None else None)
+        asked: dict[int, dict[int, list[int]]] = {}
+        job, prefix, whole = None, "", None
+        for custom_id in custom_ids:
+            request_id = own_id(prefix, custom_id) if job else None
+            if request_id is None:
+                uid, _, _ = (custom_id or "").rpartition("-")
+                named = self.jobs.get(uid)
+                if named is not None:
+                    job, prefix, whole = named, f"{uid}-", self.whole_parts(named)
+                    request_id = own_id(prefix, custom_id)
+            if job is None or whole is None or request_id is None:
+                owners.append(None)
+                continue
+            place = whole.of(request_id)
+            if place is None:
+                places = asked.setdefault(job.id, {}).setdefault(request_id, [])
+                places.append(len(owners))
+            owners.append(place)
+        for job_id, by_id in asked.items():
+            known = outcomes.asked(self.conn, job_id, sorted(by_id))
+            for request_id, places in by_id.items():
+                part_id = known[request_id][1] if request_id in known else None
+                for n in places:
+                    owners[n] = None if part_id is None else (job_id, part_id)
         return owners
+
+    def whole_parts(self, job: store.Job) -> WholeParts:
+        """The parts of a job that hold all requests between their first and their last."""
+        if job.id not in self.whole:
+            self.whole[job.id] = WholeParts(job.id, outcomes.whole_parts(self.conn, job.id))
+        return self.whole[job.id]
 
     def note(self, file: AnswerFile, number: int, custom_id: str | None) -> None:
         """Count a line that is nobody's."""
@@ -228,6 +271,12 @@ class Surveyor:
             f"No line of '{file.name}' answers a request in '{self.db}': its custom_ids are like "
             f"{file.examples[0]}, those of job {newest.id} are like '{newest.uid}-1'."
         )
+
+
+def odd_id(line: bytes) -> str | None:
+    """Whom a line names that is none of the usual ones."""
+    read = read_line(line, Body)
+    return read[0].custom_id if read else None
 
 
 def copied(opened: IO[bytes] | gzip.GzipFile, to: Path) -> Path:

@@ -11,12 +11,13 @@ become a JSON list. Nearly all lines are a chat completion with one answer, ende
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
 from ..base.json import loads
-from ..base.outcome import Outcome
+from ..base.outcome import Outcome, Outcomes
 from ..base.statuses import OUTCOMES
 from .extract import Found, answers_in, kind_of, listed, tokens_in
 from .schema import AnswerSchema, read_json
@@ -402,30 +403,40 @@ class _Line(msgspec.Struct, gc=False):
 
 with BUILDING:
     _decode = msgspec.json.Decoder(_Line).decode
+# Stands for lines that are none of these.
+_OTHER = _Line("", _Reply(200, _Completion("", (_Choice(_Message("?"), "stop"),), _Usage(1, 1))))
 
 
-def read_usual(data: bytes) -> Outcome | None:
-    """Read a usual line of chat completions; None for any other. The answer isn't checked."""
-    try:
-        line = _decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-    body = line.response.body
-    text = body.choices[0].message.content
-    if text.isspace():
-        return None
-    usage = body.usage
-    sent, made = usage.prompt_tokens_details, usage.completion_tokens_details
-    return Outcome(
-        line.custom_id,
-        "ok",
-        text,
-        None,
-        None,
-        "stop",
-        body.model,
-        usage.prompt_tokens,
-        None if sent is None else sent.cached_tokens,
-        usage.completion_tokens,
-        None if made is None else made.reasoning_tokens,
+def read_usual(lines: Sequence[bytes]) -> tuple[list[str | None], Outcomes, list[int]]:
+    """Read usual lines of chat completions: their custom_ids, and what they say.
+
+    Of the others, whose places are the list, nothing is told. The answers aren't checked.
+    """
+    found: list[_Line] = []
+    rest = iter(lines)
+    while len(found) < len(lines):
+        try:
+            found.extend(map(_decode, rest))
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            # Those before it are in the list, and the iterator stands behind it.
+            found.append(_OTHER)
+    bodies = [line.response.body for line in found]
+    usages = [body.usage for body in bodies]
+    sent = [usage.prompt_tokens_details for usage in usages]
+    made = [usage.completion_tokens_details for usage in usages]
+    answers: list[Any] = [body.choices[0].message.content for body in bodies]
+    others = [
+        n
+        for n, (line, text) in enumerate(zip(found, answers, strict=True))
+        if line is _OTHER or text.isspace()
+    ]
+    outcomes = Outcomes(
+        answers,
+        ["stop"] * len(found),
+        [body.model for body in bodies],
+        [usage.prompt_tokens for usage in usages],
+        [None if one is None else one.cached_tokens for one in sent],
+        [usage.completion_tokens for usage in usages],
+        [None if one is None else one.reasoning_tokens for one in made],
     )
+    return [line.custom_id for line in found], outcomes, others

@@ -20,13 +20,14 @@ import msgspec
 
 from ..base.errors import UsageError
 from ..base.json import kept_json, unreadable
+from ..base.outcome import picked
 from ..base.statuses import UNPAID
 from ..provider.client import OPENAI_URL
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice, PriceCalculation, PriceVariant
 
-    from ..base.outcome import Outcome
+    from ..base.outcome import Outcome, Outcomes
 
 
 CENT = 10_000_000
@@ -124,31 +125,56 @@ class Spent:
                 one.prompt_tokens is one.completion_tokens is None and one.status not in UNPAID
                 for one in outcomes
             )
-        self.requests += len(told)
-        for above, some in self._by_band(told).items():
-            prompt = sum([one.prompt_tokens or 0 for one in some])
-            cached = sum([one.cached_tokens or 0 for one in some])
-            completion = sum([one.completion_tokens or 0 for one in some])
-            self.prompt += prompt
-            self.cached += cached
-            self.completion += completion
-            self.reasoning += sum([one.reasoning_tokens or 0 for one in some])
-            before = self._sums.get(above, (0, 0, 0))
-            self._sums[above] = (
-                before[0] + prompt,
-                before[1] + cached,
-                before[2] + completion,
-            )
+        self.add_tokens(
+            [one.prompt_tokens for one in told],
+            [one.cached_tokens for one in told],
+            [one.completion_tokens for one in told],
+            [one.reasoning_tokens for one in told],
+        )
 
-    def _by_band(self, outcomes: Sequence[Outcome]) -> Mapping[int, Sequence[Outcome]]:
-        """Sort outcomes by the band of prices that their requests pay: its `above`."""
+    def add_all(self, outcomes: Outcomes) -> None:
+        """Count what many lines say."""
+        odd = outcomes.odd()
+        silent = None in outcomes.prompt or None in outcomes.completion
+        if not silent:
+            self.add_tokens(*outcomes.columns[3:])
+        elif odd:
+            rest = set(range(len(outcomes))).difference(odd)
+            self.add(picked(outcomes.answers, odd))
+            self.add_all(outcomes.take(sorted(rest)))
+        else:
+            self.add(outcomes.all())
+
+    def add_tokens(
+        self,
+        prompt: Sequence[int | None],
+        cached: Sequence[int | None],
+        completion: Sequence[int | None],
+        reasoning: Sequence[int | None],
+    ) -> None:
+        """Count the tokens of requests."""
+        self.requests += len(prompt)
+        self.reasoning += total(reasoning)
+        for above, some in self._by_band(prompt).items():
+            sums = tuple(
+                total(column if some is None else picked(column, some))
+                for column in (prompt, cached, completion)
+            )
+            self.prompt += sums[0]
+            self.cached += sums[1]
+            self.completion += sums[2]
+            before = self._sums.get(above, (0, 0, 0))
+            self._sums[above] = (before[0] + sums[0], before[1] + sums[1], before[2] + sums[2])
+
+    def _by_band(self, prompt: Sequence[int | None]) -> Mapping[int, Sequence[int] | None]:
+        """The places of requests, by the band of prices that they pay (its `above`); None: all."""
         if self.prices is None:
-            return {0: outcomes}
+            return {0: None}
         if len(self.prices.bands) == 1:
-            return {self.prices.bands[0].above: outcomes}
-        found: dict[int, list[Outcome]] = {}
-        for one in outcomes:
-            found.setdefault(self.prices.band(one.prompt_tokens or 0).above, []).append(one)
+            return {self.prices.bands[0].above: None}
+        found: dict[int, list[int]] = {}
+        for n, tokens in enumerate(prompt):
+            found.setdefault(self.prices.band(tokens or 0).above, []).append(n)
         return found
 
     @property
@@ -161,6 +187,11 @@ class Spent:
             (_cost(by_band[above], *sums) for above, sums in self._sums.items()), Decimal(0)
         )
         return rounded(total)
+
+
+def total(tokens: Sequence[int | None]) -> int:
+    """The sum of tokens; None are none."""
+    return sum([one or 0 for one in tokens])
 
 
 def _cost(band: Band, prompt: int, cached: int, completion: int) -> Decimal:

@@ -65,6 +65,11 @@ def make(conn: sqlite3.Connection) -> None:
                 conn.execute(statement)
 
 
+def holds_answers(conn: sqlite3.Connection) -> bool:
+    """Whether anything was asked again in this database, of whatever job."""
+    return conn.execute("SELECT 1 FROM openai_batch_answers LIMIT 1").fetchone() is not None
+
+
 def has_any(conn: sqlite3.Connection, job_id: int, *, standing: bool = False) -> bool:
     """Whether something of a job was asked again; `standing`: and an answer of before counts."""
     if not has_table(conn):
@@ -133,7 +138,8 @@ def put_back(conn: sqlite3.Connection, part_id: int) -> set[int]:
 
     What came instead is kept. In the caller's transaction. Returns the parts whose sums change.
     """
-    if not has_table(conn):
+    # Few databases hold any: then the requests of the part needn't be read.
+    if not has_table(conn) or not holds_answers(conn):
         return set()
     found = conn.execute(
         "SELECT requests.id, answers.id, answers.part_id FROM openai_batch_requests AS requests "

@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.answers.reader import own_id
 from sqlite_utils_openai_batch.base.outcome import Outcome
-from sqlite_utils_openai_batch.jobs.sync.collect import ResultFile, finish, take_files
-from sqlite_utils_openai_batch.jobs.sync.staging import Staging
+from sqlite_utils_openai_batch.jobs.sync.collect import ResultFile, Taker, finish, take_files
+from sqlite_utils_openai_batch.jobs.sync.staging import Chunk, Staging
 from sqlite_utils_openai_batch.jobs.writeback import Writer
 from sqlite_utils_openai_batch.results.reader import Reader
 from sqlite_utils_openai_batch.store.connection import connect
@@ -164,6 +164,61 @@ def test_any_bytes_reach_no_wrong_row_and_are_counted(
         nobodys = sum(1 for *_, request_id in kept if request_id is None)
         assert nobodys == collected.unknown
         assert conn.execute("SELECT count(*) FROM audit").fetchone()[0] <= ROWS
+
+
+MOODS = ['{"mood": "good", "n": 1}', '{"mood": "bad", "n": 2}', '{"mood": "fair", "n": 3}',
+         '```json\n{"mood": "bad", "n": 4}\n```', '{"mood": "good"}', "no", ""]  # fmt: skip
+SAID = st.one_of(
+    lines(),
+    st.builds(
+        lambda n, content, reason: chat_line(f"{{uid}}-{n}", content, finish_reason=reason),
+        st.integers(1, ROWS),
+        st.sampled_from(MOODS),
+        st.sampled_from(["stop"] * 8 + ["length", None]),
+    ),
+)
+
+
+@MANY_EXAMPLES
+@given(
+    files=st.lists(st.lists(SAID, max_size=8), min_size=1, max_size=2),
+    schema=st.sampled_from([None, "mood good|bad, n int"]),
+    keep=st.sampled_from(["all", "failed", "none"]),
+    size=st.sampled_from([2, ROWS]),
+)
+def test_many_lines_at_once_are_settled_as_each_by_itself(
+    files: list[list[bytes]], schema: str | None, keep: str, size: int, tmp_path: Path
+) -> None:
+    """Nothing that is kept tells the quick way of usual answers from the way of all others."""
+
+    def kept(*, quick: bool) -> tuple[Any, ...]:
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
+            table(conn)
+            conn.execute("DROP TRIGGER watch")
+            job = sent(conn, "t", schema=schema, responses=keep, part_requests=size)
+            conn.execute("UPDATE openai_batch_jobs SET uid = 'u'")
+            conn.execute("UPDATE t SET text = 'another' WHERE id = 3")
+            job = store.get_job(conn, job.id)
+            found = []
+            with pytest.MonkeyPatch.context() as patch:
+                if not quick:
+                    patch.setattr(Taker, "usual", lambda *_: [])
+                for part, some in zip(store.list_parts(conn, job.id), files, strict=False):
+                    said = [line.replace(b"{uid}", b"u") for line in some]
+                    name = f"file-{part.number}"
+                    taken = take(conn, job, tmp_path, said, part=part, file_id=name)
+                    found.append((taken.lines, taken.unknown, taken.surplus, taken.spent))
+            for name, columns in {
+                "t": "*",
+                "openai_batch_requests": "*",
+                "openai_batch_responses": "request_id, kind, file_id, line_number, line",
+                "openai_batch_parts": "number, status, requests, outcomes, cost_nanousd, "
+                "prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens",
+            }.items():
+                found += conn.execute(f"SELECT {columns} FROM {name} ORDER BY 1, 2").fetchall()
+            return tuple(found)
+
+    assert kept(quick=True) == kept(quick=False)
 
 
 def test_a_line_of_50_megabytes(conn: sqlite3.Connection, tmp_path: Path) -> None:
@@ -520,8 +575,8 @@ def test_memory_and_disk_give_the_same(found: list[tuple[int, Outcome]], room: i
     wanted = [(n, 0, at, outcome) for at, (n, outcome) in enumerate(found)]
     with Staging() as memory, Staging(memory_bytes=room) as disk:
         for *place, outcome in wanted:
-            memory.add([(*place, outcome)])
-            disk.add([(*place, outcome)])
-        in_memory = [line for chunk in memory.chunks() for line in chunk]
-        on_disk = [line for chunk in disk.chunks() for line in chunk]
+            memory.add(Chunk.of([(*place, outcome)]))
+            disk.add(Chunk.of([(*place, outcome)]))
+        in_memory = [line for chunk in memory.chunks() for line in chunk.lines()]
+        on_disk = [line for chunk in disk.chunks() for line in chunk.lines()]
     assert in_memory == on_disk == sorted(wanted, key=lambda line: line[0])

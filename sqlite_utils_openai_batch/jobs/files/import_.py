@@ -27,7 +27,7 @@ from ...store.leases import job_leased, renew_job
 from ..revert import busy
 from ..sync.collect import Changed, Known, ResultFile, Taker, count_parts
 from ..sync.settle import ask_again, put_back, settle_job, share
-from ..sync.staging import Staged
+from ..sync.staging import Chunk, Staged
 from ..writeback import Writer, Written
 from .survey import AnswerFile, Place, Told, by_place
 
@@ -70,6 +70,15 @@ class Importer(Taker):
         """Read the files and settle what they say; second answers are counted anew."""
         self.extra = Spent(self.prices)
         super().take_in()
+
+    def took(self, fresh: Chunk) -> None:
+        """Count the usual answers, and add what they cost."""
+        self.tell(len(fresh))
+        self.settled.update(dict.fromkeys(fresh.ids, "ok"))
+        if self.counted and len(fresh):
+            spent = Spent(self.prices)
+            spent.add_all(fresh.outcomes)
+            self.pay(spent)
 
     def judge(self, chunk: Sequence[Staged], known: Known) -> tuple[Changed, Changed]:
         """Which outcome settles each request; what that cost is added.

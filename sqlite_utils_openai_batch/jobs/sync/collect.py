@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ... import store
 from ...answers.jsonl import BOM, iter_lines
-from ...answers.reader import Reader, as_stored, asks_for_json, own_id
+from ...answers.reader import Reader, as_stored, asks_for_json, own_ids
 from ...answers.schema import AnswerSchema
 from ...base import clock
 from ...base.errors import CutShort, NotFound, OutputError
-from ...base.outcome import Outcome
+from ...base.outcome import Outcome, Outcomes
 from ...base.scratch import scratch
 from ...pricing.prices import Prices, Spent, part_prices
 from ...provider.client import whole_lines
@@ -37,12 +37,13 @@ from ...store.outcomes import (
     disown_responses,
     set_answered,
     set_failed,
+    set_usual,
 )
 from ...tables.output import Output
-from ...tables.stale import Answer
+from ...tables.stale import Answer, Values
 from ..writeback import Fate, Writer
 from .settle import ask_again, put_back, repair_again
-from .staging import Staged, Staging
+from .staging import Chunk, Staged, Staging
 
 if TYPE_CHECKING:
     from ...provider.batch import BatchState
@@ -155,34 +156,42 @@ class Taker:
         file, prefix, collected = self.files[n], self.prefix, self.collected
         with file.path.open("rb") as opened, Commits(self.conn) as commits:
             for numbers, lines in iter_lines(opened):
-                outcomes = self.reader.read(lines)
-                collected.spent.add(outcomes)
-                owners = [own_id(prefix, outcome.custom_id) for outcome in outcomes]
-                staged: list[Staged] = [
-                    (owner, n, number, outcome)
-                    for owner, number, outcome in zip(owners, numbers, outcomes, strict=True)
-                    if owner is not None
-                ]
-                staging.add(staged)
+                custom_ids, outcomes = self.reader.read_all(lines)
+                collected.spent.add_all(outcomes)
+                owners = own_ids(prefix, custom_ids)
+                kept = self.kept(owners, numbers, lines, outcomes)
+                chunk = Chunk(owners, [n] * len(lines), numbers, outcomes)  # type: ignore[arg-type]
                 collected.lines += len(lines)
-                collected.unknown += len(lines) - len(staged)
-                if self.keep == "none" and len(staged) == len(lines):
-                    continue
-                kept = [
-                    (owner, number, line)
-                    for owner, number, line, keep in zip(
-                        owners, numbers, lines, self.keeps(outcomes), strict=True
-                    )
-                    if keep or owner is None
-                ]
+                if None in owners:
+                    ours = [place for place, owner in enumerate(owners) if owner is not None]
+                    collected.unknown += len(lines) - len(ours)
+                    chunk = chunk.take(ours)
+                staging.add(chunk)
                 self.keep_lines(commits, file, kept)
 
-    def keeps(self, outcomes: Sequence[Outcome]) -> list[bool]:
-        """Whether the line of each outcome is kept (`--responses`)."""
-        if self.keep == "failed":
-            self.reader.check(outcomes)
-            return [outcome.status != "ok" for outcome in outcomes]
-        return [self.keep == "all"] * len(outcomes)
+    def kept(
+        self,
+        owners: Sequence[int | None],
+        numbers: Sequence[int],
+        lines: Sequence[bytes],
+        outcomes: Outcomes,
+    ) -> list[tuple[int | None, int, bytes]]:
+        """The lines that are kept as they came (`--responses`), with their owners and numbers."""
+        keep = self.keep
+        if keep == "none" and None not in owners:
+            return []
+        found = zip(owners, numbers, lines, strict=True)
+        if keep == "all":
+            return list(found)
+        failed = [False] * len(lines)
+        if keep == "failed":
+            cells = self.reader.cells(outcomes)
+            unsure = [n for n, one in enumerate(cells) if one is None]
+            checked = outcomes.take(unsure).all()
+            self.reader.check(checked)
+            for n, one in zip(unsure, checked, strict=True):
+                failed[n] = one.status != "ok"
+        return [line for line, fail in zip(found, failed, strict=True) if fail or line[0] is None]
 
     # settling
 
@@ -195,23 +204,62 @@ class Taker:
                 store.renew(self.conn, self.part)
                 commits.wrote(len(chunk))
 
-    def settle(self, chunk: Sequence[Staged]) -> None:
+    def settle(self, chunk: Chunk) -> None:
         """Settle the requests of some lines in the caller's transaction."""
-        self.reader.check([outcome for _, _, _, outcome in chunk])
-        ids = list(dict.fromkeys([request_id for request_id, _, _, _ in chunk]))
+        ids = list(dict.fromkeys(chunk.ids))
         known = asked(self.conn, self.job.id, ids)
+        cells = self.reader.cells(chunk.outcomes)
+        usual = [] if len(ids) < len(chunk) else self.usual(chunk, known, cells)
+        fresh = chunk.take(usual)
+        self.took(fresh)
+        answers: list[Answer] = [
+            (known[one][3], known[one][4], cells[n] or ())
+            for one, n in zip(fresh.ids, usual, strict=True)
+        ]
+        answered: Changed = {}
+        if len(usual) < len(chunk):
+            rest = sorted(set(range(len(chunk))).difference(usual))
+            answered = self.settle_others(chunk.take(rest).lines(), known)
+            answers += self.answers_of(known, answered)
+        fates = self.write(answers)
+        set_usual(self.conn, fresh.ids, fresh.outcomes, fates[: len(fresh)])
+        set_answered(self.conn, answered, fates[len(fresh) :])
+        if self.waits:
+            earlier.replace(self.conn, self.waits.intersection(answered))
+        if self.writer is not None:
+            self.writer.keep_moved([*fresh.ids, *answered])
+
+    def usual(self, chunk: Chunk, known: Known, cells: Sequence[Values | None]) -> list[int]:
+        """The places of checked answers to requests that wait for them here: nearly all.
+
+        What `judge` would say of these, each a line of its own request, needs no closer look.
+        """
         if self.again:
-            self.waits = earlier.standing(self.conn, ids)
-        answered, failed = self.judge(chunk, known)
+            return []
+        here, requests = self.part.id, map(known.get, chunk.ids)
+        return [
+            n
+            for n, (request, one) in enumerate(zip(requests, cells, strict=True))
+            if one is not None
+            and request is not None
+            and request[2] == "pending"
+            and request[1] == here
+        ]
+
+    def took(self, fresh: Chunk) -> None:
+        """Hear of the usual answers, in the transaction that settles their requests."""
+
+    def settle_others(self, lines: Sequence[Staged], known: Known) -> Changed:
+        """Settle lines of which each has to be looked at; those `ok` are returned, and written."""
+        self.reader.check([outcome for _, _, _, outcome in lines])
+        if self.again:
+            self.waits = earlier.standing(self.conn, [request_id for request_id, _, _, _ in lines])
+        answered, failed = self.judge(lines, known)
         late = [one for one in answered if known[one][2] not in UNANSWERED_YET]
         if late:
             earlier.keep(self.conn, late, earlier.LATE)
         set_failed(self.conn, failed)
-        set_answered(self.conn, answered, self.write(known, answered))
-        if self.waits:
-            earlier.replace(self.conn, self.waits.intersection(answered))
-        if self.writer is not None:
-            self.writer.keep_moved(list(answered))
+        return answered
 
     def judge(self, chunk: Sequence[Staged], known: Known) -> tuple[Changed, Changed]:
         """Which outcome settles each request, where one does: the `ok` ones, and the others.
@@ -274,16 +322,18 @@ class Taker:
         self.strays[file, number] = request_id
         self.collected.surplus += 1
 
-    def write(self, known: Known, answered: Changed) -> Sequence[Fate | NotWritten]:
-        """Write the answers that settle requests. Returns what became of each."""
-        if self.writer is None:
-            return [NOT_WRITTEN] * len(answered)
+    def answers_of(self, known: Known, answered: Changed) -> list[Answer]:
+        """What is written of answers that were looked at."""
         answers: list[Answer] = []
         for request_id, outcome in answered.items():
             _, _, _, row_key, digest = known[request_id]
             values = outcome.values
             answers.append((row_key, digest, (outcome.answer,) if values is None else values))
-        return self.writer.write(answers)
+        return answers
+
+    def write(self, answers: Sequence[Answer]) -> Sequence[Fate | NotWritten]:
+        """Write the answers that settle requests. Returns what became of each."""
+        return [NOT_WRITTEN] * len(answers) if self.writer is None else self.writer.write(answers)
 
     # keeping
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from struct import Struct
+from dataclasses import dataclass
 from sys import getsizeof
+from typing import Any
 
 import msgspec
 
 from ...answers.wire import BUILDING
-from ...base.outcome import Outcome
+from ...base.outcome import Outcome, Outcomes, picked
 
 # Rows that are written together, at most: few enough that what is read of them to be judged is
 # still in the processor's cache when they are written.
@@ -38,6 +39,44 @@ with BUILDING:
     _decode = msgspec.msgpack.Decoder(Outcome).decode
 
 
+@dataclass(slots=True)
+class Chunk:
+    """What lines say, column by column: requests, files, numbers of lines, outcomes."""
+
+    ids: Sequence[int]
+    files: Sequence[int]
+    numbers: Sequence[int]
+    outcomes: Outcomes
+
+    @classmethod
+    def of(cls, lines: Iterable[Staged]) -> Chunk:
+        """From one tuple each."""
+        found = list(lines)
+        return cls(
+            [request_id for request_id, _, _, _ in found],
+            [file for _, file, _, _ in found],
+            [number for _, _, number, _ in found],
+            Outcomes.of([said for _, _, _, said in found]),
+        )
+
+    def __len__(self) -> int:
+        """How many lines there are."""
+        return len(self.ids)
+
+    def take(self, places: Sequence[int]) -> Chunk:
+        """The lines at some places."""
+        return Chunk(
+            picked(self.ids, places),
+            picked(self.files, places),
+            picked(self.numbers, places),
+            self.outcomes.take(places),
+        )
+
+    def lines(self) -> list[Staged]:
+        """The lines as one tuple each."""
+        return list(zip(self.ids, self.files, self.numbers, self.outcomes.all(), strict=True))
+
+
 class Staging:
     """What the lines of a batch say, in the order of its requests. Close it."""
 
@@ -55,12 +94,12 @@ class Staging:
         if self.conn is not None:
             self.conn.close()
 
-    def add(self, lines: Sequence[Staged]) -> None:
-        """Keep what lines say, but for their `custom_id`."""
-        if not lines:
+    def add(self, lines: Chunk) -> None:
+        """Keep what lines say."""
+        if not len(lines):
             return
+        sizes = sizes_of(lines.outcomes)
         self.lines.add(lines)
-        sizes = [getsizeof(outcome.answer) for _, _, _, outcome in lines]
         self.longest = max(self.longest, *sizes)
         self.room -= sum(sizes) + LINE_BYTES * len(sizes)
         if self.room < 0:
@@ -76,12 +115,12 @@ class Staging:
         lines = self.lines
         self.conn.executemany(
             "INSERT INTO staged VALUES (?, ?, ?, ?)",
-            [(*place, _encode(said)) for *place, said in lines.take(range(len(lines.ids)))],
+            [(*place, _encode(said)) for *place, said in lines.take(range(len(lines.ids))).lines()],
         )
         self.lines = _Lines()
         self.room = self.memory_bytes
 
-    def chunks(self) -> Iterator[list[Staged]]:
+    def chunks(self) -> Iterator[Chunk]:
         """Yield what was kept, by request, and as it came where several lines answer one.
 
         It is forgotten as it is yielded.
@@ -94,13 +133,28 @@ class Staging:
         lines = self.lines
         order = sorted(range(len(lines.ids)), key=lines.ids.__getitem__)
         if self.longest * CHUNK_ROWS > CHUNK_BYTES:
-            yield from _by_size(lines.take([n])[0] for n in order)
+            yield from _by_size(lines.take([n]).lines()[0] for n in order)
             return
         for start in range(0, len(order), CHUNK_ROWS):
             yield lines.take(order[start : start + CHUNK_ROWS])
 
 
-def _by_size(lines: Iterable[Staged]) -> Iterator[list[Staged]]:
+def or_none(tokens: list[int]) -> list[int | None]:
+    """Tokens, with None for -1."""
+    if not tokens or min(tokens) >= 0:
+        return list(tokens)
+    return [None if one < 0 else one for one in tokens]
+
+
+def sizes_of(outcomes: Outcomes) -> list[int]:
+    """About how many bytes of memory each outcome takes."""
+    sizes = list(map(getsizeof, outcomes.answers))
+    for n in outcomes.odd():
+        sizes[n] = getsizeof(outcomes.one(n).answer)
+    return sizes
+
+
+def _by_size(lines: Iterable[Staged]) -> Iterator[Chunk]:
     """Yield lines in chunks, fewer of them where answers are long."""
     chunk: list[Staged] = []
     room = CHUNK_BYTES
@@ -108,83 +162,62 @@ def _by_size(lines: Iterable[Staged]) -> Iterator[list[Staged]]:
         chunk.append(line)
         room -= getsizeof(line[3].answer)
         if room < 0 or len(chunk) == CHUNK_ROWS:
-            yield chunk
+            yield Chunk.of(chunk)
             chunk, room = [], CHUNK_BYTES
     if chunk:
-        yield chunk
+        yield Chunk.of(chunk)
 
 
 class _Lines:
     """What lines say, to be taken in another order than they came.
 
-    Of an outcome that is no more than an answer only the answer is kept as an object: to look for
-    each of its numbers all over the memory takes longer than to make them anew.
+    Numbers stand in arrays: to look for each as an object all over the memory takes longer than
+    to make it anew.
     """
-
-    # file, line, tokens (-1 for None), index in `kinds`
-    row = Struct("=7q")
 
     def __init__(self) -> None:
         self.ids = array("q")
-        self.rows = bytearray()
+        self.files = array("i")
+        self.numbers = array("q")
+        # Answers, and outcomes that are more than that.
+        self.answers: list[Any] = []
         self.kinds: list[tuple[str | None, str | None]] = []
         self.kind_of: dict[tuple[str | None, str | None], int] = {}
-        # what outcomes are, where they are more than the answer that stands here otherwise
-        self.said: list[str | bytes | Outcome | None] = []
+        self.kind = array("i")
+        # -1 stands for None.
+        self.tokens = [array("q") for _ in range(4)]
 
-    def add(self, lines: Sequence[Staged]) -> None:
+    def add(self, lines: Chunk) -> None:
         """Add lines."""
-        self.ids.extend([request_id for request_id, _, _, _ in lines])
-        self.said += [said.answer if is_plain(said) else said for _, _, _, said in lines]
-        pack, kind_of = self.row.pack, self.kind_of
-        for _, file, number, said in lines:
-            kind = said.finish_reason, said.model
-            if kind not in kind_of:
-                kind_of[kind] = len(self.kinds)
-                self.kinds.append(kind)
-            self.rows += pack(
-                file,
-                number,
-                -1 if said.prompt_tokens is None else said.prompt_tokens,
-                -1 if said.cached_tokens is None else said.cached_tokens,
-                -1 if said.completion_tokens is None else said.completion_tokens,
-                -1 if said.reasoning_tokens is None else said.reasoning_tokens,
-                kind_of[kind],
-            )
+        said = lines.outcomes
+        self.ids.extend(lines.ids)
+        self.files.extend(lines.files)
+        self.numbers.extend(lines.numbers)
+        self.answers += said.answers
+        kinds = list(zip(said.reasons, said.models, strict=True))
+        for kind in set(kinds) - self.kind_of.keys():
+            self.kind_of[kind] = len(self.kinds)
+            self.kinds.append(kind)
+        self.kind.extend(map(self.kind_of.__getitem__, kinds))
+        for column, tokens in zip(self.tokens, said.columns[3:], strict=True):
+            if None in tokens:
+                tokens = [-1 if one is None else one for one in tokens]
+            column.extend(tokens)
 
-    def take(self, order: Sequence[int]) -> list[Staged]:
+    def take(self, order: Sequence[int]) -> Chunk:
         """Return lines by their index, and forget what they said."""
-        taken: list[Staged] = []
-        unpack, size = self.row.unpack_from, self.row.size
+        answers = picked(self.answers, order)
         for n in order:
-            said, self.said[n] = self.said[n], None
-            file, number, prompt, cached, completion, reasoning, kind = unpack(self.rows, n * size)
-            if not isinstance(said, Outcome):
-                reason, model = self.kinds[kind]
-                said = Outcome(
-                    None,
-                    "ok",
-                    said,
-                    None,
-                    None,
-                    reason,
-                    model,
-                    None if prompt < 0 else prompt,
-                    None if cached < 0 else cached,
-                    None if completion < 0 else completion,
-                    None if reasoning < 0 else reasoning,
-                )
-            taken.append((self.ids[n], file, number, said))
-        return taken
-
-
-def is_plain(said: Outcome) -> bool:
-    """Whether an outcome is an answer, and neither checked nor odd in any way."""
-    return (
-        said.status == "ok"
-        and said.values is None
-        and said.note is None
-        and said.confidence is None
-        and said.error_code is None
-        and said.error_message is None
-    )
+            self.answers[n] = None
+        kinds = picked(self.kinds, picked(self.kind, order))
+        return Chunk(
+            picked(self.ids, order),
+            picked(self.files, order),
+            picked(self.numbers, order),
+            Outcomes(
+                answers,
+                [reason for reason, _ in kinds],
+                [model for _, model in kinds],
+                *(or_none(picked(column, order)) for column in self.tokens),
+            ),
+        )

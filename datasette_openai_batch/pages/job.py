@@ -152,6 +152,8 @@ class Choice:
     """Whether what people say may be shown."""
     shares: bool = False
     """Whether the shares of a long job are counted."""
+    by: str | None = None
+    """The column of the source by whose values shares are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,9 @@ def sections(opened: Opened, choice: Choice) -> Callable[[sqlite3.Connection], d
             "failed": failures.failures(conn, opened) if opened.failures else None,
             "agreements": agreement.agreements(conn, opened),
             "again": again.asked_again(conn, opened),
-            "people": people(conn, opened, count=choice.shares) if choice.people else None,
+            "people": people(conn, opened, count=choice.shares, by=choice.by)
+            if choice.people
+            else None,
             "costs": costs(opened),
             "distributions": distributions(opened, sampled),
             "sampled": len(sampled),

@@ -23,6 +23,7 @@ from sqlite_utils_openai_batch.results.shares import Shares
 from sqlite_utils_openai_batch.store import reviews
 
 from ..access.job import Key, Opened, key_of
+from ..data.rows import open_rows as rows_of_source
 from ..text import charts, urls
 from .agreement import Table
 
@@ -30,6 +31,8 @@ from .agreement import Table
 INLINE = 20_000
 #: Differences that a page lists, and labels of its tables.
 LISTED, LABELS = 20, 12
+#: Groups whose shares a page tells.
+GROUPS = 30
 #: Shares that are kept, of all jobs.
 KEPT = 50
 
@@ -44,6 +47,17 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Groups:
+    """The shares of a column in each group of rows, as `shares --by` tells them."""
+
+    by: str
+    lines: Sequence[tuple[str, Sequence[Sequence[str]]]]
+    """Each group with its lines: label, share by the model, corrected, interval."""
+    more: int
+    """Groups that aren't listed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """One column that people judged."""
 
@@ -54,6 +68,7 @@ class Judged:
     scores: Sequence[Sequence[str]]
     drawing: Markup | None
     notes: Sequence[str]
+    groups: Groups | None
     differences: Sequence[Difference]
     more: int
     """Differences that aren't listed."""
@@ -67,15 +82,21 @@ class People:
     count_href: str | None
     """Where the shares are counted, if they aren't yet."""
     answers: int
+    by: str | None
+    """The column by whose values shares are told."""
+    source_columns: Sequence[str]
 
 
 _kept: OrderedDict[tuple[Any, ...], Shares] = OrderedDict()
 
 
-def people(conn: sqlite3.Connection, opened: Opened, *, count: bool = False) -> People | None:
+def people(
+    conn: sqlite3.Connection, opened: Opened, *, count: bool = False, by: str | None = None
+) -> People | None:
     """What people say of a job's rows; None where nobody says anything.
 
-    With `count` the shares of a long job are counted too.
+    With `count` the shares of a long job are counted too, and with a column of the source also
+    those of each group of rows.
     """
     said = reviews.of_job(conn, opened.job.id)
     if not any(not one.skipped for one in said):
@@ -90,6 +111,9 @@ def people(conn: sqlite3.Connection, opened: Opened, *, count: bool = False) -> 
     counts = count or answers <= INLINE
     state = (str(opened.db.path), opened.job.uid, answers, len(said), hash(tuple(said)),
              len(reviews.samples(conn, opened.job.id)))  # fmt: skip
+    source = rows_of_source(conn, opened.job)
+    names = list(source.columns) if source is not None else []
+    by = by if by in names else None
     found = []
     left = False
     for place, column in enumerate(comparison.columns):
@@ -98,19 +122,25 @@ def people(conn: sqlite3.Connection, opened: Opened, *, count: bool = False) -> 
         differing = [
             (row_key, pairs[place]) for row_key, pairs in rows if pairs[place][0] != pairs[place][1]
         ]
-        found.append(judged(conn, opened, comparison, column, shares, differing))
+        grouped = shares_of(conn, opened, column.name, state, True, by) if by else None
+        found.append(judged(conn, opened, comparison, column, shares, grouped, differing))
     href = urls.job(opened.datasette, opened.db, opened.job.id, _shares=1) + "#people"
-    return People(found, href if left else None, answers)
+    return People(found, href if left else None, answers, by, names)
 
 
 def shares_of(
-    conn: sqlite3.Connection, opened: Opened, column: str, state: tuple[Any, ...], counts: bool
+    conn: sqlite3.Connection,
+    opened: Opened,
+    column: str,
+    state: tuple[Any, ...],
+    counts: bool,
+    by: str | None = None,
 ) -> Shares | None:
     """The shares of a column, as they were counted; None where they aren't, or it has none."""
-    key = (*state, column)
+    key = (*state, column, by)
     if key not in _kept and counts:
         try:
-            _kept[key] = Shares.of(conn, opened.job, column)
+            _kept[key] = Shares.of(conn, opened.job, column, by=by)
         except OpenAIBatchError:
             # Text that differs in each row has no shares.
             return None
@@ -125,6 +155,7 @@ def judged(
     comparison: Comparison,
     column: Compared,
     shares: Shares | None,
+    grouped: Shares | None,
     differing: Sequence[tuple[Any, tuple[Any, Any]]],
 ) -> Judged:
     """One column as it is shown."""
@@ -147,6 +178,7 @@ def judged(
         else [],
         drawing=drawing(shares) if shares is not None and shares.whole.reviewed else None,
         notes=shares.sentences() if shares is not None else [],
+        groups=groups_of(grouped) if grouped is not None else None,
         differences=[
             Difference(key_of(opened, request, row_key), cut(str(model), 60), cut(str(people), 60))
             for row_key, (model, people) in islice(differing, LISTED)
@@ -190,6 +222,46 @@ def confusion(column: Compared, labels: Sequence[Any]) -> Table:
     sums = [sum(line) for line in zip(*counts, strict=True)]
     rows.append(("sum", [f"{count:,}" for count in (*sums, sum(sums))]))
     return Table("model ↓ people →", [*words, "sum"], rows)
+
+
+def groups_of(shares: Shares) -> Groups:
+    """The shares of the largest groups, in the order of their values."""
+    every = shares.every_group()
+    kept = sorted(every, key=lambda group: -group.rows)[:GROUPS]
+    told = share_of_mean if shares.is_mean else share_words
+    return Groups(
+        shares.by or "",
+        [
+            (
+                f"{'(none)' if group.value is None else cut(str(group.value), 40)}: "
+                f"{counted(group.rows, 'row')}, {group.reviewed:,} labelled",
+                [
+                    [
+                        cut(shares.question.shown(one.label), 40),
+                        told(one.share),
+                        told(one.corrected.value if one.corrected else None),
+                        f"{told(one.corrected.low)} to {told(one.corrected.high)}"
+                        if one.corrected
+                        else "-",
+                    ]
+                    for one in shares.shares(group)
+                ],
+            )
+            for group in every
+            if group in kept
+        ],
+        len(every) - len(kept),
+    )
+
+
+def share_words(value: float | None) -> str:
+    """A share as people read it."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def share_of_mean(value: float | None) -> str:
+    """The mean of numbers."""
+    return "-" if value is None else f"{value:.2f}"
 
 
 def drawing(shares: Shares) -> Markup:

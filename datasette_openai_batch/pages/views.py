@@ -143,6 +143,7 @@ async def job_page(datasette: Any, request: Any) -> Response:
         row=request.args.get("_row") or None,
         people=await sees_labels(opened, request.actor),
         shares=bool(request.args.get("_shares")),
+        by=request.args.get("_by") or None,
     )
     context = await db.execute_fn(job.sections(opened, choice))
     if await may_act(opened, request.actor):

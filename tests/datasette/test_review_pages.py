@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from contextlib import closing
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from finished import answered
 from forms import Person
-from serving import fetch, run
+from serving import cells, fetch, run
 
 from sqlite_utils_openai_batch.store.connection import connect
 
@@ -375,6 +376,30 @@ def test_the_page_of_a_job_tells_what_came_of_it(serve: Any, data: Path) -> None
     shown = " ".join(re.sub(r"<[^>]+>", " ", ana.page.text).split())
     assert "good 32.5 % 100.0 % 100.0 % to 100.0 %" in shown
     assert "precision recall F1 good 40 1.00 0.33 0.49" in shown
+
+
+def test_shares_by_a_column_are_those_of_the_command(serve: Any, run: Any, data: Path) -> None:
+    datasette = serve(data, config=CONFIG)
+    ana = Person(datasette, "ana")
+    begin(ana, size="40")
+    while "You are done" not in ana.text:
+        ana.press("Save", **{"say-0": "good"})
+    ana.go(f"{JOB}?_by=year")
+    assert re.search(r"<option selected>year", ana.page.text)
+    page = ana.page.text.partition("Shares of mood by year</caption>")[2].partition("</table>")[0]
+    told = [[" ".join(cell.split()) for cell in row] for row in cells(f"<table>{page}</table>")]
+    lines = json.loads(run("shares", data, "1", "mood", "--by", "year", "--json").out)
+    assert {line["year"] for line in lines} == {2000, 2001, 2002, 2003}
+    expected = [["year", "model", "corrected", "95 % interval"]]
+    for line in lines:
+        if line["label"] == "good":
+            group = f"{line['year']}: 10 rows, {line['reviewed']} labelled"
+            expected.append([group])
+        figures = [f"{100 * line[name]:.1f} %" for name in ("share", "corrected", "low", "high")]
+        expected.append([str(line["label"]), *figures[:2], f"{figures[2]} to {figures[3]}"])
+    assert told == expected
+    ana.go(f"{JOB}?_by=nothing")
+    assert "Shares of mood by" not in ana.page.text
 
 
 def test_shares_of_a_long_job_are_counted_when_asked_for(

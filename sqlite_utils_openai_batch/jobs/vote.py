@@ -191,6 +191,8 @@ def schema_of(nodes: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def check_same_rows(conn: sqlite3.Connection, jobs: Sequence[store.Job]) -> None:
     """Raise UsageError where jobs asked about different rows of the same table."""
+    if votes.same_rows(conn, [job.id for job in jobs]):
+        return
     first = jobs[0]
     rows = votes.rows(conn, first.id)
     for job in jobs[1:]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from itertools import chain
 from typing import Any
 
@@ -22,6 +23,32 @@ def rows(conn: sqlite3.Connection, job_id: int) -> int:
         [job_id, first, last],
     ).fetchone()
     return int(count)
+
+
+def same_rows(conn: sqlite3.Connection, jobs: Sequence[int]) -> bool:
+    """Whether jobs asked about the same rows: their keys, in order, are the same.
+
+    Where a key is NULL, which is like no other, that isn't told.
+    """
+    with ExitStack() as opened:
+        cursors = [
+            opened.enter_context(
+                closing(
+                    conn.execute(
+                        "SELECT row_key FROM openai_batch_requests "
+                        "WHERE job_id = ? AND +id BETWEEN ? AND ? ORDER BY row_key",
+                        [job, *id_range(conn, job)],
+                    )
+                )
+            )
+            for job in jobs
+        ]
+        while True:
+            first, *others = (cursor.fetchmany(1_000) for cursor in cursors)
+            if any(page != first for page in others) or first[:1] == [(None,)]:
+                return False
+            if not first:
+                return True
 
 
 def rows_of_both(conn: sqlite3.Connection, one: int, other: int) -> int:

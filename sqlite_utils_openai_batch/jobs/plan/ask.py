@@ -365,7 +365,9 @@ def read_prices(options: dict[str, Any], model: str, base_url: str, endpoint: st
         missing = "--price-output" if output is None else "--price-input"
         raise UsageError(f"{missing} is missing: questions and answers have a price each.")
     if price_as is None:
-        return find_prices(model, base_url)
+        # nobody publishes a price of what runs on this machine, and looking takes a moment
+        here = not base_url or is_own("openai", base_url)
+        return None if here else find_prices(model, base_url)
     found = find_prices(price_as, base_url) or find_prices(price_as, OPENAI_URL)
     if found is None:
         raise UsageError(

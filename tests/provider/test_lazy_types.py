@@ -1,0 +1,96 @@
+"""The client's types come one by one, and are the same as ever."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from sqlite_utils_openai_batch.local import LocalServer
+from sqlite_utils_openai_batch.provider.lazy_types import homes
+
+LAZILY = """
+from sqlite_utils_openai_batch.provider.lazy_types import load_types_lazily
+load_types_lazily()
+"""
+#: What each package of types names, and where that is from.
+NAMES = """
+import importlib, json, pkgutil, sys, types
+import openai
+found = {}
+def look(package):
+    names = dir(package)
+    found[package.__name__] = {
+        name: [getattr(value, "__module__", None), getattr(value, "__qualname__", repr(value))]
+        for name in names if not name.startswith("_") and name != "annotations"
+        for value in [getattr(package, name)]
+    }
+    for one in pkgutil.iter_modules(package.__path__):
+        if one.ispkg:
+            look(importlib.import_module(f"{package.__name__}.{one.name}"))
+look(openai.types)
+print(json.dumps(found))
+"""
+STAR = "from openai.types.chat import *; import json; print(json.dumps(sorted(globals())))"
+
+
+def run(script: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_every_name_is_the_same_as_without() -> None:
+    as_ever, lazily = run(NAMES), run(LAZILY + NAMES)
+    assert set(as_ever) == set(lazily)
+    for package, names in as_ever.items():
+        found = lazily[package]
+        # modules that others bring in need not be there before they are asked for
+        named = {name: home for name, home in names.items() if home[0] is not None}
+        assert {name: found.get(name) for name in named} == named, package
+
+
+def test_a_star_takes_what_it_took() -> None:
+    assert set(run(LAZILY + STAR)) >= {
+        name for name in run(STAR) if name[:1].isupper()
+    }  # fmt: skip
+
+
+def test_what_batches_need_brings_in_few_types() -> None:
+    script = """
+import json, sys
+from sqlite_utils_openai_batch.provider.client import Provider
+with Provider({url!r}, {key!r}) as provider:
+    provider.check()
+    provider.models()
+    list(provider.files())
+print(json.dumps([name for name in sys.modules if name.startswith("openai.types")]))
+"""
+    with LocalServer() as server:
+        loaded = run(script.format(url=server.base_url, key=server.key))
+    assert "openai.types.batch" in loaded
+    assert len(loaded) < 150
+
+
+@pytest.mark.parametrize(
+    "source, names",
+    [
+        (b"from .a import B as B\nfrom .c import D", {"B": ("a", "B"), "D": ("c", "D")}),
+        (b"from __future__ import annotations\n", {}),
+        (b"from .a import B as C", {"C": ("a", "B")}),
+        (b"from .a import *", None),
+        (b"from ..a import B", None),
+        (b"from . import b", None),
+        (b"from .a import B\nX = 1", None),
+        (b"import os", None),
+        (b'__all__ = ["B"]\nfrom .a import B', None),
+    ],
+)
+def test_a_package_that_does_more_is_left_as_it_is(
+    source: bytes, names: dict[str, tuple[str, str]] | None
+) -> None:
+    assert homes(source) == names

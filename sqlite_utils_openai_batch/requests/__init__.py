@@ -6,9 +6,11 @@ __all__ = [
     "chunks",
     "images",
     "limits",
+    "lines",
     "placeholders",
     "template",
     "turns",
+    "values",
     "verbatim",
     "whole_body",
 ]

@@ -31,6 +31,8 @@ def count(texts: Sequence[str], encoding: str) -> list[int]:
 
     Text that spells a special token is counted as the text it is.
     """
+    if not texts:
+        return []
     from toktok import batch_count
 
     try:
@@ -215,15 +217,29 @@ class Counted:
     attached: tuple[Attached, ...] = ()
 
 
+def _beside_text(counter: Counter, content: Content) -> int | None:
+    """Tokens of what isn't text; None where they can't be known."""
+    found = [image_tokens(counter.model, image) for image in content.images]
+    found += [counter.attached for _ in content.attached]
+    known = [one for one in found if one is not None]
+    return sum(known) if len(known) == len(found) else None
+
+
 def count_requests(
     counter: Counter, bodies: Sequence[Mapping[str, Any]], endpoint: str
 ) -> list[Counted]:
     """Input tokens of rendered request bodies."""
     contents = [content_of(body, endpoint) for body in bodies]
-    texts = [text for content in contents for text in content.texts]
-    counts = iter(counter.count(texts))
+    others = [_beside_text(counter, content) for content in contents]
+    # Where a part can't be known the whole can't: its text isn't counted, which would take a
+    # tokenizer of 100 MB.
+    known = [one for one, other in zip(contents, others, strict=True) if other is not None]
+    counts = iter(counter.count([text for content in known for text in content.texts]))
     found = []
-    for content in contents:
+    for content, other in zip(contents, others, strict=True):
+        if other is None:
+            found.append(Counted(None, None, tuple(content.attached)))
+            continue
         tokens = content.overhead + sum(next(counts) for _ in content.texts)
         # A tokenizer of bytes makes a token of one byte at the least, so bytes are a bound.
         most = (
@@ -231,14 +247,7 @@ def count_requests(
             if counter.exact
             else content.overhead + sum(len(utf8(text)) for text in content.texts)
         )
-        pixels = [image_tokens(counter.model, image) for image in content.images]
-        pixels += [counter.attached for _ in content.attached]
-        files = tuple(content.attached)
-        if any(one is None for one in pixels):
-            found.append(Counted(None, None, files))
-        else:
-            extra = sum(one for one in pixels if one is not None)
-            found.append(Counted(tokens + extra, most + extra, files))
+        found.append(Counted(tokens + other, most + other, tuple(content.attached)))
     return found
 
 

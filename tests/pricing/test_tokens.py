@@ -140,6 +140,30 @@ def test_without_a_tokenizer_tokens_come_from_bytes(monkeypatch: pytest.MonkeyPa
     assert (found.tokens, found.most) == (100, 400)
 
 
+def test_text_beside_what_is_not_known_takes_no_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[list[str]] = []
+
+    def count(texts: list[str], encoding: str) -> list[int]:
+        counts.append(texts)
+        return [len(text) for text in texts]
+
+    monkeypatch.setattr(tokens, "count", count)
+    pdf = {
+        "type": "file",
+        "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,"},
+    }
+    bodies: list[dict[str, Any]] = [
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "what is it?"}, pdf]}]},
+        {"messages": [{"role": "user", "content": "no file"}]},
+    ]
+
+    unknown, known = count_requests(Counter("gpt-4o", "o200k_base", exact=True), bodies, CHAT)
+
+    assert (unknown.tokens, unknown.most, len(unknown.attached)) == (None, None, 1)
+    assert known.tokens is not None
+    assert counts == [["user", "no file"]]
+
+
 # What costs tokens
 
 

@@ -85,6 +85,7 @@ def retry_command(
     from ..base.errors import UsageError
     from ..base.statuses import FAILED, outcomes_of
     from ..jobs.manage import (
+        check_known,
         check_priced,
         job_ceiling,
         plan_retry,
@@ -118,6 +119,7 @@ def retry_command(
         ceiling = job_ceiling(conn, found, max_cost) if max_cost else None
         most = retry_most(conn, found, plan, body)
         check_priced(found, body, most, ceiling)
+        check_known(found, body, places)
         cost = retry_words(found, most)
         question = f"{retry_question(found, plan, body)}{cost}"
         for why in in_vain(conn, found, plan.kinds, body) if not repair else ():

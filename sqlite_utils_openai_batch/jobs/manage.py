@@ -21,6 +21,8 @@ from ..base.text import meant
 from ..pricing.ceiling import again_most, parse_ceiling
 from ..pricing.prices import job_is_own, known_models, part_prices, stored_prices, usd
 from ..provider.client import Provider
+from ..provider.errors import host_of
+from ..provider.places import Places, models_without
 from ..requests.body import adapt, check_change, elsewhere
 from ..requests.images import remember_folder
 from ..requests.limits import limits_for
@@ -283,6 +285,16 @@ def check_priced(
             f"{meant(model, known_models())}Name another model, or cap the answers with "
             "--set max_tokens=N."
         )
+
+
+def check_known(job: store.Job, changes: Mapping[str, Any], places: Places) -> None:
+    """Raise UsageError for another model that OpenAI doesn't have, where a job is there."""
+    model = changes.get("model", job.model)
+    if model == job.model or job.provider != "openai" or job.base_url is None:
+        return
+    provider = places.of_job(job)
+    if provider.is_openai:
+        models_without(provider, host_of(job.base_url), str(model), "--model")
 
 
 def doubtful(conn: sqlite3.Connection, provider: Provider, job: store.Job) -> list[store.Part]:

@@ -393,11 +393,19 @@ def check_model(place: Place, places: Places, model: str) -> list[str]:
     if place.provider != "openai" or "{{" in model:
         return []
     provider = places.remote(destination(place.base_url, places.key, place.provider))
+    return models_without(provider, place.host, model, "-m")
+
+
+def models_without(provider: Provider, host: str, model: str, option: str) -> list[str]:
+    """A warning where a server doesn't list a model, which was named by an option.
+
+    Raises UsageError where the server is OpenAI's.
+    """
     known = provider.models()
     if not known or model in known:
         return []
-    said = f"{place.host} has no model '{model}'."
     if provider.is_openai:
-        raise UsageError(f"{said} {meant(model, known)}Name one with -m.")
+        said = f"{host} has no model '{model}'. {meant(model, known)}"
+        raise UsageError(f"{said}Name one with {option}.")
     near = listed(nearest_first(model, known)[:5])
-    return [f"{place.host} doesn't list a model '{model}'. It lists: {near}."]
+    return [f"{host} doesn't list a model '{model}'. It lists: {near}."]

@@ -208,9 +208,9 @@ class Batches:
             job = Job(self._home, found.id)
             plan = manage.plan_retry(conn, found, chosen)
             if plan.requests:
-                found = manage.retry(
-                    conn, self._capped(conn, found, max_cost), plan, dict(set or {})
-                )
+                changes = dict(set or {})
+                manage.check_known(found, changes, places)
+                found = manage.retry(conn, self._capped(conn, found, max_cost), plan, changes)
                 told = teller(job, progress)
                 checked(job, follow(conn, [found], places, poll=poll, once=not wait, told=told))
             return job

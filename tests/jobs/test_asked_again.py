@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
+from sqlite_utils_openai_batch.provider.client import Provider
 
 ASK = ("--prompt", "Of note {{ text }}", "--schema", "mood good|bad|mixed")
 PRICES = ("--price-input", "1", "--price-output", "4")
@@ -197,6 +198,23 @@ def test_retry_model_asks_another_one_and_keeps_who_answered(
     prices = {"gpt-4o-mini": (75, 300), "gpt-4o": (1_250, 5_000)}  # USD per 10^9 in a batch
     (cost,) = rows(notes, "SELECT cost_nanousd FROM openai_batch_jobs")[0]
     assert cost == bill(lines, prices)
+
+
+def test_retry_with_a_model_that_openai_doesnt_have(
+    run: Any, notes: Path, rows: Any, unchanged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("run", notes, "notes", "--prompt", "x {{ text }}", *run.there)
+    # OpenAI itself can't be asked here: this server stands for it.
+    monkeypatch.setattr(Provider, "is_openai", True)
+    check = unchanged(notes)
+    again = ("retry", notes, "1", "--where", "id < 3", "-y", "--poll", "0.05")
+    said = run(*again, "--model", "gpt-4o-minni", code=2)
+    assert said.err == (
+        f"Error: {run.base_url[7:-3]} has no model 'gpt-4o-minni'. "
+        "Did you mean gpt-4o-mini? Name one with --model.\n"
+    )
+    check()
+    run(*again, "--set", "max_tokens=50")
 
 
 def test_retry_where_asks_sure_rows_no_more(

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import click
 
-from ..base.errors import UsageError
 from ..base.text import visible
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+USAGE = 2  # Click's own, and that of UsageError
 FAILED_REQUESTS = 3
 NEEDS_YOU = 4
 INTERRUPTED = 130
@@ -27,7 +27,7 @@ INTERRUPTED = 130
 EXIT_CODES = {
     0: "done, or nothing to do",
     1: "an error: the last line says what to do",
-    UsageError.exit_code: "options that are wrong, or do not go together",
+    USAGE: "options that are wrong, or do not go together",
     FAILED_REQUESTS: "the job has ended, and some of its requests failed",
     NEEDS_YOU: "a job is paused and needs you: credit, billing or key; `show` says why",
     INTERRUPTED: "stopped with Ctrl-C",

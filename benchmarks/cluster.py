@@ -4,8 +4,8 @@
 
 The model is simulated inside the workers (4 requests at a time each), so that what is measured is
 the way there and back. The upstream beside it is the same model behind a socket, asked 4 and 8 at a
-time. `--memory` answers so many lines at once and prints the peak memory of the server's process,
-which is the driver too.
+time. `--memory` answers so many lines, in batches of 50,000 as OpenAI takes them, and prints the
+peak memory of the server's process, which is the driver too.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ import openai
 
 SECONDS = 0.02
 TOGETHER = 4
+#: Lines of a batch, at most.
+BATCH = 50_000
 
 
 class Model:
@@ -75,16 +77,15 @@ def answerer_of(way: str, workers: int, address: str) -> Any:
 
 
 def measure(way: str, workers: int, address: str, lines: int) -> dict[str, float]:
-    """Answer a batch twice, and time the second: the workers are there by then."""
-    from sqlite_utils_openai_batch.local import LocalServer, ServerLimits
+    """Answer a few lines, then time so many: the workers are there by then."""
+    from sqlite_utils_openai_batch.local import LocalServer
 
-    answerer = answerer_of(way, workers, address)
-    limits = ServerLimits(requests=max(lines, 50_000), batch_file_bytes=1 << 30)
-    with LocalServer(answerer=answerer, limits=limits) as server:
+    with LocalServer(answerer=answerer_of(way, workers, address)) as server:
         client = openai.OpenAI(base_url=server.base_url, api_key="k", timeout=600)
         for count in (64 * workers, lines):
             began = time.perf_counter()
-            run(client, server, count)
+            for first in range(0, count, BATCH):
+                run(client, server, min(BATCH, count - first))
             seconds = time.perf_counter() - began
         client.close()
     return {"seconds": seconds, "memory": peak()}

@@ -32,6 +32,8 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="the extra `ray` isn't installed"
 )
 LINES = 2_000
+# From this number on the model gives no answer at all.
+SLOW = 1_000_000
 HERE = Path(__file__).parent
 # Ray compares a token at each connection: nobody else on this machine may use these clusters.
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -98,6 +100,7 @@ class ModelServer:
         self.asked: Counter[int] = Counter()
         self.together = self.most_together = 0
         self.url = ""
+        self.closing = False
 
     async def answer(self, request: Request) -> JSONResponse:
         number = int((await request.json())["messages"][0]["content"])
@@ -105,6 +108,8 @@ class ModelServer:
         self.together += 1
         self.most_together = max(self.most_together, self.together)
         await asyncio.sleep(0.01)
+        while number >= SLOW and not self.closing:
+            await asyncio.sleep(0.1)
         self.together -= 1
         if number == 13:
             return JSONResponse({"error": {"message": "unlucky", "code": "bad"}}, 400)
@@ -122,7 +127,7 @@ def model_server() -> Iterator[ModelServer]:
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     yield server
-    running.should_exit = True
+    server.closing = running.should_exit = True
     thread.join()
 
 
@@ -224,6 +229,30 @@ def test_cancelled_batches_keep_what_was_answered(
     assert batch.status == "cancelled"
     answered = {line["custom_id"] for line in lines_of(client, batch.output_file_id)}
     assert 1 <= len(answered) == batch.request_counts.completed < LINES
+
+
+def test_batches_expire_with_what_was_answered(
+    cluster: Cluster, model_server: ModelServer, serving: Serving
+) -> None:
+    _, client = serving("--ray", cluster.address, "--upstream", model_server.url, "--window", "20")
+    # The workers are there once one batch was in time.
+    while until(client, send(client, ["7"])).status != "completed":
+        pass
+    numbers = [*range(300), *range(SLOW, SLOW + 100)]
+
+    batch = until(client, send(client, [str(number) for number in numbers]))
+
+    assert batch.status == "expired"
+    answered = lines_of(client, batch.output_file_id)
+    assert 1 <= len(answered) == batch.request_counts.completed <= 299
+    for line in answered:
+        answer = line["response"]["body"]["choices"][0]["message"]["content"]
+        assert answer == str(numbers[int(line["custom_id"][2:])] ** 2)
+    failed = lines_of(client, batch.error_file_id)
+    assert {line["error"]["code"] for line in failed if line["error"]} == {"batch_expired"}
+    assert sorted(line["custom_id"] for line in answered + failed) == sorted(
+        f"r-{number}" for number in range(len(numbers))
+    )
 
 
 def test_the_small_model_answers_on_the_workers(cluster: Cluster, serving: Serving) -> None:

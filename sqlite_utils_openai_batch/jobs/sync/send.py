@@ -7,10 +7,11 @@ knows what may have happened and looks before it sends again.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import xxhash
 
@@ -43,8 +44,24 @@ from .settle import put_back
 
 GONE = "the row is gone"
 
-# A request that waits: its id, its row's key, and the hash of the row when last looked at.
-Asked = tuple[int, SQLiteValue, "bytes | None"]
+
+class Asked(NamedTuple):
+    """Requests that wait: their ids, the keys of their rows, and the hashes last looked at."""
+
+    ids: Sequence[int]
+    row_keys: Sequence[SQLiteValue]
+    hashes: Sequence[bytes | None]
+
+    def some(self, start: int, stop: int) -> Asked:
+        """Some of them."""
+        some = slice(start, stop)
+        return Asked(self.ids[some], self.row_keys[some], self.hashes[some])
+
+    def without(self, gone: frozenset[int]) -> Asked:
+        """All but those of these places."""
+        kept = [index not in gone for index in range(len(self.ids))]
+        ids, row_keys = list(compress(self.ids, kept)), list(compress(self.row_keys, kept))
+        return Asked(ids, row_keys, list(compress(self.hashes, kept)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,33 +107,27 @@ def rendered_lines(
     most = ROWS_WITH_IMAGES if renderer.has_images else ROWS
     after = 0
     while page := store.pending_page(conn, part_id, after):
-        after = page[-1][0]
+        asked = Asked(*zip(*page, strict=True))
+        after = asked.ids[-1]
         groups = fetch_groups(
-            source,
-            renderer.columns,
-            [key for _, key, _ in page],
-            stored=renderer.takes_stored,
-            most=most,
+            source, renderer.columns, asked.row_keys, stored=renderer.takes_stored, most=most
         )
         start = 0
         for group in groups:
-            asked = page[start : start + group.keys]
+            yield _rendered(chunks, asked.some(start, start + group.keys), group)
             start += group.keys
-            yield _rendered(chunks, asked, group)
 
 
-def _rendered(chunks: Chunks, asked: list[Asked], group: Group) -> PartLines:
-    problems = [(asked[index][0], GONE) for index in group.gone]
+def _rendered(chunks: Chunks, asked: Asked, group: Group) -> PartLines:
+    problems = [(asked.ids[index], GONE) for index in group.gone]
     if group.gone:
-        gone = frozenset(group.gone)
-        asked = [one for index, one in enumerate(asked) if index not in gone]
-    if not asked:
+        asked = asked.without(frozenset(group.gone))
+    if not asked.ids:
         return PartLines([], Ready([]), [], problems)
-    ids = [request_id for request_id, _, _ in asked]
+    ids, before = list(asked.ids), list(asked.hashes)
     made = chunks.made(ids, group.columns, group.stored)
     lines, failed = made.lines, made.problems
     problems += [(ids[index], message) for index, message in failed.items()]
-    before = [digest for _, _, digest in asked]
     changed = []
     if before != made.hashes:
         changed = [

@@ -61,7 +61,7 @@ def work(way: str, source: str, folder: Path, base_url: str) -> None:
     )
     # Prices as OpenAI's, so that tokens are counted as there.
     there = ["--base-url", base_url, "--key", "none", "--price-as", "gpt-4o-mini"]
-    more = ["-y", "--poll", "1"] if way == "run" else []
+    more = ["-y", "--poll", "1", "--first-part", "0"] if way == "run" else []
     command(folder, way, f"{source}-now.db", *asked, *there, *more)
 
 

@@ -89,7 +89,11 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; say what went wrong without a traceback."""
         from ..base.errors import OpenAIBatchError
+        from ..provider.lazy_types import load_types_lazily
 
+        # Here the process is ours alone. In Datasette, or in a program of somebody's, other plugins
+        # may look into the same client.
+        load_types_lazily()
         try:
             check_order(ctx)
             with fewer_collections():

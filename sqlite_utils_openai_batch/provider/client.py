@@ -43,7 +43,6 @@ from .batch import (
     whole_number,
 )
 from .errors import SENT_ON, explained, has_no_such_call, host_of, no_batch_api, unreachable
-from .lazy_types import load_types_lazily
 
 if TYPE_CHECKING:
     import ssl
@@ -69,7 +68,6 @@ def make_client(
     timeout: float,
 ) -> openai.OpenAI:
     """A client; it reads nothing of the environment for a server that isn't OpenAI."""
-    load_types_lazily()
     import openai
 
     options: dict[str, Any] = {

@@ -61,7 +61,9 @@ def test_a_star_takes_what_it_took() -> None:
 
 
 def test_what_batches_need_brings_in_few_types() -> None:
-    script = """
+    script = (
+        LAZILY
+        + """
 import json, sys
 from sqlite_utils_openai_batch.provider.client import Provider
 with Provider({url!r}, {key!r}) as provider:
@@ -70,10 +72,31 @@ with Provider({url!r}, {key!r}) as provider:
     list(provider.files())
 print(json.dumps([name for name in sys.modules if name.startswith("openai.types")]))
 """
+    )
     with LocalServer() as server:
         loaded = run(script.format(url=server.base_url, key=server.key))
     assert "openai.types.batch" in loaded
     assert len(loaded) < 150
+
+
+def test_only_our_commands_touch_the_client_of_others() -> None:
+    # In Datasette, and beside somebody's own code, the client is as its makers have it.
+    script = """
+import json, sys
+import datasette_openai_batch, sqlite_utils_openai_batch.python.batches
+from sqlite_utils_openai_batch.provider.client import Provider
+Provider("http://127.0.0.1:1/v1", "k").close()
+print(json.dumps([type(one).__module__ for one in sys.meta_path]))
+"""
+    assert not [name for name in run(script) if name.startswith("sqlite_utils_openai_batch")]
+    command = """
+import json, sys
+from click.testing import CliRunner
+from sqlite_utils.cli import cli
+CliRunner().invoke(cli, ["openai-batch", "serve", "--list-faults"])
+print(json.dumps([type(one).__module__ for one in sys.meta_path]))
+"""
+    assert "sqlite_utils_openai_batch.provider.lazy_types" in run(command)
 
 
 @pytest.mark.parametrize(

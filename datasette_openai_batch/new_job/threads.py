@@ -98,6 +98,8 @@ def _work(key: Key, draft: Draft, file: str, settings: Settings) -> Done:
 
     def told(rows: int) -> None:
         _rows[key] = rows
+        # Rows are rendered without SQLite, many between two of its steps.
+        courtesy.give_way()
 
     with closing(connect(path)) as conn, courtesy.working(), explained(path):
         conn.set_progress_handler(courtesy.give_way, courtesy.OFTEN)

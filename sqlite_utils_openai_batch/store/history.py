@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 PAGE = 5_000
@@ -182,10 +182,9 @@ def imports(conn: sqlite3.Connection, job_id: int) -> list[tuple[str, str, int]]
     ).fetchall()
 
 
-def count_attempt(conn: sqlite3.Connection, part_id: int) -> None:
-    """Count one more attempt for each settled request of a part that was run by hand."""
-    conn.execute(
-        "UPDATE openai_batch_requests SET attempts = attempts + 1 "
-        "WHERE part_id = ? AND status <> 'pending' AND same_as IS NULL",
-        [part_id],
+def count_attempts(conn: sqlite3.Connection, ids: Iterable[int]) -> None:
+    """Count one more attempt for requests of a part that was run by hand."""
+    conn.executemany(
+        "UPDATE openai_batch_requests SET attempts = attempts + 1 WHERE id = ?",
+        zip(ids, strict=True),
     )

@@ -37,9 +37,10 @@ from .survey import AnswerFile, Place, Told, by_place
 class Importer(Taker):
     """Takes in the lines of files for one part.
 
-    Tokens and cost are added with the answers that they paid for, in the same transaction: so a
-    file that was cut, and comes again whole, is counted once. What answers a part that is at the
-    provider is counted when its batch is collected, which may be where these lines are from.
+    Tokens, cost and, where the part wasn't sent, the attempt are added with the answers that they
+    are of, in the same transaction: so a file that was cut, and comes again whole, is counted once.
+    What answers a part that is at the provider is counted when its batch is collected, which may be
+    where these lines are from.
     `seen` tells for each file whether it was here before, `tell` hears of lines.
     """
 
@@ -75,6 +76,8 @@ class Importer(Taker):
         """Count the usual answers, and add what they cost."""
         self.tell(len(fresh))
         self.settled.update(dict.fromkeys(fresh.ids, "ok"))
+        if self.part.status == "prepared":
+            history.count_attempts(self.conn, fresh.ids)
         if self.counted and len(fresh):
             spent = Spent(self.prices)
             spent.add_all(fresh.outcomes)
@@ -91,6 +94,12 @@ class Importer(Taker):
         answered, failed = super().judge(fresh, known)
         changed = [*answered.items(), *failed.items()]
         self.settled.update({one: outcome.status for one, outcome in changed})
+        if self.part.status == "prepared":
+            asked_now = ("pending", self.part.id)
+            history.count_attempts(
+                self.conn,
+                [one for one, _ in changed if (known[one][2], known[one][1]) == asked_now],
+            )
         if changed and self.counted:
             spent = Spent(self.prices)
             spent.add([outcome for _, outcome in changed])
@@ -312,7 +321,6 @@ class Bringing:
             if not collected.written:
                 store.update_part(self.conn, part.id, written_at=None)
         elif part.status == "prepared" and not store.pending_page(self.conn, part.id, 0, 1):
-            history.count_attempt(self.conn, part.id)
             store.move_part(
                 self.conn, part, "completed", ended_at=now, collected_at=now, written_at=written
             )

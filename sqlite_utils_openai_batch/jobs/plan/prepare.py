@@ -30,6 +30,8 @@ from .render import Rendered, Run, Tally, blank_sentence, rendered, rendered_win
 
 # A prepare that is killed leaves a job without `requests`; after this long it is swept away.
 ABANDONED_SECONDS = 15 * 60
+#: Rows between two words of how far it is: some milliseconds, so that pages can be let pass.
+TOLD_EVERY = 500
 
 
 def job_values(
@@ -473,7 +475,7 @@ def fill(
             writer.add_run(made, first_id)
         else:
             writer.add(made, first_id + made.position)
-        if progress and tally.rows >= told + 10_000:
+        if progress and tally.rows >= told + TOLD_EVERY:
             told = tally.rows
             progress(told)
     writer.commit()

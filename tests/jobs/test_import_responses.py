@@ -189,11 +189,15 @@ def test_only_what_is_unanswered_goes_out(run: Any, prepared: Path, rows: Any, s
     ]  # fmt: skip
     run("sync", prepared)
     assert sent_ids(server, uid) == []
+    # Those that were brought were sent by hand, once.
+    attempts = "SELECT attempts, count(*) FROM openai_batch_requests GROUP BY 1"
+    assert rows(prepared, attempts) == [(0, 4), (1, 8)]
 
     for command in (("submit", prepared, "-y"), ("watch", prepared, "--poll", "0.05")):
         run.start(*command).communicate(timeout=60)
 
     assert sent_ids(server, uid) == [1, 3, 6, 7]
+    assert rows(prepared, attempts) == [(1, 12)]
     assert rows(prepared, STATUSES) == [("http_error", 1), ("ok", 11)]
     assert rows(prepared, "SELECT answer FROM notes WHERE id = 2") == [("answer 2",)]
     run("retry", prepared, "1", "-y", "--poll", "0.05")

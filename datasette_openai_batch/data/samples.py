@@ -18,7 +18,7 @@ from .parts import PartHead
 SAMPLE = 2_000
 BLOCKS = 20
 # Failures of one kind that are read for their messages.
-MESSAGES = 2_000
+MESSAGES = 500
 # Up to so many failures of a kind are sorted by id; more are found by walking the parts.
 FEW = 5_000
 

@@ -36,6 +36,7 @@ class Failures:
     more: int
     sampled: dict[str, int]
     help: dict[str, tuple[str, str | None]]
+    read: int = samples.MESSAGES
 
 
 def failures(conn: sqlite3.Connection, opened: Opened) -> Failures:

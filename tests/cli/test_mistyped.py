@@ -33,7 +33,7 @@ def test_an_option_that_is_empty(
     check = unchanged(notes)
     said = run("run", notes, "notes", *ASK, "-y", option, value, code=2)
     assert said.err.startswith("Error: -") and "is empty" in said.err
-    assert "a variable of the shell that isn't set" in said.err
+    assert "a shell variable that isn't set" in said.err
     check()
 
 

@@ -6,5 +6,6 @@ __all__ = [
     "batch",
     "client",
     "errors",
+    "lazy_types",
     "places",
 ]

@@ -11,6 +11,8 @@ const TITLE = document.title;
 const ENDED = new Set(["completed", "cancelled", "failed"]);
 
 let wait = FIRST;
+// Whether nothing was heard at first: then the page may be older than what is heard at last.
+let missed = false;
 let timer = null;
 let busy = false;
 let over = false;
@@ -92,7 +94,7 @@ async function poll() {
   try {
     const job = await (await load(live.dataset.json, { cache: "no-store" })).json();
     const now = sight(job);
-    if (seen === null) {
+    if (seen === null && !missed) {
       goesOn = !ENDED.has(job.status);
     } else if (now !== seen) {
       goesOn = await redraw();
@@ -106,6 +108,7 @@ async function poll() {
   } catch {
     // The server may be restarting or the network gone: try again, more and more rarely.
     wait = Math.min(wait * 2, SLOWEST);
+    missed = true;
   }
   busy = false;
   if (goesOn) plan();

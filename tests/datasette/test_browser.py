@@ -136,6 +136,27 @@ def test_progress_survives_failed_polls(driver: Any, base: str, films: Path) -> 
     assert browser.complaints(driver) == []
 
 
+def test_what_came_while_the_first_polls_failed_is_shown(
+    driver: Any, base: str, films: Path
+) -> None:
+    answer(films, 2, 0)
+    down = (
+        "window.failures = 0; const real = window.fetch;"
+        "window.fetch = (...all) => window.up ? real(...all)"
+        " : (window.failures++, Promise.reject(new Error('down')));"
+    )
+    script = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": down})
+    try:
+        driver.get(f"{base}/films/-/openai-batch/2")
+        until(lambda: driver.execute_script("return window.failures") > 0, "a poll that fails")
+        answer(films, 2, 12)
+        driver.execute_script("window.up = true")
+        until(lambda: "12 of 60 rows answered" in text(driver, "#ob-live"), "12 answers")
+    finally:
+        driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    assert browser.complaints(driver) == []
+
+
 def test_a_hidden_tab_asks_nothing(driver: Any, base: str, films: Path) -> None:
     answer(films, 2, 0)
     driver.get(f"{base}/films/-/openai-batch/2")

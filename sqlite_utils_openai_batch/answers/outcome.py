@@ -21,7 +21,7 @@ from ..base.outcome import Outcome, Outcomes
 from ..base.statuses import OUTCOMES
 from .extract import Found, answers_in, kind_of, listed, tokens_in
 from .schema import AnswerSchema, read_json
-from .wire import BUILDING, MOST_TOKENS, Body, Count, Error, Line, read_line
+from .wire import BUILDING, MOST_TOKENS, Body, Count, Error, Line, read_each, read_line
 
 if TYPE_CHECKING:
     from .schema import SQLiteValue
@@ -412,14 +412,7 @@ def read_usual(lines: Sequence[bytes]) -> tuple[list[str | None], Outcomes, list
 
     Of the others, whose places are the list, nothing is told. The answers aren't checked.
     """
-    found: list[_Line] = []
-    rest = iter(lines)
-    while len(found) < len(lines):
-        try:
-            found.extend(map(_decode, rest))
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            # Those before it are in the list, and the iterator stands behind it.
-            found.append(_OTHER)
+    found = read_each(_decode, lines, _OTHER)
     bodies = [line.response.body for line in found]
     usages = [body.usage for body in bodies]
     sent = [usage.prompt_tokens_details for usage in usages]

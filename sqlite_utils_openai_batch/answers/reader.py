@@ -10,6 +10,7 @@ from ..base.outcome import Outcome, Outcomes
 from .confidence import Confidence, take_up
 from .outcome import check_answer, read_response, read_usual
 from .schema import AnswerSchema, Check, Values, quick_check, unsure
+from .wire import read_each
 
 _ID_DIGITS = 18  # more than any request id has; SQLite's integers end at 19 digits
 
@@ -70,15 +71,8 @@ class Reader:
         """The columns of answers; None where one has to be checked as an object (`check`)."""
         if self.schema is None:
             return [None if isinstance(one, Outcome) else (one,) for one in outcomes.answers]
-        found: list[Values | None] = []
-        rest = iter(outcomes.answers)
-        while len(found) < len(outcomes):
-            try:
-                found.extend(map(self.quick, rest))
-            except (ValueError, RecursionError, TypeError):  # msgspec's errors are ValueErrors
-                # Those before it are in the list, and the iterator stands behind it.
-                found.append(None)
-        return found
+        cells: list[Values | None] = read_each(self.quick, outcomes.answers, None)
+        return cells
 
     def check(self, outcomes: Iterable[Outcome]) -> None:
         """Check the answers that aren't checked yet."""

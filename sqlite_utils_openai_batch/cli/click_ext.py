@@ -91,9 +91,10 @@ class Command(click.Command):
         from ..base.errors import OpenAIBatchError
         from ..provider.lazy_types import load_types_lazily
 
-        # Here the process is ours alone. In Datasette, or in a program of somebody's, other plugins
-        # may look into the same client.
-        load_types_lazily()
+        # Here the process is ours alone. In Datasette, which `browse` runs, or in a program of
+        # somebody's, others look into the same client.
+        if self.name != "browse":
+            load_types_lazily()
         try:
             check_order(ctx)
             with fewer_collections():

@@ -97,6 +97,8 @@ CliRunner().invoke(cli, ["openai-batch", "serve", "--list-faults"])
 print(json.dumps([type(one).__module__ for one in sys.meta_path]))
 """
     assert "sqlite_utils_openai_batch.provider.lazy_types" in run(command)
+    browse = command.replace('"serve", "--list-faults"', '"browse", "nothing.db"')
+    assert "sqlite_utils_openai_batch.provider.lazy_types" not in run(browse)
 
 
 @pytest.mark.parametrize(

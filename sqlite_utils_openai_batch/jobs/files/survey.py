@@ -25,7 +25,7 @@ import xxhash
 from ... import store
 from ...answers.jsonl import iter_lines
 from ...answers.reader import own_id
-from ...answers.wire import BUILDING, NOTHING, Body, read_line
+from ...answers.wire import BUILDING, NOTHING, Body, read_each, read_line
 from ...base.errors import FileError
 from ...base.file_kinds import refuse_others
 from ...base.text import counted
@@ -191,14 +191,7 @@ class Surveyor:
         self, file: AnswerFile, at: Sequence[int], lines: Sequence[bytes]
     ) -> list[str | None]:
         """Whom lines name. Raises FileError where one is a request."""
-        found: list[Envelope | None] = []
-        rest = iter(lines)
-        while len(found) < len(lines):
-            try:
-                found.extend(map(_envelope, rest))
-            except (msgspec.MsgspecError, ValueError, RecursionError):
-                # Those before it are in the list, and the iterator stands behind it.
-                found.append(None)
+        found: list[Envelope | None] = read_each(_envelope, lines, None)
         for number, envelope in zip(at, found, strict=True):
             if envelope is not None and envelope.response == NOTHING and envelope.is_request:
                 raise FileError(

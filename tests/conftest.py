@@ -381,6 +381,15 @@ class Terminal:
         self.screen += data.decode().replace("\r\n", "\n")
         return bool(data)
 
+    def answer(self, question: str, text: str) -> None:
+        """Type an answer once its whole question is there: click writes the blank after it apart."""
+        self.wait_for(question)
+        deadline = time.monotonic() + PATIENCE
+        while not self.screen.endswith(": "):
+            assert time.monotonic() < deadline, self.screen
+            assert self.read(), self.screen
+        self.type(text)
+
     def type(self, text: str) -> None:
         """Type something."""
         os.write(self.master, text.encode())

@@ -76,8 +76,7 @@ def test_nothing_is_made_where_nothing_may_be_sent(run: Any) -> None:
 def test_it_is_asked_first(run: Any, terminal: Any) -> None:
     Path("survey.csv").write_text(SURVEY)
     there = terminal("run", "survey.csv", *ASK, "--base-url", run.base_url)
-    there.wait_for("Make survey.db of survey.csv? [y/N]")
-    there.type("n\n")
+    there.answer("Make survey.db of survey.csv? [y/N]", "n\n")
     assert "Nothing was made" in there.end(0)
     assert not Path("survey.db").exists()
 

@@ -285,8 +285,7 @@ def test_a_job_that_goes_on_asks_again_by_itself(run: Any, prepared: Path, uncha
 def test_how_many_rows_submit_asks_about(run: Any, prepared: Path, terminal: Any) -> None:
     run("import-responses", prepared, made("some", answers(prepared, range(3, 13))))
     screen = terminal("submit", prepared, "1")
-    screen.wait_for("[y/N]")
-    screen.type("n\n")
+    screen.answer("[y/N]", "n\n")
     assert "about 2 rows?" in screen.end(0)
 
 

@@ -476,8 +476,7 @@ def test_an_unfinished_job_of_the_same_file_is_named(run: Any, rows: Any) -> Non
 def test_nothing_is_left_of_what_was_declined(terminal: Any, run: Any, rows: Any) -> None:
     write("mine.jsonl", [request("a")])
     screen = terminal("run", "new.db", "--requests", "mine.jsonl", *run.there[:2])
-    screen.wait_for("Send? [y/N]")
-    screen.type("n\n")
+    screen.answer("Send? [y/N]", "n\n")
     screen.end(0)
 
     tables = rows("new.db", "SELECT name FROM sqlite_master WHERE name NOT LIKE '%openai_batch%'")

@@ -441,8 +441,7 @@ QUESTION = "Ask gpt-4o-mini about 12 rows of notes?\nData goes to HOST.\nColumns
 @pytest.mark.parametrize("journal", ["delete"], indirect=True)
 def test_a_declined_job_leaves_nothing(terminal: Any, run: Any, notes: Any, rows: Any) -> None:
     screen = terminal("run", notes, "notes", *ASK, "--base-url", run.base_url)
-    screen.wait_for("Send? [y/N]")
-    screen.type("n\n")
+    screen.answer("Send? [y/N]", "n\n")
     assert steady(screen.end(0)) == QUESTION + "Send? [y/N]: n\nNothing was sent.\n"
     for table in ("jobs", "parts", "requests", "batches", "responses", "log"):
         assert rows(notes, f"SELECT count(*) FROM openai_batch_{table}") == [(0,)]
@@ -465,8 +464,7 @@ def test_leaving_at_the_question_leaves_nothing(
 @pytest.mark.parametrize("journal", ["delete"], indirect=True)
 def test_a_confirmed_job_runs(terminal: Any, run: Any, notes: Any, rows: Any) -> None:
     screen = terminal("run", notes, "notes", *ASK, "--base-url", run.base_url, "--poll", "0.05")
-    screen.wait_for("Send? [y/N]")
-    screen.type("y\n")
+    screen.answer("Send? [y/N]", "y\n")
     assert "12 of 12 rows answered." in screen.end(0)
     assert rows(notes, "SELECT count(answer) FROM notes") == [(12,)]
 

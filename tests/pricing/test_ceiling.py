@@ -175,8 +175,7 @@ def test_yes_doesnt_switch_it_off(run: Any, notes: Any) -> None:
 def test_the_question_says_what_it_costs(terminal: Any, run: Any, notes: Any) -> None:
     screen = terminal("run", notes, "notes", *ASK, *CAPPED, "--base-url", run.base_url, *PRICED,
                       "--max-cost", "0.01")  # fmt: skip
-    screen.wait_for("Send? [y/N]")
-    screen.type("n\n")
+    screen.answer("Send? [y/N]", "n\n")
     said = screen.end(0)
     assert f"At most {MOST} (ceiling $0.01). Data goes to 127.0.0.1:" in said
 
@@ -217,11 +216,9 @@ def test_at_a_terminal_the_cap_is_offered(run: Any, notes: Any, terminal: Any, r
     cap = said.removeprefix("Nothing was sent. Next: run with the same options and -o ")
     assert re.fullmatch(r"max_tokens \d+\.", cap)
     screen = terminal("run", *asked)
-    screen.wait_for(f"Go on with -o {cap[:-1]}? [y/N]")
+    screen.answer(f"Go on with -o {cap[:-1]}? [y/N]", "y\n")
     assert "can't hold: 12 requests may cost up to $0.79, since " in screen.screen
-    screen.type("y\n")
-    screen.wait_for("Send? [y/N]")
-    screen.type("y\n")
+    screen.answer("Send? [y/N]", "y\n")
     screen.end(0)
     ((template, most),) = rows(notes, "SELECT template, upper_cost_nanousd FROM openai_batch_jobs")
     assert json.loads(template)["max_tokens"] == int(cap[len("max_tokens ") : -1])
@@ -233,8 +230,7 @@ def test_a_cap_that_nobody_wants_sends_nothing(
 ) -> None:
     asked = (notes, "notes", *ASK, "--base-url", run.base_url, *PRICED, "--max-cost", "0.05")
     screen = terminal("run", *asked)
-    screen.wait_for("Go on with -o max_tokens ")
-    screen.type("n\n")
+    screen.answer("Go on with -o max_tokens ", "n\n")
     assert "Error: The ceiling of $0.05 can't hold" in screen.end(2)
     assert rows(notes, "SELECT count(*) FROM openai_batch_jobs") == [(0,)]
     said = run("run", *asked, "-y", code=2)

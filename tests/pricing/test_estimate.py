@@ -414,8 +414,7 @@ def test_a_retry_needs_a_yes_or_a_ceiling(run: Any, cut: Path, rows: Any) -> Non
 @pytest.mark.parametrize("journal", ["delete"], indirect=True)
 def test_the_question_of_a_retry_says_what_it_may_cost(run: Any, cut: Path, terminal: Any) -> None:
     screen = terminal("retry", cut, "1", "--set", "max_tokens=500")
-    screen.wait_for("Send? [y/N]")
-    screen.type("n\n")
+    screen.answer("Send? [y/N]", "n\n")
     assert (
         "Ask 1 row of job 1 again? At most $0.00016 (ceiling of the whole job $1.00).\n"
     ) in screen.end(0)

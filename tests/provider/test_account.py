@@ -120,8 +120,7 @@ def test_cancel_asks_first(run: Any, held: Any, terminal: Any) -> None:
 
     refused = run("batches", *there, "--cancel", batch, code=2)
     screen = terminal("batches", *there, "--cancel", batch)
-    screen.wait_for("Cancel it? [y/N]")
-    screen.type("n\n")
+    screen.answer("Cancel it? [y/N]", "n\n")
     screen.end(0)
 
     assert "Without a terminal to ask on, this needs -y" in refused.err

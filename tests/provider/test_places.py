@@ -218,8 +218,7 @@ def test_a_declined_local_job_keeps_no_files(
     run: Any, notes: Path, terminal: Any, tmp_path: Path
 ) -> None:
     screen = terminal("run", notes, "notes", *ASK, "--upstream", run.base_url, "-m", "x")
-    screen.wait_for("Send? [y/N]")
-    screen.type("n\n")
+    screen.answer("Send? [y/N]", "n\n")
     assert screen.end(0).endswith("Nothing was sent.\n")
     assert local_files(tmp_path) == []
 

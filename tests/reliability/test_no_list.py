@@ -59,8 +59,7 @@ def test_submit_asks_on_a_terminal(zygote: Zygote, tmp_path: Path, terminal: Any
         cut_send(zygote, server, db)
         screen = terminal("submit", db, "1", "--key", KEY)
         screen.wait_for("has it run, and billed, twice.")
-        screen.wait_for("Send? [y/N]")
-        screen.type("n\r")
+        screen.answer("Send? [y/N]", "n\r")
         assert "Nothing was sent." in screen.end(0)
         server.faults.clear()
         assert len(Paid(server, KEY).batches) == 1

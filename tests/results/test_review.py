@@ -315,8 +315,7 @@ def test_deleting_a_job_tells_of_its_labels(
 ) -> None:
     typing(data, "1", "-n", "3", "-c", "mood", "--coder", "anna", typed="1\n1\n1\n")
     begun = terminal("delete", data, "1")
-    begun.wait_for("Delete the record of job 1, and 3 labels by people?")
-    begun.type("n\n")
+    begun.answer("Delete the record of job 1, and 3 labels by people?", "n\n")
     begun.end(0)
     assert len(rows(data, SAID)) == 3
 

@@ -10,7 +10,27 @@ import browser
 import job_data
 import pytest
 from datasette.app import Datasette
+from jinja2 import Environment, FileSystemBytecodeCache
 from serving import close, fetch, start
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each template is compiled once for all Datasettes of a run, and no traceback is coloured.
+
+    Where `rich` is installed, Datasette draws the traceback of each 403 and 404, which takes ten
+    times as long as the page.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasette.handle_exception.rich", None)
+        cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+        begin = Environment.__init__
+
+        def with_cache(self: Environment, *args: Any, **options: Any) -> None:
+            begin(self, *args, **{"bytecode_cache": cache, **options})
+
+        patch.setattr(Environment, "__init__", with_cache)
+        yield
 
 
 @pytest.fixture

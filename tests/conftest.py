@@ -382,7 +382,7 @@ class Terminal:
         return bool(data)
 
     def answer(self, question: str, text: str) -> None:
-        """Type an answer once its whole question is there: click writes the blank after it apart."""
+        """Type an answer once its whole question is there: click writes the last blank apart."""
         self.wait_for(question)
         deadline = time.monotonic() + PATIENCE
         while not self.screen.endswith(": "):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlite_utils_openai_batch.base.errors import OpenAIBatchError, UsageError
@@ -52,7 +52,8 @@ class Settings:
     """Nano-dollars that a job of a form may cost at most."""
     models: tuple[str, ...] = ()
     base_url: str | None = None
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
+    """Not in a traceback: Datasette writes those to its log with the variables of each frame."""
     local: bool = True
     local_first: bool = False
     """Whether the model on this machine is what a form offers first."""
@@ -82,6 +83,15 @@ class Settings:
         return self.key if (base_url or OPENAI_URL).rstrip("/") == here else None
 
 
+class Hidden:
+    """A secret that isn't shown with the variables of a frame."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str | None) -> None:
+        self.text = text
+
+
 def given(datasette: Any, database: str | None) -> dict[str, Any]:
     """The settings as they were written: a database's own win over those of all."""
     found: dict[str, Any] = {}
@@ -89,7 +99,7 @@ def given(datasette: Any, database: str | None) -> dict[str, Any]:
         found |= datasette.plugin_config(name) or {}
     for name in NAMES if database is not None else ():
         found |= datasette.plugin_config(name, database=database, fallback=False) or {}
-    return found
+    return found | {"key": Hidden(found.get("key") or None)}
 
 
 def read_settings(datasette: Any, database: str | None = None) -> Settings:
@@ -103,7 +113,7 @@ def read_settings(datasette: Any, database: str | None = None) -> Settings:
         max_cost=None if most is None else ceiling(most),
         models=tuple(models),
         base_url=found.get("base_url") or None,
-        key=found.get("key") or None,
+        key=found["key"].text,
         local=bool(found.get("local", True)),
         local_first=found.get("local") == "first",
         sync_every=seconds(found.get("sync_every")),

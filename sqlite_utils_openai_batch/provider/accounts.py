@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,7 +29,7 @@ class Destination:
     """Where requests go and with which key; `key_from` says where the key was found."""
 
     base_url: str
-    key: str
+    key: str = field(repr=False)
     key_from: str
     azure: Azure | None = None
 

@@ -42,7 +42,7 @@ class Places:
     another process, later, goes on with the same batches.
     """
 
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     providers: dict[str, Provider] = field(default_factory=dict)
     servers: dict[str, LocalServer] = field(default_factory=dict)
     known: dict[str, Destination] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import browser
 import job_data
 import pytest
+from datasette import hookimpl
 from datasette.app import Datasette
+from datasette.plugins import pm
 from jinja2 import Environment, FileSystemBytecodeCache
 from serving import close, fetch, start
 
@@ -46,6 +49,28 @@ def serve() -> Iterator[Callable[..., Datasette]]:
     yield begin
     for datasette in running:
         close(datasette)
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """The traceback of each error that a page raised, with the local variables of every frame.
+
+    So Datasette writes them to its log where `rich` is installed, also that of a plain 403.
+    """
+    written: list[str] = []
+
+    class Log:
+        __name__ = "log"
+
+        @hookimpl(tryfirst=True)
+        def handle_exception(self, exception: Exception) -> None:
+            shown = traceback.TracebackException.from_exception(exception, capture_locals=True)
+            written.append("".join(shown.format()))
+
+    log = Log()
+    pm.register(log)
+    yield written
+    pm.unregister(log)
 
 
 @pytest.fixture

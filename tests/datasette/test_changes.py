@@ -169,6 +169,32 @@ def test_pages_that_only_read_do_so_whatever_is_posted(site: Any, films: Path) -
     assert dump(films) == before
 
 
+KEY = "sk-of-the-plugin-0123456789"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"base_url": "here"}],
+    ids=["right", "base_url"],
+)
+def test_no_secret_is_in_the_traceback_of_a_page(
+    serve: Callable[..., Any], films: Path, told: list[str], wrong: dict[str, str]
+) -> None:
+    settings = {"base_url": AWAY, "key": KEY, **wrong}
+    site = serve(films, config={**GRANTED, "plugins": {"sqlite-utils-openai-batch": settings}})
+    absent = [f"{JOBS}/99", f"{JOBS}/1/review?_sample=99", f"{NEW}?like=99", f"{NEW}?like=x",
+              f"{NEW}?draft=0123456789abcdef", f"{NEW}?table=absent", f"{NEW}?sql=select",
+              f"{JOBS}/1.csv?_status=absent", f"{JOBS}/1/check"]  # fmt: skip
+    for actor in ("stranger", "root"):
+        for path, fields, _ in CHANGES.values():
+            ask(site, "POST", path, actor, fields | {"output_table": "openai_batch_jobs"})
+            ask(site, "GET", path, actor, {})
+        for path in (*READ, *absent):
+            ask(site, "GET", path, actor, {})
+    assert len(told) > 5
+    assert not [one for one in told if KEY[:12] in one]
+
+
 def test_no_route_is_left_out() -> None:
     table = [path.partition("?")[0] for path, _, _ in CHANGES.values()]
     for pattern, view in ROUTES:

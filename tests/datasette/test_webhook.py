@@ -168,3 +168,21 @@ def test_a_database_without_jobs_and_one_that_is_gone(
     while status(path) != "completed":
         assert time.monotonic() < deadline
         assert send(datasette, body, signed(body)).status_code == 200
+
+
+def test_what_goes_wrong_shows_no_secret(
+    serve: Any, waiting: Any, told: list[str], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    path, _, batch_id = waiting
+    key, body = "sk-of-the-plugin-0123456789", event(batch_id)
+    settings = {"sync_every": "often", "key": key}
+    datasette = serve(path, config={"plugins": {"sqlite-utils-openai-batch": settings}})
+    assert send(datasette, body, signed(body)).status_code == 404
+    monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", SECRET)
+    assert send(datasette, body, signed(body)).status_code == 503
+    assert "sync_every" in caplog.text
+    monkeypatch.setattr("datasette_openai_batch.data.queries.jobs_with_batch", None)
+    assert send(datasette, body, signed(body)).status_code == 500
+    assert len(told) == 2
+    assert not [one for one in told if key[:12] in one or SECRET[:12] in one]

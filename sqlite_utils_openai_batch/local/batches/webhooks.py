@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import logging
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -32,7 +32,7 @@ class Webhook:
     """Where webhooks go, and the secret that signs them (`whsec_` and base64)."""
 
     url: str
-    secret: str
+    secret: str = field(repr=False)
 
 
 def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:

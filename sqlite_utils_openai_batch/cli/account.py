@@ -55,19 +55,29 @@ def account(
     with ExitStack() as stack:
         conn = stack.enter_context(closing(connect(db))) if db else None
         if base_url is None and conn is not None:
-            base_url, provider = place_of(conn, provider)
+            base_url, provider = place_of(conn, key, provider)
         places = stack.enter_context(Places(key=key))
         yield conn, places.remote(destination(base_url, key, provider))
 
 
-def place_of(conn: sqlite3.Connection, provider: str) -> tuple[str | None, str]:
-    """Where the newest job of a database went, but for servers inside this program."""
+def place_of(conn: sqlite3.Connection, key: str | None, provider: str) -> tuple[str | None, str]:
+    """Where the newest job of a database went, but for servers inside this program.
+
+    Raises OpenAIBatchError where the key of --key was never given for that: the database may be
+    somebody else's.
+    """
     from .. import store
-    from ..provider.accounts import LOCAL
+    from ..jobs.trust import check_job
+    from ..provider.accounts import LOCAL, check_key
 
     jobs = store.list_jobs(conn) if store.exists(conn) else []
     found = next((job for job in jobs if job.provider != LOCAL), None)
-    return (None, provider) if found is None else (found.base_url, found.provider)
+    if found is None:
+        return None, provider
+    check_job(found)
+    if key is not None:
+        check_key(found, key, way_out=f"--base-url {found.base_url}")
+    return found.base_url, found.provider
 
 
 @click.command("batches", cls=Command)

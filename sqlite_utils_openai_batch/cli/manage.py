@@ -119,6 +119,7 @@ def retry_command(
         ceiling = job_ceiling(conn, found, max_cost) if max_cost else None
         most = retry_most(conn, found, plan, body)
         check_priced(found, body, most, ceiling)
+        places.of_job(found)  # where the key can't go there, nothing is planned anew
         check_known(found, body, places)
         cost = retry_words(found, most)
         question = f"{retry_question(found, plan, body)}{cost}"
@@ -216,6 +217,7 @@ def cancel_command(db: str, job: str, key: str | None) -> None:
     """
     from .. import store
     from ..jobs.manage import cancel_job
+    from ..provider.accounts import check_key
     from ..provider.places import Places
     from ..store.connection import connect
     from .follow import follow
@@ -223,6 +225,8 @@ def cancel_command(db: str, job: str, key: str | None) -> None:
     with closing(connect(db)) as conn, Places(key=key) as places:
         store.check_version(conn)
         found = store.find_job(conn, job, db)
+        if key is not None:
+            check_key(found, key)
         cancel_job(conn, found)
         follow(conn, db, [store.get_job(conn, found.id)], places, poll=None, once=True)
 

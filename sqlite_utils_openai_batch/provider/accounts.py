@@ -121,12 +121,14 @@ def refuse_password(url: str, option: str) -> None:
         )
 
 
-def check_key(job: store.Job, key: str, to: str | None = None) -> None:
+def check_key(
+    job: store.Job, key: str, to: str | None = None, way_out: str = "submit --accept-account"
+) -> None:
     """Raise ConfigurationError where the key of --key would go where the job never had it.
 
     The address comes from the file, which somebody else may have made or changed. A key goes to
     the host that it was given for with the job, and to those that are named in the environment.
-    `to` is another address than the job's own.
+    `to` is another address than the job's own; `way_out` is how a person says that it may go there.
     """
     url = key_address(job) if to is None else to
     if url is None or origin(url) in own_origins():
@@ -139,7 +141,7 @@ def check_key(job: store.Job, key: str, to: str | None = None) -> None:
     raise ConfigurationError(
         f"The key of --key would go to {host_of(url)}, and job {job.id} never had it there: "
         f"{began}. Nothing was sent. Where you trust {host_of(url)} with this key, say so "
-        "with submit --accept-account."
+        f"with {way_out}."
     )
 
 

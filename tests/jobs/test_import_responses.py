@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
@@ -294,6 +295,7 @@ def test_the_rest_can_be_cancelled_and_all_taken_back(run: Any, prepared: Path, 
     run("import-responses", prepared, made("some", answers(prepared, range(1, 10))))
     run("cancel", prepared, "1", code=3)
     assert rows(prepared, STATUSES) == [("cancelled", 3), ("ok", 9)]
+    assert re.search("^Time      prepared .*, cancelled ", run("show", prepared, "1").out, re.M)
     late = run("import-responses", prepared, made("late", answers(prepared, [10])))
     assert figures(late.err) == {"answers": 1, "sum": 1}
     assert rows(prepared, "SELECT status FROM openai_batch_jobs") == [("cancelled",)]

@@ -431,9 +431,37 @@ def test_a_key_goes_to_no_host_that_a_job_never_had_it_at(
         "delete": ("1", "--only", "remote", "-y"), "watch": ("--poll", "0.05"),
     }.get(command, ())  # fmt: skip
     evil.asked.clear()
+    check = unchanged(notes)
     said = run(command, notes, *more, "--key", KEY, code=1)
     assert f"The key of --key would go to {host(evil.base_url)}" in said.err
     assert f"Bearer {KEY}" not in keys_seen(evil)
+    if command not in ("sync", "watch"):
+        check()
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [("batches", "data.db"), ("batches", "data.db", "--files"),
+     ("batches", "data.db", "--cancel", "batch_1", "-y"),
+     ("batches", "data.db", "--delete-files", "-y"),
+     ("fetch", "batch_1", "--into", "data.db"),
+     ("fetch", "batch_1", "--into", "data.db", "notes", "--key", "custom_id=id")],
+    ids=lambda typed: "-".join(one for one in typed if one.isalpha()),
+)  # fmt: skip
+def test_no_list_of_an_account_is_asked_for_where_a_job_never_had_the_key(
+    run: Any, notes: Path, evil: Any, typed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("prepare", notes, "notes", *ASK, "--base-url", evil.base_url, "--key", "sk-of-a-stranger")
+    evil.asked.clear()
+    monkeypatch.chdir(notes.parent)
+    said = run(*typed, "--key", KEY, code=1)
+    assert f"The key of --key would go to {host(evil.base_url)}" in said.err
+    assert f"say so with --base-url {evil.base_url}." in said.err
+    assert evil.asked == []
+    if typed == ("batches", "data.db"):
+        run(*typed, "--key", KEY, "--base-url", evil.base_url)
+        run(*typed, "--key", "sk-of-a-stranger")
+        assert keys_seen(evil) == {f"Bearer {KEY}", "Bearer sk-of-a-stranger"}
 
 
 def test_a_key_goes_to_one_host(run: Any, notes: Path, evil: Any) -> None:

@@ -181,7 +181,8 @@ def time_line(job: Job) -> str:
     if job.submitted_at is None:
         if job.finished_at:
             done = when_later(job.finished_at, job.created_at)
-            return f"prepared {when(job.created_at)}, answers brought by hand until {done}"
+            how = "answers brought by hand until" if job.status == "completed" else job.status
+            return f"prepared {when(job.created_at)}, {how} {done}"
         return f"prepared {when(job.created_at)}, not sent"
     end = when_later(job.finished_at, job.submitted_at) if job.finished_at else "…"
     seen = when_later(job.checked_at, job.submitted_at)

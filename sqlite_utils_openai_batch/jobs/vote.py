@@ -284,23 +284,18 @@ def count(
     counts = {name: Count(**kept.get("counts", {}).get(name, {})) for name in poll.columns}
     voted = Voted(job, poll.output, counts)
     after, asked, silent = int(kept.get("after", 0)), part.requests, job.skipped or 0
-    seen: dict[tuple[Any, ...], Held | None] = {}
+    seen = Seen(poll)
     with closing(Writer(conn, job)) as writer, cached(conn), Commits(conn) as commits:
         writer.ready()
         for page in votes.pages(conn, [one.id for one in poll.jobs], paths(poll), after, PAGE):
             commits.begin()
-            ids, *columns = zip(*page, strict=True)
-            keys, digests, *said = columns[len(poll.jobs) - 1 :]
-            voices = list(zip(*said, strict=True))
             if len(seen) > RESULTS:
                 seen.clear()
-            for one in set(voices):
-                if one not in seen:
-                    seen[one] = held(poll, one)
-            results = [seen[one] for one in voices]
+            columns = list(zip(*page, strict=True))[len(poll.jobs) :]
+            results = [seen[said] for said in zip(*columns[2:], strict=True)]
             found = [
                 (row_key, digest, result)
-                for row_key, digest, result in zip(keys, digests, results, strict=True)
+                for row_key, digest, result in zip(*columns[:2], results, strict=True)
                 if result is not None
             ]
             fates = writer.write([(key, digest, result.cells) for key, digest, result in found])
@@ -309,7 +304,7 @@ def count(
             for result, alike in Counter(results).items():
                 for place, name in enumerate(poll.columns):
                     counts[name].add(result.results[place] if result else None, alike)
-            after, asked, silent = ids[-1], asked + len(rows), silent + len(page) - len(rows)
+            after, asked, silent = page[-1][0], asked + len(rows), silent + len(page) - len(rows)
             votes.note(
                 conn,
                 job.id,
@@ -347,6 +342,18 @@ class Held:
     answer: str
     cells: tuple[Any, ...]
     results: tuple[Result | None, ...]
+
+
+class Seen(dict[tuple[Any, ...], "Held | None"]):
+    """The vote on a row by its voices: rows with the same ones are voted on once."""
+
+    def __init__(self, poll: Poll) -> None:
+        super().__init__()
+        self.poll = poll
+
+    def __missing__(self, voices: tuple[Any, ...]) -> Held | None:
+        self[voices] = result = held(self.poll, voices)
+        return result
 
 
 def held(poll: Poll, voices: Sequence[Any]) -> Held | None:

@@ -10,6 +10,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from .. import store
@@ -56,12 +57,15 @@ class Written:
 
     def count(self, fates: Sequence[Fate]) -> None:
         """Add what became of some answers."""
-        kinds = Counter([fate if fate[0] == "kept_existing" else (fate[0], None) for fate in fates])
-        for (status, previous), count in kinds.items():
-            if previous is not None:
-                self.refused[refusal_in(previous)] += count
-            else:
-                setattr(self, status, getattr(self, status) + count)
+        refused = [
+            refusal_in(previous)
+            for status, previous in fates
+            if previous is not None and status == "kept_existing"
+        ]
+        self.refused.update(refused)
+        self.kept_existing -= len(refused)
+        for status, count in Counter(map(itemgetter(0), fates)).items():
+            setattr(self, status, getattr(self, status) + count)
 
 
 class Writer:

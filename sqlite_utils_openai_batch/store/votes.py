@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
 from itertools import chain
 from typing import Any
 
@@ -26,29 +25,17 @@ def rows(conn: sqlite3.Connection, job_id: int) -> int:
 
 
 def same_rows(conn: sqlite3.Connection, jobs: Sequence[int]) -> bool:
-    """Whether jobs asked about the same rows: their keys, in order, are the same.
-
-    Where a key is NULL, which is like no other, that isn't told.
-    """
-    with ExitStack() as opened:
-        cursors = [
-            opened.enter_context(
-                closing(
-                    conn.execute(
-                        "SELECT row_key FROM openai_batch_requests "
-                        "WHERE job_id = ? AND +id BETWEEN ? AND ? ORDER BY row_key",
-                        [job, *id_range(conn, job)],
-                    )
-                )
-            )
-            for job in jobs
-        ]
-        while True:
-            first, *others = (cursor.fetchmany(1_000) for cursor in cursors)
-            if any(page != first for page in others) or first[:1] == [(None,)]:
-                return False
-            if not first:
-                return True
+    """Whether jobs asked about the same rows: as many, and none that another didn't ask about."""
+    if len({rows(conn, job) for job in jobs}) > 1:
+        return False
+    # A key that is NULL is like no other. In the order of the keys SQLite compares them side by
+    # side, as both indexes have them; without it, each would go into a table first.
+    keys = "SELECT row_key FROM openai_batch_requests WHERE job_id = ? AND +id BETWEEN ? AND ?"
+    left = f"{keys} EXCEPT {keys} AND row_key IS NOT NULL ORDER BY row_key LIMIT 1"
+    first = [jobs[0], *id_range(conn, jobs[0])]
+    return not any(
+        conn.execute(left, [*first, job, *id_range(conn, job)]).fetchone() for job in jobs[1:]
+    )
 
 
 def rows_of_both(conn: sqlite3.Connection, one: int, other: int) -> int:
@@ -102,17 +89,15 @@ def insert(
         "openai_batch_requests "
         "(job_id, part_id, row_key, source_hash, status, answer, write_status, previous)"
     )
-    values = [(*one, *fate) for one, fate in zip(found, fates, strict=True)]
-    whole = len(values) - len(values) % AT_ONCE
-    some = ", ".join([row] * AT_ONCE)
-    conn.executemany(
-        f"INSERT INTO {into} VALUES {some}",
-        (
-            tuple(chain.from_iterable(values[start : start + AT_ONCE]))
-            for start in range(0, whole, AT_ONCE)
-        ),
-    )
-    conn.executemany(f"INSERT INTO {into} VALUES {row}", values[whole:])
+    values = [*chain.from_iterable(chain.from_iterable(zip(found, fates, strict=True)))]
+    for count in (AT_ONCE, 1):
+        width = 5 * count
+        whole = len(values) - len(values) % width
+        conn.executemany(
+            f"INSERT INTO {into} VALUES {', '.join([row] * count)}",
+            (values[start : start + width] for start in range(0, whole, width)),
+        )
+        values = values[whole:]
 
 
 def note(

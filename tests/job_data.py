@@ -140,7 +140,7 @@ def add_job(
         )
         store.count_outcomes(conn, part_id)
         count_tokens(conn, part_id)
-    store.drop_placeholder(conn, job_id)
+    store.drop_placeholder(conn, first, len(keys))
     store.build_indexes(conn)
     store.log(conn, "prepared", job_id=job_id, requests=len(keys), parts=parts)
     if write and source and not output_table:

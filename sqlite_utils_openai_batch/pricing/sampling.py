@@ -22,8 +22,9 @@ from .tokens import BYTES_PER_TOKEN, FEWEST_BYTES, MOST_BYTES, Counted, Counter,
 ROWS = 4_000
 #: Lines of so many times the mean length are counted all: a few of them may weigh the most.
 LONG = 10
-#: Bytes of lines that are kept until it shows which of them stay in the sample.
-WAITING_BYTES = 4_000_000
+#: Bytes of lines that are kept until it shows which of them stay in the sample: enough for all of
+#: it where lines are of usual length.
+WAITING_BYTES = 8_000_000
 #: Lines that are counted together, and about how many bytes of them.
 AT_ONCE = 256
 AT_ONCE_BYTES = 1_000_000

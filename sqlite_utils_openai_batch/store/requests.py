@@ -76,10 +76,11 @@ def insert_pending(
     conn.executemany(f"INSERT OR REPLACE INTO {into} VALUES {row}", found[whole:])
 
 
-def drop_placeholder(conn: sqlite3.Connection, job_id: int) -> None:
-    """Free the ids that `reserve_ids` kept and nobody took."""
+def drop_placeholder(conn: sqlite3.Connection, first: int, count: int) -> None:
+    """Free the ids that `reserve_ids` kept and nobody took: `count` of them from the first."""
     conn.execute(
-        "DELETE FROM openai_batch_requests WHERE job_id = ? AND status = 'placeholder'", [job_id]
+        "DELETE FROM openai_batch_requests WHERE id = ? AND status = 'placeholder'",
+        [first + count - 1],
     )
 
 

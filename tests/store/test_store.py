@@ -197,8 +197,10 @@ def test_two_jobs_never_share_request_ids(
     first = store.reserve_ids(conn, one, 1_000)
     second = store.reserve_ids(other, two, 10)
     assert second >= first + 1_000
+    store.drop_placeholder(conn, first, 1_000)
+    store.drop_placeholder(conn, second, 10)
+    assert not conn.execute("SELECT * FROM openai_batch_requests").fetchall()
     for job_id in (one, two):
-        store.drop_placeholder(conn, job_id)
         conn.execute("DELETE FROM openai_batch_jobs WHERE id = ?", [job_id])
 
 

@@ -411,7 +411,7 @@ def prepare(
         job_id = store.insert_job(
             conn, job_values(plan, uid, provider, base_url, account, settings)
         )
-        first_id = store.reserve_ids(conn, job_id, max(total, 1) * (plan.ask.times or 1))
+        first_id = store.reserve_ids(conn, job_id, ids_of(plan, total))
     tally = new_tally(plan)
     try:
         fill(conn, plan, job_id, uid, first_id, total, tally, progress)
@@ -427,6 +427,11 @@ def prepare(
     if not is_shown(conn, plan, provider, base_url):
         plan_first(conn, job)
     return store.get_job(conn, job_id), tally
+
+
+def ids_of(plan: Plan, total: int) -> int:
+    """How many request ids a plan may take, whose source has at most `total` rows."""
+    return max(total, 1) * (plan.ask.times or 1)
 
 
 def is_shown(
@@ -486,7 +491,7 @@ def fill(
     check_ceiling(found, plan.model, own_lines=plan.ask.lines is not None)
     with transaction(conn):
         writer.renew()
-        store.drop_placeholder(conn, job_id)
+        store.drop_placeholder(conn, first_id, ids_of(plan, total))
         if tally.reused:
             history.take_answers(conn, job_id)
         finish_empty_parts(conn, job_id)

@@ -27,6 +27,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, settings
 from installed import check_installed
+from quick import retry_soon, without_pandas
 from signals import heed_signals
 from unclosed import let_datasette_be
 from warm import Warm
@@ -62,6 +63,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
     heed_signals()
     let_datasette_be()
+    retry_soon()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: now and then one of them only waits."""
+    return (os.cpu_count() or 1) + 1
 
 
 # The answers
@@ -296,7 +303,9 @@ class Commands:
         self, *args: str | Path, code: int = 0, by: Sequence[str] = (), **options: Any
     ) -> Said:
         """Run a command as a process of its own (`by` another program), which exits with `code`."""
-        options = {"cwd": self.folder, "stdin": subprocess.DEVNULL, **options}
+        options = {
+            "cwd": self.folder, "stdin": subprocess.DEVNULL, "env": without_pandas(), **options
+        }  # fmt: skip
         done = subprocess.run(
             [*by, *self.script(), *map(str, args)],
             capture_output=True, text=True, timeout=PATIENCE, check=False, **options,
@@ -309,7 +318,9 @@ class Commands:
     ) -> subprocess.Popen[Any]:
         """Start a command as a process (`by` another program) and don't wait for it."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        options = {"cwd": self.folder, "text": True, **pipes, **options}
+        options = {
+            "cwd": self.folder, "text": True, "env": without_pandas(), **pipes, **options
+        }  # fmt: skip
         begun = subprocess.Popen([*by, *self.script(), *map(str, args)], **options)
         self.running.append(begun)
         return begun
@@ -382,7 +393,7 @@ class Terminal:
         return bool(data)
 
     def answer(self, question: str, text: str) -> None:
-        """Type an answer once its whole question is there: click writes the last blank apart."""
+        """Type an answer once all of its question is there: its blank is written apart."""
         self.wait_for(question)
         deadline = time.monotonic() + PATIENCE
         while not self.screen.endswith(": "):

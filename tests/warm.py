@@ -30,6 +30,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from quick import retry_soon
+
 PACKAGE = "sqlite_utils_openai_batch"
 MODEL = "gpt-4o-mini"
 #: What commands load when they need it.
@@ -99,6 +101,7 @@ def import_all() -> None:
 def serve(address: str) -> None:
     """Fork at each order."""
     import_all()
+    retry_soon()
     # Nobody waits for forks: who typed the command hears from the fork itself.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()

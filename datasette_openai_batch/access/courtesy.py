@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Seconds that work waits at each of its steps while a page is being made.
-MOST = 0.02
+#: Seconds that work waits while pages are being made, at most; then it has a turn all the same,
+#: of so many seconds: also where somebody always reads, it goes on.
+MOST, TURN = 0.1, 0.02
 #: Steps of SQLite between two looks: some tenths of a millisecond.
 OFTEN = 5_000
 #: How long Python lets a thread work while another one waits, with work beside the pages.
@@ -17,6 +19,7 @@ SWITCH = 0.001
 _lock = threading.Lock()
 _pages = 0
 _works = 0
+_turn_ends = 0.0
 _quiet = threading.Event()
 _quiet.set()
 
@@ -50,7 +53,11 @@ def waiting() -> Iterator[None]:
 
 def give_way() -> None:
     """Wait a moment where a page is being made. For `set_progress_handler`."""
-    _quiet.wait(MOST)
+    global _turn_ends
+    if _quiet.is_set() or time.monotonic() < _turn_ends:
+        return
+    if not _quiet.wait(MOST):
+        _turn_ends = time.monotonic() + TURN
 
 
 @contextmanager

@@ -432,7 +432,7 @@ async def save(asking: Asking, draft: Draft, typed: Typed) -> Response:
 async def confirm(asking: Asking, draft: Draft, typed: Typed, wish: str) -> Response:
     """The draft becomes a job, once, if it is still what was looked at."""
     running = threads.is_running(asking.path, draft.token)
-    if draft.status not in ("looked", "preparing") or running:
+    if draft.status not in ("looked", "trying", "preparing") or running:
         return Response.redirect(asking.draft_href(draft.token))
     errors, ceiling = confirmed(asking, draft, typed, wish)
     if errors:
@@ -478,7 +478,8 @@ async def begin(asking: Asking, draft: Draft, status: str, **values: Any) -> Res
     """Go on with a draft in a thread, and lead to what became of it."""
 
     def take(conn: Any) -> Draft | None:
-        return drafts.take_draft(conn, draft.token, status, ("looked",), **values)
+        running = threads.is_running(asking.path, draft.token)
+        return drafts.take_draft(conn, draft.token, status, ("looked",), running, **values)
 
     try:
         taken = await background.in_database(asking.path, take)

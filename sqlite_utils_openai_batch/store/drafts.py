@@ -158,15 +158,16 @@ def take_draft(
     running: bool = False,
     **values: Any,
 ) -> Draft | None:
-    """Begin to work on a draft whose status is one of `after`, or that somebody left.
+    """Begin to work on a draft whose status is one of `after`, or that somebody left at this.
 
-    None where that isn't so any more: of several who try, one succeeds.
+    What was left while it was tried had been looked at, so all that follows may begin. None where
+    that isn't so any more: of several who try, one succeeds.
     """
     with transaction(conn):
         draft = get_draft(conn, token)
         if draft is None:
             return None
-        resumed = draft.status == status and draft.left(running)
+        resumed = draft.status in (status, "trying") and draft.left(running)
         if draft.status not in after and not resumed:
             return None
         update_draft(

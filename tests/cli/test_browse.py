@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from quick import without_pandas
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def until(condition: Any, what: str) -> Any:
 
 def signed_in(run: Any) -> tuple[Any, Any, str]:
     """`browse survey.csv`, whose jobs go to the local batch server, and somebody signed in."""
-    env = {**os.environ, "OPENAI_BASE_URL": run.base_url, "OPENAI_API_KEY": "sk-test"}
+    env = {**without_pandas(), "OPENAI_BASE_URL": run.base_url, "OPENAI_API_KEY": "sk-test"}
     browse = run.start("browse", "survey.csv", "--no-open", env=env)
     link = browse.stdout.readline().strip()
     me = browser()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from quick import without_pandas
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def running(*files: Path, options: tuple[str, ...] = (), killed: bool = False) -
             [sys.executable, "-m", "datasette", *map(str, files), "-p", "0", *options],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**without_pandas(), "PYTHONUNBUFFERED": "1"},
         )
         try:
             yield address(process, log)

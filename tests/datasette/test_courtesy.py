@@ -22,19 +22,31 @@ def serve(during: object) -> None:
     asyncio.run(asgi_wrapper()(app)(scope, None, None))
 
 
-def waited(monkeypatch: pytest.MonkeyPatch) -> bool:
-    monkeypatch.setattr(courtesy, "MOST", 0.05)
+def waited() -> bool:
     began = time.monotonic()
     courtesy.give_way()
-    return time.monotonic() - began >= 0.05
+    return time.monotonic() - began >= courtesy.MOST
 
 
-def test_work_waits_while_a_page_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_waits_while_a_page_is_made_and_then_has_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where somebody always reads, work goes on."""
+    monkeypatch.setattr(courtesy, "MOST", 0.05)
+    monkeypatch.setattr(courtesy, "_turn_ends", 0.0)
     assert not courtesy._pages
     found: list[bool] = []
-    serve(lambda: found.append(waited(monkeypatch)))
-    assert found == [True]
+
+    def during() -> None:
+        monkeypatch.setattr(courtesy, "TURN", 60)
+        found.extend([waited(), waited(), waited()])
+        monkeypatch.setattr(courtesy, "_turn_ends", 0.0)
+        found.append(waited())
+
+    serve(during)
+    assert found == [True, False, False, True]
     assert courtesy._quiet.is_set() and not courtesy._pages
+    assert not waited()
 
 
 def test_a_page_that_waits_for_work_is_not_waited_for() -> None:

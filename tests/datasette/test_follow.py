@@ -221,6 +221,24 @@ def test_a_try_that_was_killed_can_be_pressed_again(site: Any, table: Path) -> N
     assert "3 of 3 rows" in person.text
 
 
+@pytest.mark.parametrize("button", ["Send", "Save"])
+def test_after_a_try_that_was_killed_it_can_be_sent(site: Any, table: Path, button: str) -> None:
+    """The page led back to itself, however often somebody pressed."""
+    person = looked(site, table)
+    left_by_the_dead(table, "trying")
+    person.go(person.path)
+    person.press(button, agree="1")
+    assert person.path.endswith("/openai-batch/1")
+    assert value(table, "SELECT count(*) FROM openai_batch_jobs") == 1
+
+
+def test_what_was_confirmed_before_the_kill_is_not_tried_any_more(site: Any, table: Path) -> None:
+    person = looked(site, table)
+    left_by_the_dead(table, "preparing", wish="save")
+    person.go(person.path)
+    assert [button.split()[0] for button in person.buttons()] == ["Log", "Send", "Save"]
+
+
 def test_a_draft_that_somebody_works_on_is_left_to_them(site: Any, table: Path) -> None:
     person = looked(site, table)
     path, data = person.filled("Send", agree="1")

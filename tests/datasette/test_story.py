@@ -12,6 +12,7 @@ from typing import Any
 import browser
 import pytest
 from browser import until
+from quick import without_pandas
 from serving import IS_1_0
 
 pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing() or "")
@@ -31,7 +32,7 @@ def site(run: Any, tmp_path: Path) -> Iterator[Callable[..., str]]:
     (tmp_path / "survey.csv").write_text(f"id,said\n{lines}")
 
     def begin() -> str:
-        env = {**os.environ, "OPENAI_BASE_URL": run.base_url, "OPENAI_API_KEY": "sk-test"}
+        env = {**without_pandas(), "OPENAI_BASE_URL": run.base_url, "OPENAI_API_KEY": "sk-test"}
         browse = run.start("browse", "survey.csv", "--no-open", env=env)
         return str(browse.stdout.readline().strip())
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import openai
 import pytest
+from quick import without_pandas
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.local import LocalServer, SimulatedAnswerer
@@ -33,6 +34,7 @@ class Zygote:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=without_pandas(),
         )
 
     def run(self, *args: str, kill_at: int | None = None, **options: Any) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from quick import without_pandas
+
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.jobs.sync.engine import approve
 from sqlite_utils_openai_batch.local import LocalServer
@@ -38,7 +40,7 @@ def pages(
         datasette = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("pages.py")), str(db), str(config),
              str(kill_at), str(db.with_suffix(".point"))],
-            stdout=log, stderr=log,
+            stdout=log, stderr=log, env=without_pandas(),
         )  # fmt: skip
         try:
             yield datasette

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -134,6 +135,10 @@ def main() -> None:
     for name in (*clients, "sqlite_utils.cli", *ours):
         importlib.import_module(name)
     importlib.import_module(f"{package}.provider.client").authorities()
+    retry = importlib.import_module("openai._base_client")
+    retry.INITIAL_RETRY_DELAY, retry.MAX_RETRY_DELAY = 0.02, 0.2
+    gc.collect()
+    gc.freeze()
     folder = Path(tempfile.mkdtemp())
     for number, line in enumerate(sys.stdin):
         order = json.loads(line)

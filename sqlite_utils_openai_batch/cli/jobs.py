@@ -137,6 +137,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
     from contextlib import closing
 
     from .. import store
+    from ..jobs.first_part import is_bad
     from ..jobs.queue import queue_words, waits_until
     from ..results.advice import advise
     from ..results.again import rounds
@@ -170,6 +171,7 @@ def show_command(db: str, job: str | None, log: bool) -> None:
                 file_lines(parts, store.log_lines(conn, found.id)),
                 advise(conn, found, failures(store.outcome_counts(parts)), db),
                 rounds(conn, found),
+                by_answers=found.status == "paused" and is_bad(conn, found),
             )
         )
 

@@ -107,7 +107,7 @@ def retry_command(
         found = store.find_job(conn, job, db)
         plan = plan_retry(conn, found, chosen, repair=repair, where=where, params=dict(params))
         if not plan.requests:
-            failed = " such" if where is not None else " such failed"
+            failed = " such" if where is not None else " such failed" if status else " failed"
             talk(f"Job {found.id} has no{failed} requests: nothing to ask again.")
             return
         body = parse_changes(changes)

@@ -84,6 +84,10 @@ def test_a_fault_that_the_first_part_proves_is_not_paid_for_again(
         assert server.created == [7], "still paused"
         shown = run("show", table).out
         assert "nothing more was sent" in shown
+        # what buys the same fault again is not what mends it
+        mend, goes_on = (line for line in shown.splitlines() if line.startswith(("Mend ", "Or ")))
+        assert goes_on == "Or go on  sqlite-utils openai-batch submit data.db 1"
+        assert "submit" not in mend
         run("submit", table, "1", "-y")
         run("watch", table, "--poll", "0.05", code=3)
         assert sum(server.created) == 30, "regardless"

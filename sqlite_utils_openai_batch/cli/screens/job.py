@@ -69,10 +69,13 @@ def show_screen(
     files: Sequence[str] = (),
     advice: Sequence[Advice] = (),
     again: Sequence[Round] = (),
+    *,
+    by_answers: bool = False,
 ) -> str:
     """Everything about one job; `queue` is what it waits for at the provider, `full` until when.
 
-    `files` tells what happened to its result files, `advice` what helps its failures.
+    `files` tells what happened to its result files, `advice` what helps its failures; `by_answers`
+    whether its first answers stopped it.
     """
     words = status_words(job, counts, full=full)
     stopped = job.needs_you or job.status == "failed"
@@ -81,7 +84,7 @@ def show_screen(
     if stopped:
         lines.append(f"{job.message or 'no reason is known'}")
         if job.needs_you:
-            lines.append(row("Mend", mend(job, path)))
+            lines += mend_lines(job, path, advice if by_answers else ())
     lines += asked_lines(job, counts, examples)
     answered = f", answered by {', '.join(models)}" if models and models != [job.model] else ""
     lines.append(row("Model", oneline(f"{job.model or '-'}{answered}")))
@@ -93,8 +96,18 @@ def show_screen(
         lines.append(row("Queue", queue))
     lines += part_lines(parts)
     lines += [row("" if n else "Files", told) for n, told in enumerate(files)]
-    lines += next_lines(job, counts, path, advice)
+    lines += next_lines(job, counts, path, () if stopped and by_answers else advice)
     return "\n".join(lines)
+
+
+def mend_lines(job: Job, path: str, advice: Sequence[Advice]) -> list[str]:
+    """What lets a job go on; first what helps its answers, where they are what stopped it."""
+    from ...results.advice import lines as advice_lines
+
+    told = [("Mend", helps) for _, helps in advice_lines(advice, job, path)]
+    told.append(("Or go on" if told else "Mend", mend(job, path)))
+    return [row(label if n in (0, len(told) - 1) else "", line)
+            for n, (label, line) in enumerate(told)]  # fmt: skip
 
 
 def mend(job: Job, path: str) -> str:
@@ -231,7 +244,9 @@ def short_words(part: Part, line: Any) -> str:
     unit = "bytes" if "bytes" in numbers else kept_words(line["detail"]).get("unit", "lines")
     came = next((numbers[name] for name in ("came", "bytes", "lines") if name in numbers), 0)
     of = f"{numbers['of']:,} {unit}" if "of" in numbers else "a result file"
-    some = f"only {came:,} of {of}"
+    some = f"only {came:,} of {of}" if "of" in numbers else f"only {counted(came, 'byte')} of {of}"
+    if not came:
+        some = f"nothing of {of}"
     if line["event"] == "lines missing":
         return f"{some} came, in a whole file: those that are missing are asked again"
     if part.collected_at is not None:

@@ -258,16 +258,35 @@ CAPS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 def output_cap(body: Mapping[str, Any]) -> int | None:
     """The most tokens that the answers to one request may have; None where it isn't capped."""
     for name in CAPS:
-        value = body.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        value = _whole(body.get(name))
+        if value is not None and value > 0:
             return value * answers_asked(body)
     return None
 
 
+#: The most answers to one prompt that may be asked for.
+MOST_ANSWERS = 128
+
+
 def answers_asked(body: Mapping[str, Any]) -> int:
-    """How many answers a request asks for."""
-    value = body.get("n")
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 1 else 1
+    """How many answers a request asks for, at most: `best_of` writes those that it leaves out too.
+
+    Where a column says how many, that may be as many as there can be.
+    """
+    counts = [
+        MOST_ANSWERS if isinstance(body.get(name), str) else _whole(body.get(name)) or 1
+        for name in ("n", "best_of")
+    ]
+    prompts = body.get("prompt")
+    several = isinstance(prompts, list) and not all(isinstance(one, int) for one in prompts)
+    return max(1, *counts) * (max(1, len(prompts)) if several else 1)
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, also one that is written 3.0: to JSON that is the same."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 #: The most tokens that a model writes when a request sets no cap, by its name.

@@ -494,6 +494,17 @@ def test_the_ceiling_holds_by_the_longest_answer(run: Any) -> None:
     assert not Path("new.db").exists() or b"mine" not in Path("new.db").read_bytes()[:4096]
 
 
+@pytest.mark.parametrize("place", [0, 7, 15])
+def test_the_ceiling_holds_by_the_most_answers(run: Any, place: int) -> None:
+    """One line without a cap asks for 100 answers."""
+    lines = [request(f"l{n}", **({"n": 100} if n == place else {})) for n in range(16)]
+    write("mine.jsonl", lines)
+    said = run("run", "new.db", "--requests", "mine.jsonl", *run.there[:2], "--max-cost", "1",
+               "--price-as", "gpt-4o-mini", code=2)  # fmt: skip
+    # 16,384 tokens × 100 × $0.30 a million for each of them, at most
+    assert "can't hold" in said.err
+
+
 def test_like_takes_the_lines_up_again(run: Any, rows: Any, server: Any) -> None:
     write("mine.jsonl", [request(one) for one in IDS])
     run("run", "new.db", "--requests", "mine.jsonl", *run.there)

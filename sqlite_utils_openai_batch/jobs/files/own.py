@@ -24,7 +24,7 @@ from ...base.endpoints import ASKED
 from ...base.errors import FileError
 from ...base.parameters import refused_words
 from ...base.text import counted
-from ...pricing.tokens import output_cap
+from ...pricing.tokens import answers_asked, output_cap
 from ...requests.template import LINE_COLUMN
 from ...requests.values import json_bytes
 from ...requests.verbatim import Shape, have_one_id, id_span, id_spans
@@ -38,7 +38,7 @@ from .validate import Names, Problem, RequestFile, check_readable
 
 #: Parts of a body that say what is asked; what else is the same in all lines is the job's body.
 ASKS = frozenset({"model", "messages", "input", "prompt", "instructions"})
-CAPS = ("max_completion_tokens", "max_output_tokens", "max_tokens", "n")
+CAPS = ("max_completion_tokens", "max_output_tokens", "max_tokens", "n", "best_of")
 #: What stands in a line that asks for an answer in JSON mode.
 JSON_MODE = b"json_object"
 SHOWN = 5
@@ -74,10 +74,14 @@ class Common:
             same = self.shared
             self.shared = {name: same[name] for name in same if rest.get(name, ...) == same[name]}
         cap = output_cap(body)
-        if self.most is None or (cap is not None and cap <= self.most):
-            return
-        self.most = cap
-        self.caps = {name: body[name] for name in CAPS if cap is not None and name in body}
+        if cap is None:
+            # of those without a cap the one that asks for the most answers
+            asked = answers_asked(body)
+            if self.most is not None or asked > answers_asked(self.caps):
+                self.most, self.caps = None, {"n": asked} if asked > 1 else {}
+        elif self.most is not None and cap > self.most:
+            self.most = cap
+            self.caps = {name: body[name] for name in CAPS if name in body}
 
     def body(self, model: str | None) -> dict[str, Any]:
         """The body that stands for all of them, in a job's record and in its estimate."""

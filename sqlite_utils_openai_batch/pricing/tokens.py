@@ -278,8 +278,9 @@ def answers_asked(body: Mapping[str, Any]) -> int:
         for name in ("n", "best_of")
     ]
     prompts = body.get("prompt")
-    several = isinstance(prompts, list) and not all(isinstance(one, int) for one in prompts)
-    return max(1, *counts) * (max(1, len(prompts)) if several else 1)
+    of_tokens = isinstance(prompts, list) and all(isinstance(one, int) for one in prompts)
+    several = len(prompts) if isinstance(prompts, list) and not of_tokens else 1
+    return max(1, *counts) * max(1, several)
 
 
 def _whole(value: Any) -> int | None:

@@ -284,6 +284,16 @@ DIMENSIONS = (
     (r"text-embedding-3-large", 3072),
 )
 
+#: The most tokens that a model writes, of families that don't change any more.
+#: Source: the pages of OpenAI's model reference ("max output tokens").
+WRITES_MOST = (
+    (r"(gpt-4o(?!-64k)|chatgpt-4o).*", 16_384),
+    (r"gpt-4\.1.*", 32_768),
+    (r"(o1|o3|o4-mini)(?!-mini-|-preview).*", 100_000),
+    (r"(gpt-4-turbo|gpt-4-\d{4}-preview|gpt-4-vision|gpt-3\.5).*", 4_096),
+    (r"gpt-4(-\d{4})?", 8_192),
+)
+
 #: Parameters of sampling, with the values that a reasoning model puts up with: its own.
 SAMPLING: Mapping[str, tuple[Any, ...]] = {
     "temperature": (1,),
@@ -321,6 +331,8 @@ REFUSALS = (
     Refusal(SAMPLING, "it reasons", REASONING),
     Refusal(SAMPLING, "it reasons", REASONING_IF_ASKED, only_with_effort=True),
     Refusal({"reasoning_effort": (), "reasoning": (), "verbosity": ()}, "it doesn't reason", PLAIN),
+    # as the published description says; the models after them refuse it too
+    Refusal({"stop": ()}, "it reasons", r"(ft:)?(o3|o4-mini|gpt-5(?!\.|.*chat)).*"),
     Refusal({"stream": (False,)}, "a batch doesn't stream", code="streaming_unsupported"),
     Refusal({"background": (False,)}, "a batch runs in the background anyway",
             code="background_unsupported"),
@@ -516,8 +528,19 @@ def _of_model(endpoint: str, body: Body) -> Iterator[Refused]:
     ):  # fmt: skip
         message = f"max_tokens is refused by {shown}: write max_completion_tokens instead"
         yield Refused("max_tokens", "unsupported_parameter", message)
+    yield from _too_long(endpoint, body, name, shown)
     yield from _effort_refused(endpoint, body, name, shown)
     yield from _dimensions_refused(body, name, shown)
+
+
+def _too_long(endpoint: str, body: Body, name: str, model: str) -> Iterator[Refused]:
+    plain = name.removeprefix("ft:")
+    most = next((most for form, most in WRITES_MOST if re.fullmatch(form, plain)), None)
+    for param in ("max_tokens", "max_completion_tokens") if endpoint == CHAT else ():
+        asked: Any = body.get(param)
+        if most is not None and _is_of("integer", asked) and asked > most:
+            message = f"{param} is refused by {model}: it writes at most {most:,}, not {asked:,}"
+            yield Refused(param, "invalid_value", message, own=True)
 
 
 def _refused_by(rule: Refusal, param: str, model: str) -> Refused:
@@ -555,6 +578,14 @@ def _together(endpoint: str, body: Body) -> Iterator[Refused]:
     if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
         message = "max_tokens and max_completion_tokens are the same: give one of them"
         yield Refused("max_tokens", "invalid_value", message)
+    if body.get("tool_choice") not in (None, "none") and not body.get("tools"):
+        yield Refused("tool_choice", "invalid_value", "tool_choice needs tools beside it", own=True)
+    bias = body.get("logit_bias")
+    for token, value in bias.items() if isinstance(bias, dict) else ():
+        if not _is_of("number", value) or not -100 <= value <= 100:
+            message = f"logit_bias.{token} must be a number from -100 to 100, not {told(value)}"
+            yield Refused(f"logit_bias.{token}", "invalid_value", message, own=True)
+            return
 
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")

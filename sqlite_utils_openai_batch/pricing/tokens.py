@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from ..base.parameters import CHAT, EMBEDDINGS, RESPONSES
+from ..base.parameters import CHAT, EMBEDDINGS, RESPONSES, WRITES_MOST
 from ..requests.attachments import Attached, read_attached
 from ..requests.images import Image, read_image
 
@@ -293,12 +293,9 @@ def _whole(value: Any) -> int | None:
 #: The most tokens that a model writes when a request sets no cap, by its name.
 #: Source: the pages of OpenAI's model reference ("max output tokens").
 MODEL_CAPS = (
-    (r"(gpt-5-chat|gpt-5\.\d+-chat|gpt-4o|chatgpt-4o).*", 16_384),
+    (r"(gpt-5-chat|gpt-5\.\d+-chat).*", 16_384),
     (r"gpt-[56].*", 128_000),
-    (r"gpt-4\.1.*", 32_768),
-    (r"(o1|o3|o4-mini)(?!-mini-|-preview).*", 100_000),
-    (r"(gpt-4-turbo|gpt-4-\d{4}-preview|gpt-4-vision|gpt-3\.5).*", 4_096),
-    (r"gpt-4(-\d{4})?", 8_192),
+    *WRITES_MOST,
     (r"gpt-oss-.*", 131_072),
 )
 

@@ -72,7 +72,14 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     (CHAT, chat(messages=[{"content": "Hi"}]), "messages[0].role", "is missing"),
     (CHAT, chat(messages=[{"role": "user"}]), "messages[0].content", "is missing"),
     (CHAT, chat(messages=[{"role": "user", "content": 5}]), "messages[0].content", "not 5"),
+    (CHAT, chat(tool_choice="auto"), "tool_choice", "needs tools beside it"),
+    (CHAT, chat(logit_bias={"1": 5, "2": 101}), "logit_bias.2", "from -100 to 100, not 101"),
+    (CHAT, chat(logit_bias={"1": "x"}), "logit_bias.1", 'not the text "x"'),
     # models
+    (CHAT, chat(model="gpt-4o-mini", max_tokens=16_385), "max_tokens", "at most 16,384"),
+    (CHAT, chat(model="gpt-4.1", max_completion_tokens=50_000), "max_completion_tokens", "32,768"),
+    (CHAT, chat(model="o3", stop="x"), "stop", "it reasons"),
+    (CHAT, chat(model="gpt-5-mini", stop=["x"]), "stop", "it reasons"),
     (CHAT, chat(model="gpt-5-mini", max_tokens=9), "max_tokens", "write max_completion_tokens"),
     (CHAT, chat(model="o3", max_tokens=9), "max_tokens", "write max_completion_tokens"),
     (CHAT, chat(model="openai/gpt-5.2", max_tokens=9), "max_tokens", "max_completion_tokens"),
@@ -140,6 +147,8 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
 
 RIGHT: list[tuple[str, dict[str, Any]]] = [
     (CHAT, chat(temperature=0, top_p=1, n=128, seed=None, stop="x", max_tokens=1)),
+    (CHAT, chat(model="gpt-4o", max_tokens=16_384, stop="x", tool_choice="none")),
+    (CHAT, chat(model="gpt-5", max_completion_tokens=128_000)),
     (CHAT, chat(n=2.0, logprobs=True, top_logprobs=20, logit_bias={"50256": -100})),
     (CHAT, chat(model="gpt-5-mini", temperature=1, max_completion_tokens=9)),
     (CHAT, chat(model="gpt-5.1", temperature=0, reasoning_effort="none")),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import shlex
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ ANTHROPIC = "a batch file of Anthropic's"
 GEMINI = "a batch file of Gemini's"
 BEDROCK = "a batch file of Bedrock's"
 TEXT = "a text file"
+GZIPPED = "a gzip file"
 
 #: Kinds that their first bytes tell.
 _MAGIC = (
@@ -34,7 +37,7 @@ _MAGIC = (
     (b"\x89PNG", "a picture"),
     (b"\xff\xd8\xff", "a picture"),
     (b"GIF8", "a picture"),
-    (b"\x1f\x8b", "a gzip file"),
+    (b"\x1f\x8b", GZIPPED),
     (b"PAR1", "a Parquet file"),
 )
 DOCUMENT = "a Word document"
@@ -193,12 +196,32 @@ def refuse_others(path: Path, what: str) -> None:
     raise FileError(f"{said} It has one JSON object a line, such as export-requests writes.")
 
 
-def one_a_line(path: Path) -> str | None:
-    """What is wrong with JSON that isn't one object a line, and the mend; None for other files."""
+def one_a_line(path: Path, *, name: str | None = None) -> str | None:
+    """What is wrong with JSON that isn't one object a line, and the mend; None for other files.
+
+    What gzip packed is looked into. `name` is what the person calls it, where it is a copy.
+    """
     kind = kind_of(path)
-    file = shlex.quote(str(path))
+    packed = kind == GZIPPED
+    if packed:
+        kind = _packed_kind(path)
     form = {PRETTY: ".", JSON_LIST: "'.[]'"}.get(kind or "")
     if form is None:
         return None
-    lines = shlex.quote(f"{path.stem}-lines.jsonl")
-    return f"{kind}, where each request is one line. Mend it with: jq -c {form} {file} > {lines}"
+    said = f"{kind}, where each request is one line."
+    if name not in (None, str(path)):
+        return f"{said} Let it go through: jq -c {form}"
+    file = shlex.quote(str(path))
+    read = f"gzip -dc {file} | jq -c {form}" if packed else f"jq -c {form} {file}"
+    lines = shlex.quote(f"{path.name.partition('.')[0] if packed else path.stem}-lines.jsonl")
+    return f"{said} Mend it with: {read} > {lines}"
+
+
+def _packed_kind(path: Path) -> str | None:
+    try:
+        with gzip.open(path) as opened:
+            head = opened.read(HEAD)
+    except (OSError, EOFError, zlib.error):
+        # Whoever unpacks it next says why.
+        return None
+    return _text_kind(head, whole=len(head) < HEAD)

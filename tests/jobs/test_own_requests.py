@@ -9,6 +9,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -484,7 +485,7 @@ def test_nothing_is_left_of_what_was_declined(terminal: Any, run: Any, rows: Any
 
 
 def test_the_ceiling_holds_by_the_longest_answer(run: Any) -> None:
-    write("mine.jsonl", [request("a", max_tokens=10), request("b", max_tokens=100_000)])
+    write("mine.jsonl", [request("a", max_tokens=10), request("b", max_tokens=16_000)])
 
     said = run("run", "new.db", "--requests", "mine.jsonl", *run.there[:2], "--max-cost", "0.001",
                "--price-as", "gpt-4o-mini", code=2)  # fmt: skip
@@ -635,6 +636,38 @@ def test_a_file_that_is_none(
     said = run("run", notes, "--requests", name, *run.there, code=1)
 
     assert words in said.err
+    check()
+
+
+MINE = [request("a"), request("b")]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "form"),
+    [
+        (json.dumps(MINE), "a JSON list", "jq -c '.[]'"),
+        (json.dumps(MINE, indent=2), "a JSON list", "jq -c '.[]'"),
+        (json.dumps(MINE[0], indent=2), "printed over several lines", "jq -c ."),
+        ("\n".join(json.dumps(one, indent=1) for one in MINE), "printed over", "jq -c ."),
+    ],
+    ids=["list", "list over lines", "object over lines", "objects over lines"],
+)
+@pytest.mark.parametrize("way", ["file", "gzip", "stdin"])
+def test_json_that_is_not_one_a_line_is_told_with_the_mend(
+    run: Any, notes: Any, unchanged: Any, text: str, kind: str, form: str, way: str
+) -> None:
+    Path("mine.json").write_text(text)
+    Path("mine.json.gz").write_bytes(gzip.compress(text.encode()))
+    check = unchanged(notes)
+    given = {"file": "mine.json", "gzip": "mine.json.gz", "stdin": "-"}[way]
+    with Path("mine.json").open() as file:
+        begin = partial(run.process, stdin=file) if way == "stdin" else run
+        said = begin("run", notes, "--requests", given, *run.there, code=1)
+    assert kind in said.err
+    mend = {"file": f"{form} mine.json > mine-lines.jsonl", "stdin": f"go through: {form}",
+            "gzip": f"gzip -dc mine.json.gz | {form} > mine-lines.jsonl"}[way]  # fmt: skip
+    assert said.err.endswith(f"{mend}\n"), said.err
+    assert "line 2" not in said.err
     check()
 
 

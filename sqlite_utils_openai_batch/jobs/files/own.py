@@ -22,6 +22,7 @@ import orjson
 from ...answers.jsonl import iter_lines
 from ...base.endpoints import ASKED
 from ...base.errors import FileError
+from ...base.file_kinds import one_a_line
 from ...base.parameters import refused_words
 from ...base.text import counted
 from ...pricing.tokens import answers_asked, output_cap
@@ -218,6 +219,8 @@ class OwnFile(RequestFile):
 
     def check(self) -> None:
         """Read it all. Raises FileError with the first problems and the number of all."""
+        if (form := one_a_line(self.path, name=self.name)) is not None:
+            raise FileError(f"'{self.name}' is {form}")
         first: list[Problem] = []
         count = 0
         self.state = state_of(self.path)

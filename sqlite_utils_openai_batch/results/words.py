@@ -101,6 +101,8 @@ def job_cost_line(job: Job) -> str:
     """What a job cost, beside what was expected of it: `$1.07 (estimate $1.09, ceiling $10.00)`."""
     from ..pricing.prices import job_is_own, usd
 
+    if "vote" in job.settings:
+        return "none (a vote sends nothing)"
     if job_is_own(job.provider, job.base_url, job.settings):
         return "none (own server)"
     expected = []

@@ -47,3 +47,9 @@ def test_a_pilot_draws_its_rows_itself(
     said = run("run", notes, "notes", *ASK, "--pilot", "3", *option, *run.there, code=2)
     assert "--pilot draws its rows itself" in said.err
     check()
+
+
+def test_a_pilot_of_all_rows_leaves_none_to_ask(run: Any, notes: Path) -> None:
+    said = run("run", notes, "notes", "--prompt", "{{ text }}", "--pilot", "500", *run.there)
+    assert "Pilot of 12 rows, and there are no others: see whether" in said.err
+    assert "The rest" not in said.err

@@ -104,6 +104,7 @@ def test_a_vote_of_three_jobs(run: Any, three: Path, rows: Any) -> None:
     assert job == [("completed", 59, 1, 0)]
     shown = run("show", three, "4").out
     assert "vote of jobs 1, 2, 3" in shown
+    assert "Cost      none (a vote sends nothing)\nTime      counted " in shown
     assert run("results", three, "4", "--csv", "-c", "id", "-c", "mood_vote").out.count("\n") == 60
     run("revert", three, "4")
     assert "mood_vote" not in run("results", three, "1", "--csv").out

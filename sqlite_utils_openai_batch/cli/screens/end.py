@@ -71,12 +71,18 @@ def pilot_lines(job: Job, db: str) -> list[str]:
         return []
     name = shlex.quote(job.name or str(job.id))
     whole = int(job.settings.get("source_rows", 0))
-    rest = f" ({counted(whole - (job.requests or 0), 'row')} more)" if whole else ""
-    return [
-        f"Pilot of {counted(job.requests or 0, 'row')}: before the rest, see whether the answers "
-        "are good.",
+    left = whole - (job.requests or 0) - (job.skipped or 0)
+    rest = f" ({counted(left, 'row')} more)" if whole else ""
+    look = [
         f"  Label some  {COMMAND} review {db} {job.id}",
         f"  Read some   {COMMAND} results {db} {job.id}",
+    ]
+    pilot = f"Pilot of {counted(job.requests or 0, 'row')}"
+    if whole and left <= 0:
+        return [f"{pilot}, and there are no others: see whether the answers are good.", *look]
+    return [
+        f"{pilot}: before the rest, see whether the answers are good.",
+        *look,
         f"  The rest    {COMMAND} run {db} --like {name} --missing{rest}",
     ]
 

@@ -195,6 +195,8 @@ def time_line(job: Job) -> str:
         if job.finished_at:
             done = when_later(job.finished_at, job.created_at)
             how = "answers brought by hand until" if job.status == "completed" else job.status
+            if "vote" in job.settings:
+                return f"counted {when(job.created_at)}"
             return f"prepared {when(job.created_at)}, {how} {done}"
         return f"prepared {when(job.created_at)}, not sent"
     end = when_later(job.finished_at, job.submitted_at) if job.finished_at else "…"

@@ -79,6 +79,11 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOMES.get(name, ".base.errors"), __name__), name)
 
 
+def __dir__() -> list[str]:
+    """The names for programs, also before they are loaded: an editor offers them."""
+    return sorted({*globals(), *__all__})
+
+
 @hookimpl
 def register_commands(cli: click.Group) -> None:
     """Add the group `openai-batch` to sqlite-utils."""

@@ -350,7 +350,11 @@ def _path(database: str | Path | sqlite_utils.Database | sqlite3.Connection) -> 
     """The file of what was given. Raises DatabaseError."""
     if isinstance(database, str | Path):
         return Path(database)
-    conn = database if isinstance(database, sqlite3.Connection) else database.conn
+    conn = getattr(database, "conn", database)
+    if not isinstance(conn, sqlite3.Connection):
+        raise DatabaseError(
+            f"The database is {database!r}. Give the path of its file, or a sqlite_utils.Database."
+        )
     path = path_of(conn)
     if not path:
         raise DatabaseError(

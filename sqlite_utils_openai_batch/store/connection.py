@@ -11,11 +11,14 @@ from pathlib import Path
 
 from ..base.errors import DatabaseError
 from ..base.file_kinds import no_database
+from ..base.text_files import meant_file
 
 # Seconds to wait for another writer. Our own transactions hold the lock for a fraction of one.
 BUSY_SECONDS = 10.0
 # ALTER TABLE DROP COLUMN came with 3.35, STRICT tables with 3.37.
 OLDEST_SQLITE = (3, 37)
+#: How names of databases end.
+DATABASES = (".db", ".db3", ".sqlite", ".sqlite3", ".sqlitedb", ".sl3")
 
 
 def connect(path: str | Path) -> sqlite3.Connection:
@@ -30,10 +33,7 @@ def connect(path: str | Path) -> sqlite3.Connection:
         )
     file = Path(path)
     if not file.exists():
-        raise DatabaseError(
-            f"No such database: '{path}'. Make one with: "
-            f"sqlite-utils insert {shlex.quote(str(path))} mytable data.csv --csv"
-        )
+        raise DatabaseError(_absent(str(path)))
     if file.is_dir():
         raise DatabaseError(f"'{path}' is a folder, not a database.")
     with explained(path):
@@ -46,6 +46,18 @@ def connect(path: str | Path) -> sqlite3.Connection:
             conn.close()
             raise
     return conn
+
+
+def _absent(path: str) -> str:
+    """The sentence for a file that isn't there; in place of a database others may be named."""
+    if path.endswith("/"):
+        return f"No such folder: '{path}'. Look at its name and at where it is."
+    if Path(path).suffix.lower() not in ("", *DATABASES):
+        return f"No such file: '{path}'. {meant_file(path)}Look at its name and folder."
+    return (
+        f"No such database: '{path}'. Make one with: "
+        f"sqlite-utils insert {shlex.quote(path)} mytable data.csv --csv"
+    )
 
 
 def path_of(conn: sqlite3.Connection) -> str:

@@ -341,6 +341,24 @@ def test_no_such_database(run: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "no such.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("suvey.csv", "No such file: 'suvey.csv'. Did you mean survey.csv? Look at its name"),
+        ("survey.tsv.gz", "No such file: 'survey.tsv.gz'. "),
+        ("scans/", "No such folder: 'scans/'. "),
+        ("survey.sqlite3", "No such database: 'survey.sqlite3'. Make one with: "),
+    ],
+)
+def test_what_stands_for_a_database_and_is_not_there(
+    run: Any, tmp_path: Path, typed: str, said: str
+) -> None:
+    """No advice to make a database that is called survey.csv."""
+    (tmp_path / "survey.csv").write_text("text\nhello\n")
+    for command in ("run", "preview"):
+        assert run(command, typed, *ASK, code=1).err.startswith(f"Error: {said}")
+
+
 @pytest.mark.parametrize("command", ["run", "prepare", "preview", "submit", "sync", "watch",
                                      "jobs", "show", "results"])  # fmt: skip
 def test_not_a_database(command: str, run: Any, tmp_path: Path) -> None:

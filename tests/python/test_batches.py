@@ -115,6 +115,9 @@ def test_other_errors(batches: Batches, tmp_path: Path) -> None:
         batches.job()
     with pytest.raises(DatabaseError, match="No such database"):
         Batches(tmp_path / "none.db")
+    for nothing in (None, 5, ["a.db"]):
+        with pytest.raises(DatabaseError, match="Give the path of its file"):
+            Batches(nothing)  # type: ignore[arg-type]
     (tmp_path / "text.db").write_text("no database at all, this is a text\n" * 50)
     with pytest.raises(DatabaseError):
         Batches(tmp_path / "text.db")
@@ -384,3 +387,9 @@ def test_the_face_is_lazy() -> None:
         "assert not {'openai', 'starlette', 'datasette'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_an_editor_offers_the_names() -> None:
+    import sqlite_utils_openai_batch as package
+
+    assert set(package.__all__) <= set(dir(package))

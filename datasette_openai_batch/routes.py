@@ -20,6 +20,7 @@ from .pages.views import (
     job_page,
     jobs_json,
     jobs_page,
+    nowhere,
 )
 from .review.views import review
 
@@ -44,4 +45,6 @@ ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (rf"{JOB}/attachment$", job_attachment),
     (rf"{JOB}/review$", review),
     (rf"{JOB}/(?P<action>{'|'.join(ACTIONS)})$", job_action),
+    # an address that ends in a slash is for Datasette, which leads to the one without
+    (rf"^/{DATABASE}/-/openai-batch/(?P<rest>.*[^/])$", nowhere),
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 from datasette import Forbidden, NotFound, Response
-from datasette.utils import add_cors_headers
+from datasette.utils import add_cors_headers, tilde_decode
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.statuses import OUTCOMES
@@ -317,4 +317,16 @@ def command(file: str, table: str, column: str) -> str:
     return (
         f"{COMMAND} run {shlex.join([file, table])} \\\n"
         f"    {asked} \\\n    --model gpt-4o-mini --output summary"
+    )
+
+
+async def nowhere(datasette: Any, request: Any) -> Response:
+    """An address below the jobs that leads nowhere: a job's name in place of its number, say.
+
+    Without a view Datasette 0.65 answers 500 where `rich` is installed. Raises NotFound.
+    """
+    db = await database_of(datasette, request)
+    raise NotFound(
+        f"There is no page {tilde_decode(request.url_vars['rest'])!r} here. A job's page has its "
+        f"number in the address: see {urls.jobs(datasette, db)}."
     )

@@ -126,7 +126,8 @@ def ceiling_words(found: Estimate, model: str) -> str:
     try:
         check_ceiling(found, model)
     except UsageError as error:
-        return f"{ceiling}: does not hold. {str(error).partition(': ')[2]}"
+        why = str(error).partition(": ")[2]
+        return f"{ceiling}: does not hold. {why[:1].upper()}{why[1:]}"
     return f"{ceiling}: holds"
 
 

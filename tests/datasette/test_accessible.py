@@ -166,5 +166,5 @@ def test_no_page_is_left_out() -> None:
     files = {"attachment", "csv", "xlsx", "jsonl", "report", "image", "json", "webhook"}
     others = {view.__name__ for _, view in ROUTES} - pages
     assert {name for name in others if not files & set(name.split("_"))} == {
-        "new_job", "review", "job_action",
+        "new_job", "review", "job_action", "nowhere",
     }  # fmt: skip

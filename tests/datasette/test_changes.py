@@ -78,8 +78,9 @@ NOTHING_KEPT = {"new: insert a column", "new: more lines", "new: the first reque
 READS = {
     "all_jobs_page", "all_jobs_json", "jobs_page", "jobs_json", "job_page", "job_json", "job_csv",
     "job_xlsx", "job_jsonl", "job_report", "answers_page", "job_image", "job_attachment",
+    "nowhere",
 }  # fmt: skip
-READ = ["/-/openai-batch", "/-/openai-batch.json", JOBS, f"{JOBS}.json", *(
+READ = ["/-/openai-batch", "/-/openai-batch.json", JOBS, f"{JOBS}.json", f"{JOBS}/nightly", *(
     f"{JOBS}/1{what}"
     for what in ("", ".json", ".csv", ".xlsx", ".jsonl", "/report", "/answers",
                  "/image?_request=1&_column=title", "/attachment?_request=1&_column=title")

@@ -385,3 +385,13 @@ def test_source_that_is_gone(serve, page, db: Path) -> None:
     html = page(serve(db), ONE)
     assert "The source can't be read any more" in html
     assert rows_of(html)[1][:3] == ["1", "drama", "0"]
+
+
+def test_an_address_that_leads_nowhere_is_told(serve, page, db: Path) -> None:
+    """Each by a 404: without a view 0.65 answers 500 where `rich` is installed."""
+    datasette = serve(db)
+    for rest in ("nightly", "9" * 20, "1/nothing", "new/x", "1.docx", "~C3~A9"):
+        text = unescape(page(datasette, f"/films/-/openai-batch/{rest}", status=404))
+        assert "A job's page has its number in the address: see /films/-/openai-batch." in text
+    assert fetch(datasette, "/films/-/openai-batch/").status_code in (301, 302)
+    assert fetch(datasette, "/absent/-/openai-batch/nightly").status_code == 404

@@ -129,6 +129,22 @@ _KNOWN = (
 )
 
 
+def asked_of(conn: sqlite3.Connection, table: str) -> bool:
+    """Whether a job may have asked about rows of a table; one that is being prepared hasn't yet.
+
+    True as well where the jobs can't be read: `trouble` says why.
+    """
+    asked = (
+        "SELECT 1 FROM openai_batch_jobs "
+        "WHERE source = ? AND source_sql IS NULL AND requests IS NOT NULL LIMIT 1"
+    )
+    try:
+        with impatient(conn):
+            return store.exists(conn) and conn.execute(asked, [table]).fetchone() is not None
+    except sqlite3.Error:
+        return True
+
+
 def heads(conn: sqlite3.Connection) -> list[Head]:
     """All jobs, newest first; none where the tables aren't there."""
     if not store.exists(conn):

@@ -156,6 +156,10 @@ async def asked_about(
     datasette: Any, request: Any, database: str, table: str
 ) -> tuple[Any, list[Asked]]:
     """The newest few requests about the row that the address names."""
+    db = datasette.databases[database]
+    # Who may see what takes longer than the rest of a row's page: most tables have no job.
+    if not await db.execute_fn(lambda conn: queries.asked_of(conn, table)):
+        return db, []
     db, heads = await visible(datasette, request, database)
     mine = [head.id for head in heads if head.place.source == table and not head.place.source_sql]
     if not mine:

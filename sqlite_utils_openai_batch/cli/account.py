@@ -141,9 +141,15 @@ def list_batches(
     formats: dict[str, Any],
 ) -> None:
     """Print the batches of an account."""
+    from ..base.statuses import AT_PROVIDER
     from ..jobs.account import batches, job_of, owners, uids
 
     known, by_uid = owners(conn), uids(conn)
+    statuses = [one.strip().lower().replace("-", "_") for one in statuses]
+    # another one isn't refused: a server may have words of its own
+    unusual = [one for one in statuses if one not in AT_PROVIDER]
+    if unusual:
+        talk(f"Warning: no usual status: {listed(unusual)}. There are: {listed(AT_PROVIDER)}.")
     if any_format(formats):
         found = batches(remote, statuses, limit)
         rows = (record(state, job_of(state, known, by_uid)) for state in found)

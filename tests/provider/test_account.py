@@ -91,6 +91,10 @@ def test_batches_are_chosen(run: Any, server: Any, held: Any) -> None:
     run("batches", *there, "--cancel", first, "-y")
     cancelled = run("batches", *there, "--status", "cancelled", "--status", "cancelling", "--nl")
     newest = run("batches", *there, "--limit", "1", "--nl")
+    mistyped = run("batches", *there, "--status", "Canceled", "--nl")
+    assert "canceled. There are: validating, in_progress, finalizing," in mistyped.err
+    hyphen = run("batches", *there, "--status", "in-progress", "--nl")
+    assert "Warning" not in hyphen.err
     nothing = run("batches", *there, "--status", "expired")
 
     assert [json.loads(line)["id"] for line in cancelled.out.splitlines()] == [first]

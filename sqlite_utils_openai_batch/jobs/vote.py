@@ -191,7 +191,8 @@ def schema_of(nodes: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def check_same_rows(conn: sqlite3.Connection, jobs: Sequence[store.Job]) -> None:
     """Raise UsageError where jobs asked about different rows of the same table."""
-    if votes.same_rows(conn, [job.id for job in jobs]):
+    by_times = sorted(jobs, key=lambda job: int(job.settings.get("times") or 1))
+    if votes.same_rows(conn, [job.id for job in by_times]):
         return
     first = jobs[0]
     rows = votes.rows(conn, first.id)
@@ -204,6 +205,10 @@ def check_same_rows(conn: sqlite3.Connection, jobs: Sequence[store.Job]) -> None
                 f"{first.source or 'the query'}, {both:,} of them the same. Vote over jobs that "
                 "asked about the same rows."
             )
+    raise UsageError(
+        f"Jobs {listed([str(job.id) for job in jobs])} didn't ask each row as often. Vote over "
+        "jobs that asked about the same rows, each once, or each as many times."
+    )
 
 
 # The job that a vote is.

@@ -14,19 +14,23 @@ from .parts import update_part
 from .requests import AT_ONCE
 
 
-def rows(conn: sqlite3.Connection, job_id: int) -> int:
-    """How many rows a job asked about."""
+def rows(conn: sqlite3.Connection, job_id: int, what: str = "DISTINCT row_key") -> int:
+    """How many rows a job asked about, each counted once."""
     first, last = id_range(conn, job_id)
     (count,) = conn.execute(
-        "SELECT count(*) FROM openai_batch_requests WHERE job_id = ? AND +id BETWEEN ? AND ?",
+        f"SELECT count({what}) FROM openai_batch_requests WHERE job_id = ? AND +id BETWEEN ? AND ?",
         [job_id, first, last],
     ).fetchone()
     return int(count)
 
 
 def same_rows(conn: sqlite3.Connection, jobs: Sequence[int]) -> bool:
-    """Whether jobs asked about the same rows: as many, and none that another didn't ask about."""
-    if len({rows(conn, job) for job in jobs}) > 1:
+    """Whether jobs asked about the same rows: as many, and none that another didn't ask about.
+
+    The first is the one that asked each row least often: else two rows might be asked once each
+    where another was asked twice.
+    """
+    if len({rows(conn, job, "*") for job in jobs}) > 1:
         return False
     # A key that is NULL is like no other. In the order of the keys SQLite compares them side by
     # side, as both indexes have them; without it, each would go into a table first.
@@ -42,7 +46,8 @@ def rows_of_both(conn: sqlite3.Connection, one: int, other: int) -> int:
     """How many rows two jobs asked about, both of them."""
     spans = [*id_range(conn, one), *id_range(conn, other)]
     (count,) = conn.execute(
-        "SELECT count(*) FROM openai_batch_requests AS a JOIN openai_batch_requests AS b "
+        "SELECT count(DISTINCT a.row_key) "
+        "FROM openai_batch_requests AS a JOIN openai_batch_requests AS b "
         "ON b.job_id = ? AND b.row_key = a.row_key "
         "WHERE a.job_id = ? AND +a.id BETWEEN ? AND ? AND +b.id BETWEEN ? AND ?",
         [other, one, *spans],

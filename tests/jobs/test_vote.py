@@ -223,6 +223,21 @@ def test_bad_input(name: str, run: Any, three: Path, unchanged: Any) -> None:
     check()
 
 
+def test_as_many_requests_are_not_the_same_rows(run: Any, three: Path, unchanged: Any) -> None:
+    """A row that was asked three times, beside three rows that were asked once."""
+    with closing(sqlite3.connect(three, isolation_level=None)) as conn:
+        for keys, options in (([5, 5, 5], {"times": 3}), ([4, 5, 6], {})):
+            add_job(
+                conn, keys, source="t", schema=SCHEMA, columns=columns("x_"),
+                answers={n: json.dumps(says(0, n)) for n in range(3)}, options=json.dumps(options),
+            )  # fmt: skip
+    check = unchanged(three)
+    for jobs in (("4", "5"), ("5", "4")):
+        said = run("vote", three, *jobs, "--column", "mood", code=2)
+        assert "are about different rows" in said.err
+    check()
+
+
 def test_a_vote_cant_be_retried(run: Any, three: Path) -> None:
     run("vote", three, "1", "2", "3")
     said = run("retry", three, "4", "--where", "id < 5", "-y", code=1)

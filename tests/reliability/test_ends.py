@@ -218,6 +218,13 @@ def test_a_cancel_that_fails_is_no_pause(zygote: Zygote, tmp_path: Path) -> None
         held = zygote.run("cancel", str(db), "1", "--key", "another-key")
         assert held["code"] == 1, held["output"]
         assert "never had it there" in held["output"]
+        assert status(db) == "running", "a key that is refused changes nothing"
+        killed: str | None = None
+        for point in range(1, 40):
+            killed = zygote.run("cancel", str(db), "1", "--key", KEY, kill_at=point)["killed"]
+            if killed and "before POST" in killed:
+                break
+        assert killed and killed.endswith("/cancel"), killed
         assert status(db) == "cancelling"
         assert zygote.run("watch", str(db), "--key", "another-key")["code"] == 1
         assert status(db) == "cancelling"

@@ -256,7 +256,7 @@ class AnswerSchema:
         Raises:
             SchemaError: as `parse`; also for what looks like a file that isn't there.
         """
-        return cls.parse(text_or_file(value, "--schema", SchemaError) or value)
+        return cls.parse(text_or_file(value, "--schema", SchemaError) or "")
 
     @classmethod
     def from_json(cls, text: str) -> AnswerSchema:

@@ -37,12 +37,17 @@ def text_or_file(
 ) -> str | None:
     """The text of the file of that name where there is one, else the value itself.
 
-    Raises `error` for a file that can't be read, and for a name that looks like a file's where
-    there is none: sent as text, it would be paid for. A space after it makes it a text.
+    Raises `error` for a file that can't be read or is empty, and for a name that looks like a
+    file's where there is none: sent as text, it would be paid for. A space after it makes it a
+    text.
     """
     if value is None or isinstance(value, Text):
         return value
     if (text := read_text(value, option, error)) is not None:
+        if not text.strip():
+            raise error(
+                f"{option} '{value}': the file is empty. Save the text in it, or leave it out."
+            )
         # The line end that editors put last is not a part of a prompt.
         return Text(text.removesuffix("\n"), value)
     if looks_like_a_file(value):

@@ -108,6 +108,19 @@ def test_nothing_is_sent(
     check()
 
 
+@pytest.mark.parametrize("option", ["--schema", "--system", "--prompt"])
+@pytest.mark.parametrize("text", ["", "\ufeff \n\n"], ids=["nothing", "blanks"])
+def test_an_empty_file_is_no_text(
+    run: Any, notes: Path, unchanged: Any, option: str, text: str
+) -> None:
+    Path("empty.json").write_text(text, encoding="utf-8")
+    asked = () if option == "--prompt" else ASK
+    check = unchanged(notes)
+    said = run("run", notes, "notes", *asked, option, "empty.json", *HERE, "-y", code=1)
+    assert f"{option} 'empty.json': the file is empty." in said.err
+    check()
+
+
 def test_apply_and_extract_too(run: Any, notes: Path) -> None:
     run("run", notes, "notes", *ASK, *run.there)
     said = run("apply", notes, "1", "--schema", "codes.txt", code=1)

@@ -150,3 +150,12 @@ def test_temperature_0_is_warned_of(run: Any, notes: Path) -> None:
     )
     assert "Warning: --times 3 with temperature 0: 3 times the same" in said.err
     assert Counter(said.err.split())["Warning:"] >= 1
+
+
+def test_several_answers_where_the_columns_hold_one_are_warned_of(run: Any, notes: Path) -> None:
+    schema, here = ("--schema", "mood good|bad"), run.there[:2]
+    said = run("preview", notes, "notes", *ASK[:2], *schema, "-o", "n", "3", *here)
+    assert "Warning: n 3 pays for 3 answers to each row" in said.err
+    for fine in ((*schema, "-o", "n", "1"), ("-o", "n", "3")):
+        said = run("preview", notes, "notes", *ASK[:2], *fine, *here)
+        assert "answers to each row" not in said.err

@@ -176,6 +176,7 @@ def settle_source(conn: sqlite3.Connection, ask: Ask, source: Source, default_mo
             *doubts,
             *codebook_warnings(ask, codebook),
             *times_warnings(ask, body),
+            *several_warnings(body, schema),
             *source.warnings,
             *trigger_warnings(conn, source, output),
             *rival_warnings(conn, source, output),
@@ -236,6 +237,17 @@ def times_warnings(ask: Ask, body: Mapping[str, Any]) -> list[str]:
     return [
         f"--times {ask.times} with temperature 0: {ask.times} times the same, most likely, and "
         f"{ask.times} times the cost. Leave out -o temperature."
+    ]
+
+
+def several_warnings(body: Mapping[str, Any], schema: AnswerSchema | None) -> list[str]:
+    """What to say where each row gets more answers than the columns of a schema hold."""
+    several = body.get("n")
+    if schema is None or not isinstance(several, int) or several < 2:
+        return []
+    return [
+        f"n {several} pays for {several} answers to each row, and the columns of --schema hold "
+        "one: rows with several fail. Leave out n; --times has the answers to a row vote."
     ]
 
 

@@ -33,7 +33,8 @@ def answer(request: Line, text: str, finish: str = "stop") -> Line:
 
 def failed(request: Line, status: int | None, body: Any = None, error: Any = None) -> Line:
     """A line of an error file."""
-    response = None if status is None else {"status_code": status, "request_id": "", "body": body}
+    nothing = status is None and body is None
+    response = None if nothing else {"status_code": status, "request_id": "", "body": body}
     return {"id": "b", "custom_id": request["custom_id"], "response": response, "error": error}
 
 

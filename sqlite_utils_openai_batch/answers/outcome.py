@@ -144,7 +144,8 @@ def _failure(line: Line[Any], body: Body | None, raw: bytes) -> Found | None:
             code, message = _told(raw, code)
         if code or message:
             return Found("api_error", None, message, None, code)
-    if body is None:
+    # A line without a status tells by its body alone that there was an answer.
+    if body is None or (status is None and not error_and_body(raw)[1]):
         code, message = _told(raw, None)
         return Found("api_error", None, message or NO_BODY, None, code)
     return None

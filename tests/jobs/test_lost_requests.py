@@ -18,6 +18,8 @@ LOST: dict[str, tuple[int | None, Any, Any]] = {
     "408": (408, {}, None),
     "503 without a body": (503, {}, None),
     "nothing at all": (None, None, None),
+    "no status, an empty body": (None, {}, None),
+    "no status, an empty text": (None, "", None),
     "expired": (None, None, {"code": "batch_expired", "message": "late"}),
     "request expired": (0, {}, {"code": "request_expired", "message": "late"}),
     "in other letters": (None, None, {"code": "BatchExpired", "message": "late"}),

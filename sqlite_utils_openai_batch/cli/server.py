@@ -133,6 +133,7 @@ def interrupt(number: int, frame: object) -> None:
 def check_options(options: dict[str, Any]) -> None:
     """See that options go together. Raises UsageError."""
     from ..base.errors import UsageError
+    from ..provider.accounts import check_address
 
     given = [name for name in ("simulate", "upstream", "engine") if options[name]]
     if given == ["simulate", "upstream"]:
@@ -151,6 +152,10 @@ def check_options(options: dict[str, Any]) -> None:
         raise UsageError("--rate and --duration slow one machine down: leave --ray out.")
     if bool(options["webhook"]) != bool(options["webhook_secret"]):
         raise UsageError("--webhook and --webhook-secret go together.")
+    for url in options["upstream"]:
+        check_address(url, "--upstream")
+    if options["webhook"]:
+        check_address(options["webhook"], "--webhook")
 
 
 def build(options: dict[str, Any]) -> LocalServer:

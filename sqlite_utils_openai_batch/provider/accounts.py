@@ -103,6 +103,16 @@ def refuse_password(url: str, option: str) -> None:
 
     They stay with their jobs, in a file that is handed on.
     """
+    check_address(url, option)
+    if "@" in urlsplit(url).netloc:
+        raise UsageError(
+            f"{option} can't hold a user name or password: it is kept with the job. "
+            "Give a key with --key."
+        )
+
+
+def check_address(url: str, option: str) -> None:
+    """Raise UsageError for what is no address of a server: nobody would ever answer there."""
     try:
         parts = urlsplit(url)
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -113,11 +123,6 @@ def refuse_password(url: str, option: str) -> None:
     if not is_address:
         raise UsageError(
             f"{option} '{url}' is not an address of a server. Write it like https://HOST/v1."
-        )
-    if "@" in parts.netloc:
-        raise UsageError(
-            f"{option} can't hold a user name or password: it is kept with the job. "
-            "Give a key with --key."
         )
 
 

@@ -102,8 +102,8 @@ class Item(msgspec.Struct, gc=False, omit_defaults=True):
     type: str | None = None
     call_id: str | None = None
     name: str | None = None
-    arguments: str | None = None
-    input: str | None = None
+    arguments: str | dict[str, Any] | None = None
+    input: str | dict[str, Any] | None = None
     content: Content = None
 
 

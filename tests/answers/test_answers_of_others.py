@@ -208,8 +208,9 @@ def test_what_is_wrong_with_a_call_is_said() -> None:
     assert two.error_message == "2 tool calls came, and the schema's columns hold one answer"
 
 
-def test_a_function_call_of_the_responses_api() -> None:
-    item = {"type": "function_call", "call_id": "c", "name": "label", "arguments": GOOD}
+@pytest.mark.parametrize("arguments", [GOOD, json.loads(GOOD)], ids=["as text", "as an object"])
+def test_a_function_call_of_the_responses_api(arguments: Any) -> None:
+    item = {"type": "function_call", "call_id": "c", "name": "label", "arguments": arguments}
     body = {"status": "completed", "output": [item]}
     assert read(line(body), MOOD, RESPONSES).values == ("good",)
     said = {"type": "message", "content": [{"type": "output_text", "text": "Labelled."}]}

@@ -136,3 +136,9 @@ def test_request_lines_at_a_terminal(run: Any, evil: Path, terminal: Any) -> Non
     lines = run(*arguments).out.splitlines()
     assert json.loads(lines[0])["body"]["messages"][0]["content"] == f"text 1{EVIL}"
     assert not HIDDEN.search(terminal(*arguments).end(0).replace("\r", ""))
+
+
+def test_a_line_break_in_a_name_makes_no_line_of_the_last_screen(run: Any, notes: Path) -> None:
+    name = "mood\nCost  $0.00"
+    said = run("run", notes, "notes", "--prompt", "{{ text }}", "--output", name, *run.there)
+    assert r"Written to notes.mood\nCost  $0.00." in said.err

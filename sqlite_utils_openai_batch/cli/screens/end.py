@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...base import clock
 from ...base.statuses import NOT_WRITTEN
-from ...base.text import COMMAND, counted, duration
+from ...base.text import COMMAND, counted, duration, oneline
 from ...results.words import cost_words, failures, host_words
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def ended_screen(
     left = sum(written.get(status, 0) for status in NOT_WRITTEN) + sum(refused.values())
     if output.write and counts.get("ok", 0) > left:
         table = output.table or job.source
-        names = ", ".join(f"{table}.{name}" for name in output.names)
+        names = ", ".join(oneline(f"{table}.{name}") for name in output.names)
         cost = "" if cost_words(job) in ("-", "none") else f" Cost {cost_words(job)}."
         lines.append(f"Written to {names}.{cost}")
     lines += not_written_lines(written)

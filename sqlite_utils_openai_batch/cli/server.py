@@ -53,6 +53,8 @@ address_options = together(
 )  # fmt: skip
 
 answer_options = together(
+    option("--local", is_flag=True, section=ANSWERED,
+           help="Ask the small real model, which is the default; with --ray too"),
     option("--simulate", is_flag=True, section=ANSWERED,
            help="Make answers up, at once, and mark them so"),
     option("--seed", type=int, metavar="N", section=ANSWERED,
@@ -135,7 +137,7 @@ def check_options(options: dict[str, Any]) -> None:
     from ..base.errors import UsageError
     from ..provider.accounts import check_address
 
-    given = [name for name in ("simulate", "upstream", "engine") if options[name]]
+    given = [name for name in ("local", "simulate", "upstream", "engine") if options[name]]
     if given == ["simulate", "upstream"]:
         raise UsageError("--simulate and --upstream: give only one of them.")
     if given[1:]:

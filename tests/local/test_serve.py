@@ -165,6 +165,7 @@ def test_upstream_without_the_model(serve_with: Serve) -> None:
     [
         (["--simulate", "--upstream", "http://x"], 2,
          "--simulate and --upstream: give only one of them."),
+        (["--local", "--upstream", "http://x"], 2, "--local and --upstream: give only one."),
         (["--rate", "5"], 2, "--rate is for --simulate only."),
         (["--simulate", "-m", "x"], 2, "--model is for --upstream only."),
         (["--simulate", "--upstream-key", "x"], 2, "--upstream-key is for --upstream only."),

@@ -323,11 +323,15 @@ def many(count: int) -> bytes:
 def test_several_servers_share_the_lines_and_each_is_bounded(
     serve_with: Serve, two: list[Any]
 ) -> None:
+    for one in two:
+        # longer than a busy machine takes to ask: else one of them could have nearly all
+        one.takes = 0.1
     bench = serve_with(answerer=UpstreamAnswerer([one.url for one in two], concurrency=3))
     batch = bench.run(many(60))
     assert len(bench.lines(batch.output_file_id)) == 60
     assert sum(one.asked for one in two) == 60
-    assert all(one.asked >= 10 and one.most <= 3 for one in two)
+    assert max(one.most for one in two) <= 3
+    assert min(one.asked for one in two) >= 10
 
 
 @pytest.mark.parametrize("status", [None, 500])

@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import openai
 import serving
 from datasette.app import Datasette
@@ -44,12 +44,12 @@ class Afar:
     async def invoke_startup(self) -> None:
         """It has started already."""
 
-    async def get(self, path: str, **options: Any) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=self.base, timeout=PATIENCE, **options) as client:
+    async def get(self, path: str, **options: Any) -> httpx2.Response:
+        async with httpx2.AsyncClient(base_url=self.base, timeout=PATIENCE, **options) as client:
             return await client.get(path)
 
-    async def post(self, path: str, data: Any, **options: Any) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=self.base, timeout=PATIENCE, **options) as client:
+    async def post(self, path: str, data: Any, **options: Any) -> httpx2.Response:
+        async with httpx2.AsyncClient(base_url=self.base, timeout=PATIENCE, **options) as client:
             return await client.post(path, data=data)
 
 
@@ -118,7 +118,7 @@ def story(path: Path, base_url: str, key: str, kill_at: int) -> str | None:
                 while not go_on(person, tried):
                     pass
                 until_answered(path, datasette)
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 datasette.wait(PATIENCE)
                 if person.page is not None and "location" in person.page.headers:
                     # reloaded is what the browser was led to

@@ -333,7 +333,8 @@ else:
 
         0.65 has no hooks for that, but a block that each of these pages includes.
         """
-        env.loader.loaders[0].searchpath.insert(-1, str(Path(__file__).parent / "templates_0_65"))
+        ours = Path(__file__).parent / "templates" / "openai_batch" / "line_0_65"
+        env.loader.loaders[0].searchpath.insert(-1, str(ours))
 
     @hookimpl  # type: ignore[untyped-decorator]
     def extra_template_vars(

@@ -329,9 +329,9 @@ def check_place(place: Place, places: Places, uid: str, told: Told | None = None
     Returns what to warn of. `told` hears how much of the small model's weights is here, where they
     must be fetched first.
     """
-    from ..local import ensure_weights, upstream_models, weights_path
-
     if place.provider == LOCAL:
+        from ..local import ensure_weights, upstream_models, weights_path
+
         if place.settings.get("engine"):
             pass  # its machines have the model
         elif place.base_url is None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from sqlite_utils import Database, Migrations
 
 from ..base.errors import DatabaseError
+from .connection import transaction
 
 migrations = Migrations("openai_batch")
 
@@ -333,6 +334,9 @@ CREATE INDEX IF NOT EXISTS openai_batch_requests_row ON openai_batch_requests (j
 CREATE INDEX IF NOT EXISTS openai_batch_requests_status
     ON openai_batch_requests (job_id, status, error_code)
     WHERE status NOT IN ('pending', 'ok');
+"""
+# These tables are as good as empty by then.
+SMALL_INDEXES = """
 CREATE INDEX IF NOT EXISTS openai_batch_responses_request
     ON openai_batch_responses (request_id);
 CREATE INDEX IF NOT EXISTS openai_batch_reviews_request ON openai_batch_reviews (request_id);
@@ -478,3 +482,7 @@ def build_indexes(conn: sqlite3.Connection) -> None:
     for statement in INDEXES.split(";\n"):
         if statement.strip():
             conn.execute(statement)
+    with transaction(conn):
+        for statement in SMALL_INDEXES.split(";\n"):
+            if statement.strip():
+                conn.execute(statement)

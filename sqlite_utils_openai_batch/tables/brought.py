@@ -15,8 +15,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filetype
-
 from .. import store
 from ..base.errors import FileError
 from ..base.file_kinds import CSV, DATABASE, TSV, kind_of
@@ -433,6 +431,8 @@ def _type(file: Path) -> str:
         head = opened.read(_HEAD)
     if b"%PDF-" in head[:1024]:
         return "application/pdf"
+    import filetype
+
     guessed: str | None = filetype.guess_mime(head)
     if guessed is not None:
         return guessed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +100,37 @@ print(json.dumps([type(one).__module__ for one in sys.meta_path]))
     assert "sqlite_utils_openai_batch.provider.lazy_types" in run(command)
     browse = command.replace('"serve", "--list-faults"', '"browse", "nothing.db"')
     assert "sqlite_utils_openai_batch.provider.lazy_types" not in run(browse)
+
+
+def test_a_command_of_ours_does_without_trio_and_leaves_it_to_others(tmp_path: Path) -> None:
+    # As where it is installed, whoever runs these tests.
+    (tmp_path / "trio.py").write_text("Event = Lock = Semaphore = CancelScope = object")
+    script = """
+import json, sys
+sys.path.insert(0, {folder!r})
+from sqlite_utils_openai_batch.provider.lazy_types import without_trio
+from sqlite_utils_openai_batch.provider.client import Provider
+with without_trio(), Provider({url!r}, {key!r}) as provider:
+    provider.check()
+    loaded = sys.modules["trio"] is not None
+import trio
+print(json.dumps([loaded, trio.__file__]))
+"""
+    with LocalServer() as server:
+        found = run(script.format(folder=str(tmp_path), url=server.base_url, key=server.key))
+    assert found == [False, str(tmp_path / "trio.py")]
+
+
+def test_nobody_waits_for_a_command_that_has_said_its_last_word() -> None:
+    # What Python would look through at the end is put aside, and files are closed all the same.
+    command = """
+import atexit, gc, json
+atexit.register(lambda: print(json.dumps(gc.get_freeze_count() > 0)))
+from click.testing import CliRunner
+from sqlite_utils.cli import cli
+CliRunner().invoke(cli, ["openai-batch", "serve", "--list-faults"])
+"""
+    assert run(command) is True
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,9 @@ def find_surplus(pass_: Pass) -> None:
     left = listing(pass_)
     for part in store.list_parts(pass_.conn, pass_.job.id):
         for state in left.get(part.number, []) if part.batch_id else ():
+            if store.is_recorded(pass_.conn, state.id):
+                # Nearly always: a lease that isn't needed is written to the disk twice.
+                continue
             with store.leased(pass_.conn, part) as mine:
                 if mine and not store.is_recorded(pass_.conn, state.id):
                     keep_one(pass_, store.get_part(pass_.conn, part.id), state)

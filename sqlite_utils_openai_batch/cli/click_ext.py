@@ -241,8 +241,8 @@ def fewer_collections() -> Iterator[None]:
     """Let Python look for cycles of objects less often, and not at all at the end."""
     first, *others = gc.get_threshold()
     gc.set_threshold(OBJECTS, *others)
-    # When the process ends, Python looks through all that was ever loaded, three times over: a third
-    # of a second for what is gone a moment later.
+    # When the process ends, Python looks through all that was ever loaded, three times over: that
+    # takes a third of a second, for what is gone a moment later.
     atexit.register(gc.freeze)
     try:
         yield

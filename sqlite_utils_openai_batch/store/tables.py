@@ -328,7 +328,7 @@ _MADE = re.compile(r"CREATE (?:TABLE|VIEW) (?:IF NOT EXISTS )?(\w+)")
 OWN = frozenset(("_sqlite_migrations", *_MADE.findall(DRAFTS), *_MADE.findall(TABLES)))
 
 # Built after the first job's rows: filling an index row by row costs more than building it.
-INDEXES = """
+LARGE_INDEXES = """
 CREATE INDEX IF NOT EXISTS openai_batch_requests_part ON openai_batch_requests (part_id);
 CREATE INDEX IF NOT EXISTS openai_batch_requests_row ON openai_batch_requests (job_id, row_key);
 CREATE INDEX IF NOT EXISTS openai_batch_requests_status
@@ -342,6 +342,7 @@ CREATE INDEX IF NOT EXISTS openai_batch_responses_request
 CREATE INDEX IF NOT EXISTS openai_batch_reviews_request ON openai_batch_reviews (request_id);
 CREATE INDEX IF NOT EXISTS openai_batch_reviews_job ON openai_batch_reviews (job_id, coder);
 """
+INDEXES = LARGE_INDEXES + SMALL_INDEXES
 
 
 @migrations()
@@ -479,7 +480,7 @@ def migrate(conn: sqlite3.Connection) -> None:
 
 def build_indexes(conn: sqlite3.Connection) -> None:
     """Make the indexes of requests and responses, where they aren't there yet."""
-    for statement in INDEXES.split(";\n"):
+    for statement in LARGE_INDEXES.split(";\n"):
         if statement.strip():
             conn.execute(statement)
     with transaction(conn):

@@ -418,22 +418,32 @@ def outline(endpoint: str, body: Body) -> bytes | None:
 
     None where texts decide, and where there are no messages of texts.
     """
-    messages = body.get("messages")
-    if endpoint != CHAT or not isinstance(messages, list):
-        return None
+    name = ASKED.get(endpoint, "")
     _, given = answer_format(endpoint, body)
-    if isinstance(given, dict) and given.get("type") == "json_object":
+    if endpoint not in (CHAT, RESPONSES) or _is_json_mode(given):
         return None
-    bare = []
-    for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
-            return None
-        bare.append({**message, "content": ""})
+    bare = _without_texts(body.get(name), endpoint)
+    if bare is None:
+        return None
     try:
-        return orjson.dumps({**body, "messages": bare})
+        return orjson.dumps({**body, name: bare})
     except orjson.JSONEncodeError:
         # half a surrogate pair, or a number of many digits: whatever else is in it, it is rare
         return None
+
+
+def _without_texts(asked: Any, endpoint: str) -> Any:
+    """Messages with nothing in them; None where they hold something else than text."""
+    if isinstance(asked, str) and endpoint == RESPONSES:
+        return ""
+    if not isinstance(asked, list):
+        return None
+    bare = []
+    for message in asked:
+        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
+            return None
+        bare.append({**message, "content": ""})
+    return bare
 
 
 def unknown(endpoint: str, body: Body, *, elsewhere: bool = False) -> Iterator[tuple[str, str]]:
@@ -756,13 +766,18 @@ def _inside(path: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 _PLACEHOLDERS = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
 
+def _is_json_mode(given: Any) -> bool:
+    """Whether what a body says of its answer asks for any JSON object."""
+    return isinstance(given, dict) and given.get("type") == "json_object"
+
+
 def lacks_json(endpoint: str, body: Body) -> bool:
     """Whether a body asks for JSON mode and says the word JSON in no message.
 
     Placeholders don't count: `{{ column | json }}` isn't what the model reads.
     """
     _, given = answer_format(endpoint, body)
-    if not isinstance(given, dict) or given.get("type") != "json_object":
+    if not _is_json_mode(given):
         return False
     return not any("json" in _PLACEHOLDERS.sub("", text).lower() for text in _said(endpoint, body))
 

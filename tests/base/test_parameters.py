@@ -403,15 +403,20 @@ BODIES = st.fixed_dictionaries(
 
 
 @settings(deadline=None)
-@given(BODIES, st.text())
-def test_bodies_of_one_outline_are_refused_alike(body: dict[str, Any], other: str) -> None:
-    before = outline(CHAT, body)
-    if before is None:
+@given(BODIES, st.text(), st.sampled_from([CHAT, RESPONSES]))
+def test_bodies_of_one_outline_are_refused_alike(
+    body: dict[str, Any], other: str, endpoint: str
+) -> None:
+    name = "messages" if endpoint == CHAT else "input"
+    body = {**body, name: body["messages"]}
+    if (before := outline(endpoint, body)) is None:
         return
-    messages = [{**message, "content": other} for message in body["messages"]]
-    changed = {**body, "messages": messages}
-    assert outline(CHAT, changed) == before
-    assert list(refusals(CHAT, changed)) == list(refusals(CHAT, body))
+    asked = body[name]
+    words = isinstance(asked, str)
+    texts = other if words else [{**message, "content": other} for message in asked]
+    changed = {**body, name: texts}
+    assert outline(endpoint, changed) == before
+    assert list(refusals(endpoint, changed)) == list(refusals(endpoint, body))
 
 
 @pytest.mark.parametrize("one, other", [(1, True), (1, 1.0), (0, False), ("1", 1)])
@@ -421,5 +426,8 @@ def test_an_outline_tells_values_that_are_equal_in_python(one: Any, other: Any) 
 
 def test_texts_that_decide_have_no_outline() -> None:
     assert outline(CHAT, chat(response_format={"type": "json_object"})) is None
+    mode = {"format": {"type": "json_object"}}
+    assert outline(RESPONSES, {"model": "m", "input": "Hi", "text": mode}) is None
+    assert outline(RESPONSES, {"model": "m", "input": "Hi"}) is not None
     assert outline(RESPONSES, chat()) is None
     assert outline(CHAT, chat(messages=[{"role": "user", "content": [{"type": "text"}]}])) is None

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from ..protocol.answers import Answer, api_error
+from ..protocol.answers import Answer, Said, api_error
 from ..protocol.bodies import refused
+from ..protocol.lines import LAST_TEXT
 from ..protocol.shapes import (
     Usage,
     answer_body,
@@ -60,79 +61,124 @@ def made_up(schema: Any, text: str, chooser: int) -> Any:
 
     `chooser` is any whole number: the same number gives the same value. Raises UnusableSchema.
     """
-    try:
-        return _Maker(schema, text).value(schema, chooser, 0)
-    except SCHEMA_TROUBLE as error:
-        raise UnusableSchema(f"{type(error).__name__}: {error}") from error
+    return Maker(schema).value(text, chooser)
 
 
-class _Maker:
-    def __init__(self, root: Any, text: str) -> None:
-        self._root = root
-        self._text = text
+Make = Callable[[str, int, int], Any]
+"""Makes the value of one place in a schema: of the text, the chooser and the depth."""
 
-    def value(self, schema: Any, chooser: int, depth: int) -> Any:
+
+class Maker:
+    """Values of one schema. What it says of a place is read when that place is met first."""
+
+    def __init__(self, schema: Any) -> None:
+        self._root = schema
+        self._makes: dict[int, Make] = {}
+
+    def value(self, text: str, chooser: int) -> Any:
+        """Return a value, as `made_up`. Raises UnusableSchema."""
+        try:
+            return self._value(self._root, text, chooser, 0)
+        except SCHEMA_TROUBLE as error:
+            raise UnusableSchema(f"{type(error).__name__}: {error}") from error
+
+    def _value(self, schema: Any, text: str, chooser: int, depth: int) -> Any:
+        # places are parts of the root, so that none gets the id of another that is gone
+        make = self._makes.get(id(schema))
+        if make is None:
+            make = self._makes[id(schema)] = self._make(schema)
+        return make(text, chooser, depth)
+
+    def _make(self, schema: Any) -> Make:
         if not isinstance(schema, dict):
-            return self._text
+            return lambda text, chooser, depth: text
         if "$ref" in schema:
-            return self.value(self._resolve(schema["$ref"]), chooser, depth + 1)
+            return self._reference(schema["$ref"])
         if "const" in schema:
-            return schema["const"]
-        if options := schema.get("enum"):
-            return options[chooser % len(options)]
+            return lambda text, chooser, depth: schema["const"]
+        if schema.get("enum"):
+            labels = schema["enum"]
+            return lambda text, chooser, depth: labels[chooser % len(labels)]
         if options := schema.get("anyOf") or schema.get("oneOf"):
-            return self.value(self._option(options, chooser, depth), chooser, depth + 1)
-        return self._typed(schema, chooser, depth)
+            return self._one_of(options)
+        kind = schema.get("type", "object" if "properties" in schema else "string")
+        return self._one_type(schema, kind) if isinstance(kind, list) else self._typed(schema, kind)
 
-    def _resolve(self, reference: str) -> Any:
+    def _reference(self, reference: str) -> Make:
         target = self._root
         for step in reference.removeprefix("#").strip("/").split("/"):
             if step:
                 target = target[step.replace("~1", "/").replace("~0", "~")]
-        return target
+        return lambda text, chooser, depth: self._value(target, text, chooser, depth + 1)
 
-    @staticmethod
-    def _option(options: list[Any], chooser: int, depth: int) -> Any:
+    def _one_of(self, options: list[Any]) -> Make:
         nulls = [option for option in options if option == {"type": "null"}]
-        return nulls[0] if nulls and depth > DEPTH else options[chooser % len(options)]
 
-    def _typed(self, schema: dict[str, Any], chooser: int, depth: int) -> Any:
-        kind = schema.get("type", "object" if "properties" in schema else "string")
-        if isinstance(kind, list):
-            kind = "null" if "null" in kind and depth > DEPTH else kind[chooser % len(kind)]
+        def make(text: str, chooser: int, depth: int) -> Any:
+            ends = bool(nulls) and depth > DEPTH
+            option = nulls[0] if ends else options[chooser % len(options)]
+            return self._value(option, text, chooser, depth + 1)
+
+        return make
+
+    def _one_type(self, schema: dict[str, Any], kinds: list[Any]) -> Make:
+        def make(text: str, chooser: int, depth: int) -> Any:
+            ends = "null" in kinds and depth > DEPTH
+            kind = "null" if ends else kinds[chooser % len(kinds)]
+            return self._typed(schema, kind)(text, chooser, depth)
+
+        return make
+
+    def _typed(self, schema: dict[str, Any], kind: Any) -> Make:
         if kind == "object":
-            return self._object(schema, chooser, depth)
+            return self._object(schema)
         if kind == "array":
-            return self._array(schema, chooser, depth)
+            return self._array(schema)
         if kind in ("integer", "number"):
-            return _number(schema, kind, chooser)
+            return _number(schema, kind)
         if kind == "boolean":
-            return chooser % 2 == 0
-        return None if kind == "null" else self._string(schema)
+            return lambda text, chooser, depth: chooser % 2 == 0
+        return (lambda text, chooser, depth: None) if kind == "null" else _string(schema)
 
-    def _object(self, schema: dict[str, Any], chooser: int, depth: int) -> dict[str, Any]:
+    def _object(self, schema: dict[str, Any]) -> Make:
         properties = schema.get("properties") or {}
         required = schema.get("required", properties)
-        names = properties if depth <= DEPTH else [n for n in properties if n in required]
-        return {
-            name: self.value(properties[name], zlib.crc32(name.encode(), chooser), depth + 1)
-            for name in names
-        }
 
-    def _array(self, schema: dict[str, Any], chooser: int, depth: int) -> list[Any]:
+        def make(text: str, chooser: int, depth: int) -> dict[str, Any]:
+            names = properties if depth <= DEPTH else [n for n in properties if n in required]
+            return {
+                name: self._value(
+                    properties[name], text, zlib.crc32(name.encode(), chooser), depth + 1
+                )
+                for name in names
+            }
+
+        return make
+
+    def _array(self, schema: dict[str, Any]) -> Make:
         least = _few(schema.get("minItems", 0), MOST_ITEMS)
-        length = max(least, min(1 + chooser % 3, schema.get("maxItems", 3)))
-        length = least if depth > DEPTH else length
-        items = schema.get("items", {"type": "string"})
-        values = [self.value(items, zlib.crc32(bytes([n % 256]), chooser), depth + 1)
-                  for n in range(length)]  # fmt: skip
-        return values
+        items = schema.get("items", ITEMS)
 
-    def _string(self, schema: dict[str, Any]) -> str:
-        if known := FORMATS.get(schema.get("format", "")):
-            return known
-        text = self._text[: schema.get("maxLength", len(self._text))]
-        return text.ljust(_few(schema.get("minLength", 0), MOST_CHARACTERS), ".")
+        def make(text: str, chooser: int, depth: int) -> list[Any]:
+            length = max(least, min(1 + chooser % 3, schema.get("maxItems", 3)))
+            length = least if depth > DEPTH else length
+            return [
+                self._value(items, text, zlib.crc32(bytes([n % 256]), chooser), depth + 1)
+                for n in range(length)
+            ]
+
+        return make
+
+
+ITEMS = {"type": "string"}
+"""What is in a list of which nothing is said."""
+
+
+def _string(schema: dict[str, Any]) -> Make:
+    if known := FORMATS.get(schema.get("format", "")):
+        return lambda text, chooser, depth: known
+    most, least = schema.get("maxLength"), _few(schema.get("minLength", 0), MOST_CHARACTERS)
+    return lambda text, chooser, depth: text[:most].ljust(least, ".")
 
 
 def _few(number: int, most: int) -> int:
@@ -154,20 +200,26 @@ FORMATS = {
 }
 
 
-def _number(schema: dict[str, Any], kind: str, chooser: int) -> int | float:
+def _number(schema: dict[str, Any], kind: str) -> Make:
     low = schema.get("minimum", schema.get("exclusiveMinimum", 0))
     high = schema.get("maximum", schema.get("exclusiveMaximum", low + 100))
     step = schema.get("multipleOf", 1 if kind == "integer" else (high - low) / 100 or 1)
     inner = int("exclusiveMinimum" in schema)
     steps = int((high - low) / step) - inner - int("exclusiveMaximum" in schema)
-    number = low + step * (inner + chooser % (max(steps, 0) + 1))
-    return int(number) if kind == "integer" else round(number, 6)
+    choices = max(steps, 0) + 1
+
+    def make(text: str, chooser: int, depth: int) -> int | float:
+        number = low + step * (inner + chooser % choices)
+        return int(number) if kind == "integer" else round(number, 6)
+
+    return make
 
 
 FINGERPRINT = "fp_simulated"
 CREATED = 1_767_225_600
 """`created` of simulated answers: fixed, so that the same request gives the same bytes."""
 
+CONVERSATIONS = ("/v1/chat/completions", "/v1/responses")
 EMBEDDING_SIZES = {"text-embedding-3-large": 3072}
 MODELS = ("gpt-4o-mini", "text-embedding-3-small", "omni-moderation-latest")
 MODERATION_CATEGORIES = (
@@ -216,7 +268,7 @@ class SimulatedAnswerer:
             return api_error(400, message, type="invalid_request_error", code="invalid_schema")
 
     def _answer(self, url: str, body: Mapping[str, Any], custom_id: str) -> Answer:
-        if url in ("/v1/chat/completions", "/v1/responses"):
+        if url in CONVERSATIONS:
             return Answer(200, self._conversation(url, body, custom_id))
         if url == "/v1/embeddings":
             return Answer(200, self._embeddings(body))
@@ -249,35 +301,44 @@ class SimulatedAnswerer:
         given = body.get("seed")
         return (self.seed + given) % 2**32 if isinstance(given, int) else self.seed
 
-    def _text(self, asked: str, custom_id: str, schema: Any = None, seed: int = 0) -> str:
+    def _text(self, asked: str, custom_id: str, maker: Maker | None = None, seed: int = 0) -> str:
         sentence = f"simulated answer to {custom_id}"
         if self.echo:
             sentence += f": {asked}"
-        if schema is None:
+        if maker is None:
             return sentence
         chooser = zlib.crc32(asked.encode("utf-8", "surrogatepass"), seed)
-        return orjson.dumps(made_up(schema, sentence, chooser)).decode()
+        return orjson.dumps(maker.value(sentence, chooser)).decode()
 
     def _conversation(self, url: str, body: Mapping[str, Any], custom_id: str) -> dict[str, Any]:
         messages = messages_of(body)
         if (tool := _required_tool(body)) and url == "/v1/chat/completions":
             return self._tool_call(tool, messages, body, custom_id)
         schema = asked_schema(body)
-        whole = self._text(last_user_message(messages), custom_id, schema, self._seed(body))
+        maker = None if schema is None else Maker(schema)
+        whole = self._text(last_user_message(messages), custom_id, maker, self._seed(body))
         text, was_cut = _cut(whole, asked_limit(body))
         likely = asked_tokens(body)
-        return answer_body(
+        return _said(
             url,
             custom_id,
             body,
             text,
-            model=_model(body),
-            finish_reason="length" if was_cut else "stop",
-            usage=Usage(_prompt_tokens(messages), tokens(text) * (body.get("n") or 1)),
-            created=CREATED,
-            fingerprint=FINGERPRINT,
+            Usage(_prompt_tokens(messages), tokens(text) * (body.get("n") or 1)),
+            was_cut=was_cut,
             tokens=None if likely is None else made_up_tokens(text, schema, likely, self.seed),
         )
+
+    def form(self, url: str, body: Mapping[str, Any]) -> _Form | None:
+        """The form of the answers to bodies like this one; a subclass may answer otherwise."""
+        if type(self) is not SimulatedAnswerer or url not in CONVERSATIONS:
+            return None
+        messages = messages_of(body)
+        if not messages or messages[-1].get("content") != LAST_TEXT:
+            return None
+        if asked_tokens(body) is not None or _required_tool(body):
+            return None
+        return _Form(self, url, body)
 
     def _tool_call(
         self,
@@ -286,8 +347,8 @@ class SimulatedAnswerer:
         body: Mapping[str, Any],
         custom_id: str,
     ) -> dict[str, Any]:
-        schema = tool.get("parameters") or {"type": "object"}
-        arguments = self._text(last_user_message(messages), custom_id, schema, self._seed(body))
+        maker = Maker(tool.get("parameters") or {"type": "object"})
+        arguments = self._text(last_user_message(messages), custom_id, maker, self._seed(body))
         call = {
             "id": answer_id("call_", custom_id),
             "type": "function",
@@ -344,6 +405,43 @@ class SimulatedAnswerer:
         body = {"model": MODELS[-1], **body}
         results = [result] * len(inputs_of(body))
         return {"id": answer_id("modr-", custom_id), "model": _model(body), "results": results}
+
+
+class _Form:
+    """Answers to bodies that differ in their last text: those of `_conversation`."""
+
+    def __init__(self, answerer: SimulatedAnswerer, url: str, body: Mapping[str, Any]) -> None:
+        self._answerer = answerer
+        self._url = url
+        self._body = body
+        messages = messages_of(body)
+        self._is_asked = messages[-1].get("role") == "user"
+        self._asked = last_user_message(messages)
+        schema = asked_schema(body)
+        self._maker = None if schema is None else Maker(schema)
+        self._seed = answerer._seed(body)
+        self._limit = asked_limit(body)
+        self._choices = body.get("n") or 1
+        self._prompt = _prompt_tokens([*messages[:-1], {**messages[-1], "content": ""}])
+
+    def body(self, custom_id: str, text: str, prompt: int, completion: int) -> dict[str, Any]:
+        return _said(self._url, custom_id, self._body, text, Usage(prompt, completion))
+
+    def fill(self, custom_ids: Sequence[str], asked: Sequence[str]) -> Said | None:
+        last = asked if self._is_asked else [self._asked] * len(asked)
+        say, maker, seed = self._answerer._text, self._maker, self._seed
+        try:
+            texts = [
+                say(text, custom_id, maker, seed)
+                for text, custom_id in zip(last, custom_ids, strict=True)
+            ]
+        except UnusableSchema:
+            return None
+        used = list(map(tokens, texts))
+        if self._limit is not None and max(used) > self._limit:
+            return None
+        prompts = [self._prompt + tokens(text) for text in asked]
+        return texts, prompts, [number * self._choices for number in used]
 
 
 # Token probabilities that are made up too: a label is one token, beside those of the others.
@@ -419,6 +517,31 @@ def _cut(text: str, limit: int | None) -> tuple[str, bool]:
     if limit is not None and tokens(text) > limit:
         return text[: limit * 4], True
     return text, False
+
+
+def _said(
+    url: str,
+    custom_id: str,
+    body: Mapping[str, Any],
+    text: str,
+    usage: Usage,
+    *,
+    was_cut: bool = False,
+    tokens: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The body of an answer in words."""
+    return answer_body(
+        url,
+        custom_id,
+        body,
+        text,
+        model=_model(body),
+        finish_reason="length" if was_cut else "stop",
+        usage=usage,
+        created=CREATED,
+        fingerprint=FINGERPRINT,
+        tokens=tokens,
+    )
 
 
 def _model(body: Mapping[str, Any]) -> str:

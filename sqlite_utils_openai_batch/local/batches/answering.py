@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from ...base.parameters import ONLY_IN_BATCHES, outline, refusals
@@ -16,16 +16,15 @@ from ..protocol.answers import (
     Answer,
     Answerer,
     BlockAnswerer,
+    FormAnswerer,
     ImmediateAnswerer,
     NoAnswer,
     api_error,
 )
-from ..protocol.lines import batch_url, parse_line
-from .work import TICK, Run, Work, result_line
+from ..protocol.lines import Form, Line, Tries, batch_url, blocks, parse_line, piecewise
+from .work import TICK, ResultForm, Results, Run, Work
 
 CHUNK = 500
-BLOCK_BYTES = 4_000_000
-"""A block of lines gets no more lines once it holds so many bytes: pictures are long."""
 RECORD_EVERY = 0.1
 """Seconds between records of a batch's counts, at least."""
 GRACE = 10.0
@@ -33,8 +32,6 @@ GRACE = 10.0
 
 OUTLINES = 100
 """So many outlines of good bodies are kept: a batch rarely has more than one."""
-
-Line = tuple[int, bytes]
 
 
 async def answer_lines(
@@ -47,21 +44,7 @@ async def answer_lines(
         return
     # A batch that goes on has the same blocks as one that begins: small ones where it is small.
     size = answerer.block_size(run.batch.total) if isinstance(answerer, BlockAnswerer) else 1
-    await _Pool(run, work, answerer, slots).answer(_blocks(todo, size))
-
-
-def _blocks(lines: Iterable[Line], size: int) -> Iterator[list[Line]]:
-    """The lines in blocks of so many, and of fewer where lines are long."""
-    block: list[Line] = []
-    held = 0
-    for line in lines:
-        block.append(line)
-        held += len(line[1])
-        if len(block) >= size or held > BLOCK_BYTES:
-            yield block
-            block, held = [], 0
-    if block:
-        yield block
+    await _Pool(run, work, answerer, slots).answer(blocks(todo, size))
 
 
 class Refusals:
@@ -118,49 +101,77 @@ def _request(data: bytes) -> dict[str, Any]:
 async def _answer_now(
     run: Run, todo: Iterator[Line], work: Work, answerer: ImmediateAnswerer
 ) -> None:
-    batch_id, faults = run.id, run.bound_faults
     rate = answerer.pace(run.batch.total)
     size = CHUNK if rate is None else max(1, min(CHUNK, int(rate / 20)))
     due = run.now()
-    shuffle, refused = random.Random(batch_id), Refusals(answerer)
-    while not run.stopped and (chunk := list(islice(todo, size))):
+    order, desk, waiting = random.Random(run.id), _Desk(run, answerer), blocks(todo, size)
+    while not run.stopped and (block := next(waiting, None)):
         if rate is not None:
-            due += len(chunk) / rate
+            due += len(block) / rate
             await run.until(due)
             if run.stopped:
                 return
-        lines = [_now(batch_id, line, answerer, refused, faults) for line in chunk]
-        work.write(_shuffled(lines, shuffle))
+        results = desk.answer(block)
+        results.shuffle(order)
+        work.write(results)
         run.record(work.counts)
         await asyncio.sleep(0)
 
 
-def _now(
-    batch_id: str,
-    line: Line,
-    answerer: ImmediateAnswerer,
-    refused: Refusals,
-    faults: Mapping[str, Any],
-) -> dict[str, Any]:
-    number, data = line
-    request = _request(data)
-    custom_id = request["custom_id"]
-    url, body = batch_url(request["url"]), request["body"]
-    answer = refused.of(url, body) or answerer.answer_now(url, body, custom_id)
-    if faults:
-        return result_line(batch_id, number, custom_id, spoil(answer, number, faults, body))
-    return result_line(batch_id, number, custom_id, answer)
+class _Desk:
+    """Answers the lines of one batch at once, those that are alike together."""
 
+    def __init__(self, run: Run, answerer: ImmediateAnswerer) -> None:
+        self._batch_id = run.id
+        self._faults = run.bound_faults
+        self._answerer = answerer
+        self._refusals = Refusals(answerer)
+        self._form: tuple[Form, ResultForm] | None = None
+        # faults strike single lines
+        can = isinstance(answerer, FormAnswerer) and not self._faults
+        self._tries = Tries() if can else Tries(0)
 
-def _shuffled(lines: list[dict[str, Any]], shuffle: random.Random) -> list[dict[str, Any]]:
-    """Bring lines out of the order of the input, always when there are two or more."""
-    if len(lines) < 2:
-        return lines
-    first = lines[0]
-    shuffle.shuffle(lines)
-    if lines[0] is first:
-        lines.append(lines.pop(0))
-    return lines
+    def answer(self, block: list[Line]) -> Results:
+        """The answers to some lines."""
+        results = Results()
+        piecewise(block, partial(self._together, results), partial(self._single, results))
+        return results
+
+    def _together(self, results: Results, block: Sequence[Line]) -> bool:
+        if self._form is None:
+            return False
+        form, answers = self._form
+        found = form.read([data for _, data in block])
+        if found is None or not answers.add(results, [number for number, _ in block], *found):
+            return False
+        self._tries.fitted()
+        return True
+
+    def _single(self, results: Results, number: int, data: bytes) -> None:
+        request = _request(data)
+        custom_id = request["custom_id"]
+        url, body = batch_url(request["url"]), request["body"]
+        refused = self._refusals.of(url, body)
+        answer: Answer | NoAnswer
+        answer = refused or self._answerer.answer_now(url, body, custom_id)
+        if self._faults:
+            answer = spoil(answer, number, self._faults, body)
+        elif refused is None and answer.status_code == 200 and self._tries.wanted(self._form):
+            self._form = self._form_of(url, data, request) or self._form
+        results.add(self._batch_id, number, custom_id, answer)
+
+    def _form_of(
+        self, url: str, data: bytes, request: dict[str, Any]
+    ) -> tuple[Form, ResultForm] | None:
+        # where the service may refuse a text, each line needs a look of its own
+        if outline(url, request["body"]) is None or not isinstance(self._answerer, FormAnswerer):
+            return None
+        if (form := Form.of(data, request)) is None:
+            return None
+        if (alike := self._answerer.form(url, form.request["body"])) is None:
+            return None
+        answers = ResultForm.of(self._batch_id, alike)
+        return (form, answers) if answers else None
 
 
 # answerers that take their time
@@ -227,15 +238,11 @@ class _Pool:
         requests = [_request(data) for _, data in block]
         answers = await self._answers(requests, block)
         faults = self._run.bound_faults
-        self._work.write(
-            result_line(
-                self._run.id,
-                number,
-                request["custom_id"],
-                spoil(answer, number, faults, request["body"]),
-            )
-            for (number, _), request, answer in zip(block, requests, answers, strict=True)
-        )
+        results = Results()
+        for (number, _), request, answer in zip(block, requests, answers, strict=True):
+            answer = spoil(answer, number, faults, request["body"])
+            results.add(self._run.id, number, request["custom_id"], answer)
+        self._work.write(results)
         if time.monotonic() - self._recorded_at >= RECORD_EVERY:
             self._run.record(self._work.counts)
             self._recorded_at = time.monotonic()

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from ..faults.files import concerns, mangle
-from ..protocol.lines import numbered_lines, parse_line
+from ..protocol.lines import count_lines, numbered_lines, parse_line
 from ..settings import DAY, Clock, Folders
 from .store import BatchRecord, Store
 from .work import Run, request_id
@@ -74,7 +74,7 @@ class Finisher:
                 mangle(path, spoiled, faults, is_output=is_output)
                 spoiled.replace(path)
             self._folders.keep(path, file_id)
-        lines = sum(1 for _ in _lines(target))
+        lines = count_lines(target) if target.exists() else 0
         if not lines and ("empty-error-file" not in faults or is_output):
             target.unlink(missing_ok=True)
         return lines

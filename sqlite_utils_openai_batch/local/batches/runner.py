@@ -18,7 +18,7 @@ import orjson
 from ...base.errors import OpenAIBatchError
 from ..faults.registry import Faults
 from ..protocol.answers import Answerer
-from ..protocol.lines import numbered_lines
+from ..protocol.lines import blocks, numbered_lines
 from ..settings import Clock, Folders, ServerLimits
 from .answering import answer_lines
 from .finish import Finisher
@@ -29,7 +29,7 @@ from .work import Run, Work
 logger = logging.getLogger(__name__)
 
 SLICE = 500
-"""So many lines are read or answered before others get their turn."""
+"""So many lines are read before others get their turn."""
 
 
 class Runner:
@@ -134,10 +134,9 @@ class Runner:
         batch = run.batch
         models = await self._answerer.allowed_models()
         validator = Validator(batch.endpoint, self._limits, models)
-        for number, line in numbered_lines(self._folders.file(batch.input_file_id)):
-            validator.line(number, line)
-            if number % SLICE == 0:
-                await asyncio.sleep(0)
+        for block in blocks(numbered_lines(self._folders.file(batch.input_file_id)), SLICE):
+            validator.lines(block)
+            await asyncio.sleep(0)
         validator.finish()
         return validator
 

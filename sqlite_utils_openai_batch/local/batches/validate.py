@@ -7,15 +7,17 @@ fail the batch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from ...base.endpoints import MODEL_OPTIONAL, REQUIRED, STREAMING
-from ..protocol.lines import batch_url, parse_line
+from ..protocol.lines import Form, Line, Tries, batch_url, parse_line, piecewise
 from ..protocol.shapes import inputs_of
 from ..settings import ORGANIZATION, ServerLimits
 
 CHARACTERS_PER_TOKEN = 4
+CONVERSATIONS = ("/v1/chat/completions", "/v1/responses")
+"""Endpoints where lines differ in their last text only, which has no say in what is wrong."""
 
 
 def batch_error(
@@ -45,7 +47,7 @@ def queue_error(model: str, limit: int) -> dict[str, Any]:
 class Validator:
     """Reads the lines of one input file and collects what is wrong with them.
 
-    Give each line to `line`, then call `finish`. `total`, `model`, `tokens` (an estimate) and
+    Give all lines to `lines`, then call `finish`. `total`, `model`, `tokens` (an estimate) and
     `errors` are what was found. `models` are the only names allowed, None for any.
     """
 
@@ -61,17 +63,37 @@ class Validator:
         self._models = models
         self._inputs = 0
         self._custom_ids: set[str] = set()
+        self._form: Form | None = None
+        self._tries = Tries() if self._endpoint in CONVERSATIONS else Tries(0)
 
-    def line(self, number: int, data: bytes) -> None:
-        """Check one line."""
-        self.total += 1
-        self.tokens += len(data) // CHARACTERS_PER_TOKEN
+    def lines(self, block: Sequence[Line]) -> None:
+        """Check some lines."""
+        self.total += len(block)
+        self.tokens += sum([len(data) // CHARACTERS_PER_TOKEN for _, data in block])
+        piecewise(block, self._together, self._single)
+
+    def _together(self, block: Sequence[Line]) -> bool:
+        """Check lines like one that was good; False where one is another, or has a fault."""
+        found = self._form.read([data for _, data in block]) if self._form else None
+        if found is None:
+            return False
+        fresh = set(found[0])
+        if len(fresh) < len(block) or not self._custom_ids.isdisjoint(fresh):
+            return False
+        self._custom_ids |= fresh
+        self._tries.fitted()
+        return True
+
+    def _single(self, number: int, data: bytes) -> None:
         request = parse_line(data)
         if request is None:
             self._add("invalid_json_line", "This line is not parseable as valid JSON.", number)
             return
+        known = len(self.errors)
         for code, message, param in self._problems(request):
             self._add(code, message, number, param)
+        if len(self.errors) == known and self._tries.wanted(self._form):
+            self._form = Form.of(data, request) or self._form
 
     def finish(self) -> None:
         """Check what only the whole file shows."""

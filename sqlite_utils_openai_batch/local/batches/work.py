@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import repeat
+from operator import add
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
 from ..faults.registry import Faults
-from ..protocol.answers import Answer, NoAnswer
-from ..protocol.lines import parse_line
+from ..protocol.answers import Answer, AnswerForm, NoAnswer
+from ..protocol.lines import CUSTOM_ID, LAST_TEXT, parse_line
+from ..protocol.shapes import answer_id
 from ..settings import Clock
 from .store import BatchRecord, Store
 
@@ -36,17 +41,23 @@ class Counts:
     output_tokens: int = 0
     reasoning_tokens: int = 0
 
-    def add(self, ok: bool, body: Any) -> None:
-        """Count one line; `body` is its reply."""
-        if not ok:
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Count one output line."""
+        if not is_ok(line):
             self.failed += 1
             return
         self.completed += 1
+        body = line["response"]["body"]
         usage = (body.get("usage") if isinstance(body, dict) else None) or NO_USAGE
         self.input_tokens += usage.get("input_tokens") or usage.get("prompt_tokens") or 0
         self.output_tokens += usage.get("output_tokens") or usage.get("completion_tokens") or 0
         self.cached_tokens += _detail(usage, "input", "prompt", "cached_tokens")
         self.reasoning_tokens += _detail(usage, "output", "completion", "reasoning_tokens")
+
+    def include(self, other: Counts) -> None:
+        """Count what others add up to."""
+        for name, number in asdict(other).items():
+            setattr(self, name, getattr(self, name) + number)
 
 
 def _detail(usage: Mapping[str, Any], name: str, older: str, what: str) -> int:
@@ -82,6 +93,101 @@ def is_ok(line: Mapping[str, Any]) -> bool:
     return not line.get("error") and reply is not None and reply["status_code"] == 200
 
 
+class Results:
+    """Answered lines on their way to the two files, and what they add up to."""
+
+    def __init__(self) -> None:
+        self.output: list[bytes] = []
+        self.errors: list[bytes] = []
+        self.counts = Counts()
+
+    def add(self, batch_id: str, number: int, custom_id: str, answer: Answer | NoAnswer) -> None:
+        """Add the answer to one line."""
+        line = result_line(batch_id, number, custom_id, answer)
+        self.counts.add(line)
+        data = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        (self.output if is_ok(line) else self.errors).append(data)
+
+    def shuffle(self, order: random.Random) -> None:
+        """Bring lines out of the order of the input, always where there are two or more."""
+        for lines in (self.output, self.errors):
+            if len(lines) < 2:
+                continue
+            first = lines[0]
+            order.shuffle(lines)
+            if lines[0] is first:
+                lines.append(lines.pop(0))
+
+
+class ResultForm:
+    """The output lines of answers of one form: those that `Results.add` makes, without the dicts.
+
+    One is made in the usual way, with marks in its blanks, and taken apart there.
+    """
+
+    def __init__(self, batch_id: str, form: AnswerForm) -> None:
+        self._batch_id = batch_id
+        self._answers = form
+        marks = [0x7E57ED01], [CUSTOM_ID], [LAST_TEXT], [7301938475610293], [82640571937264015]
+        blanks = [blank for (blank,) in _blanks(*marks)]
+        any_blank = b"(%b)" % b"|".join(map(re.escape, blanks))
+        parts = re.split(any_blank, self._plain(*next(zip(*marks, strict=True))))
+        self._between = parts[::2]
+        self._order = [blanks.index(blank) for blank in parts[1::2]]
+
+    @classmethod
+    def of(cls, batch_id: str, form: AnswerForm) -> ResultForm | None:
+        """The output lines of these answers; None where a mark stands in them as it is."""
+        made = cls(batch_id, form)
+        lines = list(made._lines([1], ["a"], ["b"], [2], [3]))
+        return made if lines == [made._plain(1, "a", "b", 2, 3)] else None
+
+    def _plain(self, number: int, custom_id: str, text: str, prompt: int, completion: int) -> bytes:
+        results = Results()
+        body = self._answers.body(custom_id, text, prompt, completion)
+        results.add(self._batch_id, number, custom_id, Answer(200, body))
+        return results.output[0]
+
+    def _lines(self, *given: Any) -> Iterator[bytes]:
+        # a loop over the lines would take most of the time
+        blanks = _blanks(*given)
+        columns: list[Iterable[bytes]] = [repeat(self._between[0])]
+        for blank, between in zip(self._order, self._between[1:], strict=True):
+            columns += blanks[blank], repeat(between)
+        return map(b"".join, zip(*columns, strict=False))
+
+    def add(
+        self, results: Results, numbers: list[int], custom_ids: list[str], asked: list[str]
+    ) -> bool:
+        """Add the answers to some texts; False where one looks different, and nothing is added."""
+        said = self._answers.fill(custom_ids, asked)
+        if said is None:
+            return False
+        results.output += self._lines(numbers, custom_ids, *said)
+        results.counts.completed += len(custom_ids)
+        results.counts.input_tokens += sum(said[1])
+        results.counts.output_tokens += sum(said[2])
+        return True
+
+
+def _blanks(
+    numbers: list[int],
+    custom_ids: list[str],
+    texts: list[str],
+    prompts: list[int],
+    completions: list[int],
+) -> list[list[bytes]]:
+    """What stands in the blanks of output lines, blank by blank."""
+    totals = map(add, prompts, completions)
+    return [
+        list(map(b"%08x".__mod__, numbers)),
+        list(map(orjson.dumps, custom_ids)),
+        [answer_id("", custom_id).encode() for custom_id in custom_ids],
+        list(map(orjson.dumps, texts)),
+        *(list(map(b"%d".__mod__, column)) for column in (prompts, completions, totals)),
+    ]
+
+
 class Work:
     """The two files of one batch, open for writing."""
 
@@ -108,19 +214,15 @@ class Work:
         if line is None or "id" not in line:
             return False
         self.answered.add(int(line["id"][-8:], 16))
-        self.counts.add(is_ok(line), (line.get("response") or {}).get("body"))
+        self.counts.add(line)
         return True
 
-    def write(self, lines: Iterable[dict[str, Any]]) -> None:
+    def write(self, results: Results) -> None:
         """Append lines, each to the file where it belongs."""
-        parts: tuple[list[bytes], list[bytes]] = ([], [])
-        for line in lines:
-            ok = is_ok(line)
-            self.counts.add(ok, (line.get("response") or {}).get("body"))
-            parts[not ok].append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-        for file, part in zip((self._output, self._errors), parts, strict=True):
-            if part:
-                write_all(file, b"".join(part))
+        self.counts.include(results.counts)
+        for file, lines in ((self._output, results.output), (self._errors, results.errors)):
+            if lines:
+                write_all(file, b"".join(lines))
 
     def close(self) -> None:
         """Close the files."""

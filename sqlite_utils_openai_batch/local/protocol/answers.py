@@ -63,6 +63,34 @@ class ImmediateAnswerer(Answerer, Protocol):
         ...
 
 
+Said = tuple[list[str], list[int], list[int]]
+"""Texts of answers, and the tokens of what was asked and of what was said."""
+
+
+class AnswerForm(Protocol):
+    """What the answers to bodies have in common that differ in their last text only."""
+
+    def body(self, custom_id: str, text: str, prompt: int, completion: int) -> dict[str, Any]:
+        """The body of an answer that says a text and took so many tokens."""
+        ...
+
+    def fill(self, custom_ids: Sequence[str], asked: Sequence[str]) -> Said | None:
+        """What is said to last texts; None where a body of an answer has other parts."""
+        ...
+
+
+@runtime_checkable
+class FormAnswerer(ImmediateAnswerer, Protocol):
+    """An answerer at once whose answers are so much alike that few are made from nothing."""
+
+    def form(self, url: str, body: Mapping[str, Any]) -> AnswerForm | None:
+        """The form of the answers to bodies like this one, whose last text is LAST_TEXT.
+
+        None where they have none.
+        """
+        ...
+
+
 @runtime_checkable
 class BlockAnswerer(Answerer, Protocol):
     """An answerer of many lines in one go, `concurrency` blocks of them at once."""

@@ -177,13 +177,15 @@ class LocalServer:
 
         Raises JobError for an unknown batch, and when it hasn't ended after `timeout` seconds.
         """
-        deadline = time.monotonic() + timeout
+        deadline, pause = time.monotonic() + timeout, 0.002
         while (batch := self._store.batch(batch_id) if self._store else None) is not None:
             if not batch.is_open:
                 return batch.status
             if time.monotonic() > deadline:
                 raise JobError(f"{batch_id} is {batch.status}, still after {timeout:g} seconds.")
-            time.sleep(0.002)
+            # each look takes time from those who answer, so a long batch is looked at less often
+            time.sleep(pause)
+            pause = min(pause * 1.2, 0.01)
         raise JobError(f"This server has no batch {batch_id}.")
 
     def journal(self) -> list[dict[str, Any]]:

@@ -143,14 +143,13 @@ class Maker:
     def _object(self, schema: dict[str, Any]) -> Make:
         properties = schema.get("properties") or {}
         required = schema.get("required", properties)
+        every = [(name, properties[name], name.encode()) for name in properties]
 
         def make(text: str, chooser: int, depth: int) -> dict[str, Any]:
-            names = properties if depth <= DEPTH else [n for n in properties if n in required]
+            wanted = every if depth <= DEPTH else [one for one in every if one[0] in required]
             return {
-                name: self._value(
-                    properties[name], text, zlib.crc32(name.encode(), chooser), depth + 1
-                )
-                for name in names
+                name: self._value(inner, text, zlib.crc32(data, chooser), depth + 1)
+                for name, inner, data in wanted
             }
 
         return make

@@ -38,7 +38,8 @@ async def answer_lines(
     run: Run, lines: Iterable[Line], work: Work, answerer: Answerer, slots: asyncio.Semaphore
 ) -> None:
     """Answer the lines that aren't answered yet, until all are or the batch is stopped."""
-    todo = (line for line in lines if line[0] not in work.answered)
+    done = work.answered
+    todo = (line for line in lines if line[0] not in done) if done else iter(lines)
     if isinstance(answerer, ImmediateAnswerer):
         await _answer_now(run, todo, work, answerer)
         return
@@ -103,7 +104,7 @@ async def _answer_now(
 ) -> None:
     rate = answerer.pace(run.batch.total)
     size = CHUNK if rate is None else max(1, min(CHUNK, int(rate / 20)))
-    due = run.now()
+    due, recorded_at = run.now(), 0.0
     order, desk, waiting = random.Random(run.id), _Desk(run, answerer), blocks(todo, size)
     while not run.stopped and (block := next(waiting, None)):
         if rate is not None:
@@ -114,8 +115,11 @@ async def _answer_now(
         results = desk.answer(block)
         results.shuffle(order)
         work.write(results)
-        run.record(work.counts)
+        if rate is not None or time.monotonic() - recorded_at >= RECORD_EVERY:
+            run.record(work.counts)
+            recorded_at = time.monotonic()
         await asyncio.sleep(0)
+    run.record(work.counts)
 
 
 class _Desk:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,7 @@ BLOCK_BYTES = 4_000_000
 def numbered_lines(path: Path) -> Iterator[Line]:
     """Yield (line number from 1, bytes) of each line that isn't blank; splits at b"\\n" only."""
     with path.open("rb", buffering=1 << 20) as file:
-        for number, line in enumerate(file, 1):
-            if stripped := line.strip():
-                yield number, stripped
+        yield from filter(itemgetter(1), enumerate(map(bytes.strip, file), 1))
 
 
 def count_lines(path: Path) -> int:

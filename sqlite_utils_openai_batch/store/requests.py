@@ -121,6 +121,15 @@ def pending_ids(conn: sqlite3.Connection, part_id: int) -> list[int]:
     return [request_id for (request_id,) in found]
 
 
+def pending_hashes(conn: sqlite3.Connection, part_id: int) -> list[tuple[int, bytes | None]]:
+    """The same requests, each with the hash of its row as it was last looked at."""
+    return conn.execute(
+        "SELECT id, source_hash FROM openai_batch_requests "
+        "WHERE part_id = ? AND status = 'pending' AND same_as IS NULL ORDER BY id",
+        [part_id],
+    ).fetchall()
+
+
 def set_hashes(conn: sqlite3.Connection, changed: Iterable[tuple[bytes, int]]) -> None:
     """Bring `source_hash` up to what was rendered: (hash, request id)."""
     conn.executemany("UPDATE openai_batch_requests SET source_hash = ? WHERE id = ?", changed)

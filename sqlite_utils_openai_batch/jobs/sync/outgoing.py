@@ -274,7 +274,29 @@ def send(pass_: Pass, part: store.Part) -> None:
         pass_.say(part, reason)
         return
     with refusals(pass_, part):
-        count_sent(pass_, pass_.sender.send(part))
+        count_sent(pass_, pass_.sender.send(part, lambda: following(pass_, part)))
+
+
+def following(pass_: Pass, part: store.Part) -> store.Part | None:
+    """The part whose turn comes after this one, if it would be sent as things are."""
+    later = (
+        one
+        for one in store.list_parts(pass_.conn, part.job_id)
+        if (one.number, one.id) > (part.number, part.id)
+        and one.status == "prepared"
+        and not one.collected_at
+        and due(one)
+    )
+    found = next(later, None)
+    if found is None or not store.may_take(found.lease_owner, found.lease_until):
+        return None
+    job = store.get_job(pass_.conn, part.job_id)
+    if job.status != "running" or (pass_.found or {}).get(found.number):
+        return None
+    waits = first_part.reason_to_wait(pass_.conn, job, found) or queue.reason_to_wait(
+        pass_.conn, job, found
+    )
+    return None if waits else found
 
 
 def count_sent(pass_: Pass, made: BatchState | None) -> None:

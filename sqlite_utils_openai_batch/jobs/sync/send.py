@@ -2,12 +2,16 @@
 
 Each step commits before and after its call, so that whatever kills this process, the next pass
 knows what may have happened and looks before it sends again.
+
+While a part is uploaded, the lines of the next are rendered. Nothing is recorded of that: its turn
+begins with the same looks as ever, and where anything of it isn't as it was, it is rendered anew.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
@@ -17,8 +21,8 @@ import xxhash
 
 from ... import store
 from ...base import clock
-from ...base.errors import NeedsAttention, ProviderError, Unreachable
-from ...base.scratch import scratch
+from ...base.errors import NeedsAttention, OpenAIBatchError, ProviderError, Unreachable
+from ...base.scratch import Scratch
 from ...pricing.ceiling import PartBound, reserve
 from ...provider.batch import BatchState
 from ...provider.client import Provider
@@ -37,6 +41,7 @@ from ...tables.output import Output
 from ...tables.source import Group, Source, fetch_groups, source_of_job
 from ...tables.sql import SQLiteValue
 from .. import queue
+from .beside import Beside
 from .lookup import hash_ids, since
 from .settle import put_back
 
@@ -75,6 +80,8 @@ class PartLines:
     """The hash of each row that isn't as it was when last asked or planned, and its request."""
     problems: list[tuple[int, str]]
     """Requests that have no line, and why."""
+    before: Sequence[bytes | None]
+    """The hashes last looked at, of all these requests."""
 
 
 def part_lines(
@@ -120,10 +127,11 @@ def rendered_lines(
 
 def _rendered(chunks: Chunks, asked: Asked, group: Group) -> PartLines:
     problems = [(asked.ids[index], GONE) for index in group.gone]
+    looked_at = asked.hashes
     if group.gone:
         asked = asked.without(frozenset(group.gone))
     if not asked.ids:
-        return PartLines([], Ready([]), [], problems)
+        return PartLines([], Ready([]), [], problems, looked_at)
     ids, before = list(asked.ids), list(asked.hashes)
     made = chunks.made(ids, group.columns, group.stored)
     lines, failed = made.lines, made.problems
@@ -140,7 +148,7 @@ def _rendered(chunks: Chunks, asked: Asked, group: Group) -> PartLines:
     if failed:
         ids = [request_id for index, request_id in enumerate(ids) if index not in failed]
         lines = Ready([line for line in lines.all() if line])
-    return PartLines(ids, lines, changed, sorted(problems))
+    return PartLines(ids, lines, changed, sorted(problems), looked_at)
 
 
 # A part's file as it is about to be sent: its lines, their requests, and what stays behind.
@@ -163,6 +171,8 @@ class RenderedPart:
     """Requests that don't fit any more: rows can have grown since they were planned."""
     overflow_size: int = 0
     """Bytes of their lines."""
+    before: list[bytes | None] = field(default_factory=list)
+    """The hash last looked at of each request, in their order, as it was when it was rendered."""
     _digest: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
 
     @property
@@ -182,6 +192,7 @@ class RenderedPart:
 
     def add(self, some: PartLines, file: BinaryIO) -> None:
         """Write the next lines of the part."""
+        self.before += some.before
         self.gone += [("unrenderable", None, why, one) for one, why in some.problems]
         ids, lines = some.ids, some.lines
         written = lines.whole()
@@ -215,6 +226,51 @@ class RenderedPart:
         return ids, Ready(lines)
 
 
+class Rendering:
+    """A part's file in the making. Between two pages nothing is open on the database."""
+
+    def __init__(self, done: RenderedPart, pages: Iterator[PartLines]) -> None:
+        self.done = done
+        self._pages = pages
+        self._file = done.path.open("wb")
+
+    def some(self) -> bool:
+        """Write the next page; False where all are written."""
+        page = next(self._pages, None)
+        if page is not None:
+            self.done.add(page, self._file)
+            return True
+        self._file.close()
+        if self.done.bound is not None:
+            self.done.bound.count()
+        return False
+
+    def close(self) -> None:
+        """Close the file, whole or not."""
+        self._file.close()
+
+
+@dataclass
+class Begun:
+    """A part's file in a folder of its own, begun before or when it was the part's turn."""
+
+    part: Part
+    ceiling: int | None
+    """That of the job, in nano-dollars."""
+    folder: Scratch
+    rendering: Rendering
+
+    def fits(self, part: Part, job: store.Job) -> bool:
+        """Whether the part, and the ceiling, are as they were when this was begun."""
+        same = replace(part, lease_owner=self.part.lease_owner, lease_until=self.part.lease_until)
+        return same == self.part and job.max_cost_nanousd == self.ceiling
+
+    def close(self) -> None:
+        """Remove the file."""
+        self.rendering.close()
+        self.folder.close()
+
+
 def resized(part: Part, size: int, requests: int) -> Part:
     """A part over some of another's requests: their bytes, and its share of what was estimated.
 
@@ -246,6 +302,12 @@ def figures(part: Part) -> dict[str, int | None]:
     }
 
 
+#: Between two looks whether an upload has ended, with the next part rendered.
+WAIT_SECONDS = 1.0
+#: What may be wrong with the next part: that is said when it is its turn.
+IN_ITS_TURN = (OpenAIBatchError, OSError, sqlite3.Error)
+
+
 class Sender:
     """Renders and sends the parts of one job. Closed at the end of a pass."""
 
@@ -254,9 +316,12 @@ class Sender:
         self.provider = provider
         self.job = job
         self.source: Source | None = None
+        self.ahead: Begun | None = None
+        """What of the next part was rendered while the one before was uploaded."""
 
     def close(self) -> None:
-        """Drop what was read from a view or query."""
+        """Remove what was rendered ahead, and drop what was read from a view or query."""
+        self.leave_ahead()
         if self.source is not None:
             self.source.close()
 
@@ -278,29 +343,63 @@ class Sender:
 
     def render(self, part: store.Part, folder: Path) -> RenderedPart:
         """Write a part's file from the rows as they are now, a page at a time."""
+        # One at a time reads the rows.
+        self.leave_ahead()
+        return self.finished(part, self.rendering(part, folder))
+
+    def rendering(self, part: store.Part, folder: Path) -> Rendering:
+        """Begin a part's file."""
         check_folder(self.job)
         source, hashed = self.open()
         chunks = Chunks(self.renderer(part.overrides), hashed, f"{self.job.uid}-")
         # The ceiling may have been set since this pass began.
         bound = PartBound.of_part(store.get_job(self.conn, self.job.id), part)
         path = folder / f"part-{part.number}.jsonl"
-        alive = Renewal(self.conn, part)
         done = RenderedPart(path, cap_for(self.job.provider).bytes, bound)
-        with path.open("wb") as file:
-            for some in part_lines(self.conn, source, chunks, part, self.job.endpoint):
-                alive()
-                done.add(some, file)
-        if bound is not None:
-            bound.count()
-        return done
+        return Rendering(done, part_lines(self.conn, source, chunks, part, self.job.endpoint))
 
-    def send(self, part: store.Part) -> BatchState | None:
+    def finished(self, part: store.Part, rendering: Rendering) -> RenderedPart:
+        """Write what is left of a part's file, while the part stays this process's."""
+        alive = Renewal(self.conn, part)
+        try:
+            while rendering.some():
+                alive()
+        finally:
+            rendering.close()
+        return rendering.done
+
+    def begun(self, part: store.Part) -> Begun:
+        """Begin a part's file, in a folder of its own."""
+        ceiling = store.get_job(self.conn, self.job.id).max_cost_nanousd
+        folder = Scratch()
+        try:
+            return Begun(part, ceiling, folder, self.rendering(part, folder.path))
+        except BaseException:
+            folder.close()
+            raise
+
+    @contextmanager
+    def file_of(self, part: store.Part) -> Iterator[RenderedPart]:
+        """A part's file while the block lasts: what was rendered ahead, or made now."""
+        if self.ahead is not None and not self.ahead.fits(
+            part, store.get_job(self.conn, self.job.id)
+        ):
+            self.leave_ahead()
+        begun, self.ahead = self.ahead or self.begun(part), None
+        try:
+            yield self.finished(part, begun.rendering)
+        finally:
+            begun.close()
+
+    def send(
+        self, part: store.Part, following: Callable[[], store.Part | None] = lambda: None
+    ) -> BatchState | None:
         """Send a prepared part that this process holds. None where nothing was left to send.
 
-        Raises ProviderError; what state the part is in then is in the database.
+        `following` is asked for the part that goes out next, as things are. Raises ProviderError;
+        what state the part is in then is in the database.
         """
-        with scratch() as folder:
-            rendered = self.render(part, folder)
+        with self.file_of(part) as rendered:
             token = self.intend(part, rendered)
             if token is None:
                 return None
@@ -308,10 +407,54 @@ class Sender:
             file_id = self.look_for_file(part, rendered)
             event = "file found" if file_id else "uploaded"
             if file_id is None:
-                alive = Renewal(self.conn, part)
-                file_id = self.provider.upload(rendered.path, f"{token}.jsonl", alive)
+                file_id = self.upload(part, rendered, f"{token}.jsonl", following)
         self.uploaded(part, file_id, event)
         return self.create(store.get_part(self.conn, part.id))
+
+    def upload(
+        self,
+        part: store.Part,
+        rendered: RenderedPart,
+        name: str,
+        following: Callable[[], store.Part | None],
+    ) -> str:
+        """Upload a part's file, and render of the next part what there is time for meanwhile."""
+        alive = Renewal(self.conn, part)
+        self.begin_ahead(following)
+        if self.ahead is None:
+            return self.provider.upload(rendered.path, name, alive)
+        with Beside(lambda still: self.provider.upload(rendered.path, name, still)) as upload:
+            while not upload.wait() and self.some_ahead():
+                alive()
+            while not upload.wait(WAIT_SECONDS):
+                alive()
+            return upload.result()
+
+    def begin_ahead(self, following: Callable[[], store.Part | None]) -> None:
+        """Begin the file of the part that goes out next, where there is one."""
+        self.leave_ahead()
+        try:
+            part = following()
+            if part is not None:
+                self.ahead = self.begun(part)
+        except IN_ITS_TURN:
+            self.leave_ahead()
+
+    def some_ahead(self) -> bool:
+        """Write the next page of the part that goes out next; False where there is none."""
+        if self.ahead is None:
+            return False
+        try:
+            return self.ahead.rendering.some()
+        except IN_ITS_TURN:
+            self.leave_ahead()
+            return False
+
+    def leave_ahead(self) -> None:
+        """Remove what was rendered ahead."""
+        if self.ahead is not None:
+            self.ahead.close()
+            self.ahead = None
 
     def intend(self, part: store.Part, rendered: RenderedPart) -> str | None:
         """Record what is about to be sent, before it is. None where it may not go out now.
@@ -370,8 +513,13 @@ class Sender:
         return store.renew(self.conn, part) and queue.reason_to_wait(self.conn, job, part) is None
 
     def still_so(self, part: store.Part, rendered: RenderedPart) -> bool:
-        """Whether all that was rendered waits for an answer still; else the next pass renders."""
-        return store.pending_ids(self.conn, part.id) == rendered.requests
+        """Whether all that was rendered waits for an answer still, and nobody looked at it since.
+
+        Else the next pass renders. An export, or another process, may have recorded the rows as
+        they are by now, which isn't what this file asks about.
+        """
+        pending = list(zip(rendered.requests, rendered.before, strict=True))
+        return store.pending_hashes(self.conn, part.id) == pending
 
     def nothing_left(self, part: store.Part) -> None:
         """Complete a part that has no line to send."""

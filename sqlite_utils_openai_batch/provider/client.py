@@ -215,9 +215,9 @@ class Watched(io.FileIO):
         self.alive = alive
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read the next bytes."""
+        """Read the next bytes: more than the client asks for, which is 64 KB to a call of its own."""
         self.alive()
-        return super().read(size) or b""
+        return super().read(size if size is None or size < 0 else max(size, PIECE)) or b""
 
 
 __all__ = ["OPENAI_URL", "BatchState", "Provider", "UploadedFile", "host_of", "normalised"]
@@ -225,6 +225,8 @@ __all__ = ["OPENAI_URL", "BatchState", "Provider", "UploadedFile", "host_of", "n
 OPENAI_URL = "https://api.openai.com/v1"
 DOWNLOAD_TRIES = 4
 CHUNK = 1 << 18
+#: Bytes of a file that go out at once.
+PIECE = 1 << 20
 #: States of a file that no batch can be made over yet; OpenAI has none of them.
 NOT_YET = ("pending", "running")
 #: Seconds until such a file is looked at again, and given up for this pass.

@@ -215,9 +215,11 @@ class Watched(io.FileIO):
         self.alive = alive
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read the next bytes: more than the client asks for, which is 64 KB to a call of its own."""
+        """Read the next bytes: more of them than the client asks for, which is 64 KB."""
         self.alive()
-        return super().read(size if size is None or size < 0 else max(size, PIECE)) or b""
+        if size is not None and size >= 0:
+            size = max(size, PIECE)
+        return super().read(size) or b""
 
 
 __all__ = ["OPENAI_URL", "BatchState", "Provider", "UploadedFile", "host_of", "normalised"]

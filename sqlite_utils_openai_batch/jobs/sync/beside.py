@@ -32,7 +32,12 @@ class Beside(Generic[T]):
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
 
     def __enter__(self) -> Beside[T]:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            # Ctrl-C comes here too, and then nobody leaves the block.
+            self._left.set()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

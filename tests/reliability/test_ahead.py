@@ -263,6 +263,27 @@ def test_a_next_part_that_cannot_be_rendered(
     check_all_answered(db)
 
 
+def test_no_room_on_the_disk_for_the_next_part(
+    zygote: Zygote, server: LocalServer, tmp_path: Path, temporary: Path
+) -> None:
+    db = make_table(tmp_path / "notes.db")
+    times = "range(1 if id < 5 else 20000)"
+    prompt = f"Echo {{{{ body }}}} {{% for n in {times} %}}note {{{{ n }}}} {{% endfor %}}"
+    prepare(zygote, db, server, "full", "--prompt", prompt)
+    done = zygote.run(
+        "submit", str(db), "1", "-y", "--key", "full",
+        disk=db.stat().st_size + 300_000, env={"TMPDIR": str(temporary)},
+    )  # fmt: skip
+    assert done["code"] == 1, done["output"]
+    assert "Traceback" not in done["output"]
+    assert "disk" in done["output"] or "large" in done["output"], done["output"]
+    assert len(Paid(server, "full").batches) == 1
+    assert list(temporary.iterdir()) == []
+    finish(zygote, db, "full")
+    assert Paid(server, "full").twice == {}
+    check_all_answered(db)
+
+
 def test_ctrl_c_while_a_part_is_uploaded(
     zygote: Zygote, server: LocalServer, tmp_path: Path, temporary: Path
 ) -> None:

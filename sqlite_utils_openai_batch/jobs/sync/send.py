@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
@@ -267,7 +267,8 @@ class Begun:
 
     def close(self) -> None:
         """Remove the file."""
-        self.rendering.close()
+        with suppress(OSError):  # on a full disk: a file that is whole was closed before
+            self.rendering.close()
         self.folder.close()
 
 

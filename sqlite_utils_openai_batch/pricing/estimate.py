@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -59,8 +60,8 @@ class Distinct:
     44 bits of each are kept, so of ten million different ones about three seem to be the same.
     """
 
-    _buckets: tuple[array[int], ...] = field(
-        default_factory=lambda: tuple(array("I") for _ in range(4096))
+    _buckets: defaultdict[int, array[int]] = field(
+        default_factory=lambda: defaultdict(lambda: array("I"))
     )
 
     def add_all(self, digests: Sequence[bytes]) -> None:
@@ -71,7 +72,7 @@ class Distinct:
 
     def repeated(self) -> int:
         """How many digests were the same as one before them."""
-        return sum(len(bucket) - len(set(bucket)) for bucket in self._buckets)
+        return sum(len(bucket) - len(set(bucket)) for bucket in self._buckets.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,7 +242,7 @@ def why_unreachable(base_url: str) -> str | None:
     import httpx2
 
     try:
-        httpx2.head(base_url, timeout=LOOK_SECONDS)
+        httpx2.head(base_url, timeout=LOOK_SECONDS, verify=authorities())
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         return unreachable(base_url, error)
     return None

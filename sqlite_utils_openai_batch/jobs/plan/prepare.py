@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from ... import store
@@ -100,8 +101,9 @@ def job_values(
     }
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Versions of what made this job, for reports."""
+    """Versions of what makes jobs, for reports: a file is parsed for each."""
     from importlib.metadata import version
 
     names = ("sqlite-utils-openai-batch", "sqlite-utils", "openai", "jinja2")

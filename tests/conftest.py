@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import pty
@@ -64,6 +65,12 @@ def pytest_configure(config: pytest.Config) -> None:
     heed_signals()
     let_datasette_be()
     retry_soon()
+
+
+def pytest_collection_finish() -> None:
+    """What stays to the end (modules, tests) is looked through by no collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -192,6 +199,8 @@ class Web:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Else a body waits 40 ms behind its headers, till the client says that it has those.
+            disable_nagle_algorithm = True
 
             def handle_any(self) -> None:
                 web.answer(self)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,35 @@ def sent(conn: sqlite3.Connection, table: str | None = None, **ask: Any) -> stor
     )
     conn.execute("UPDATE openai_batch_requests SET attempts = 1 WHERE job_id = ?", [job.id])
     return store.get_job(conn, job.id)
+
+
+class Copies:
+    """Databases in memory that are made once, and copied for each example of a property."""
+
+    def __init__(self) -> None:
+        self.made: dict[Any, sqlite3.Connection] = {}
+
+    @contextmanager
+    def of(
+        self, make: Callable[..., object], *options: Any
+    ) -> Iterator[tuple[sqlite3.Connection, store.Job]]:
+        """A copy of what `make` does to a database with these options, and its first job."""
+        if (make, options) not in self.made:
+            first = self.made[make, options] = in_memory()
+            make(first, *options)
+        with closing(in_memory()) as conn:
+            self.made[make, options].backup(conn)
+            yield conn, store.get_job(conn, 1)
+
+    def close(self) -> None:
+        """Forget them all."""
+        for conn in self.made.values():
+            conn.close()
+
+
+def in_memory() -> sqlite3.Connection:
+    """An empty database."""
+    return sqlite3.connect(":memory:", isolation_level=None)
 
 
 def request_ids(conn: sqlite3.Connection, job: store.Job) -> dict[Any, int]:

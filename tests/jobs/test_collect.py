@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from finished import (
+    Copies,
     answered,
     chat_line,
     custom_id,
@@ -58,6 +59,19 @@ def conn(tmp_path: Path, journal: str) -> Iterator[sqlite3.Connection]:
         table(made)
     with closing(connect(tmp_path / "data.db")) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def copies() -> Iterator[Copies]:
+    made = Copies()
+    yield made
+    made.close()
+
+
+def asked(conn: sqlite3.Connection, schema: str | None, keep: str, size: int) -> None:
+    """A job about the rows of `table`, all of whose batches have ended."""
+    table(conn)
+    sent(conn, "t", schema=schema, responses=keep, part_requests=size)
 
 
 def name(job: store.Job, n: int) -> str:
@@ -135,11 +149,9 @@ JUNK = re.compile("[\0\r\ufffd]")
 )
 @example(some=[b'{"custom_id": "{uid}-1"}'] * 3, end=b"\n", bom=True, last=False, keep="all")
 def test_any_bytes_reach_no_wrong_row_and_are_counted(
-    some: list[bytes], end: bytes, bom: bool, last: bool, keep: str, tmp_path: Path
+    some: list[bytes], end: bytes, bom: bool, last: bool, keep: str, tmp_path: Path, copies: Copies
 ) -> None:
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
-        table(conn)
-        job = sent(conn, "t", responses=keep)
+    with copies.of(asked, None, keep, ROWS) as (conn, job):
         whole = end.join(line.replace(b"{uid}", job.uid.encode()) for line in some)
         data = (b"\xef\xbb\xbf" if bom else b"") + whole + (end if last else b"")
         collected = take(conn, job, tmp_path, data)
@@ -187,15 +199,18 @@ SAID = st.one_of(
     size=st.sampled_from([2, ROWS]),
 )
 def test_many_lines_at_once_are_settled_as_each_by_itself(
-    files: list[list[bytes]], schema: str | None, keep: str, size: int, tmp_path: Path
+    files: list[list[bytes]],
+    schema: str | None,
+    keep: str,
+    size: int,
+    tmp_path: Path,
+    copies: Copies,
 ) -> None:
     """Nothing that is kept tells the quick way of usual answers from the way of all others."""
 
     def kept(*, quick: bool) -> tuple[Any, ...]:
-        with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
-            table(conn)
+        with copies.of(asked, schema, keep, size) as (conn, job):
             conn.execute("DROP TRIGGER watch")
-            job = sent(conn, "t", schema=schema, responses=keep, part_requests=size)
             conn.execute("UPDATE openai_batch_jobs SET uid = 'u'")
             conn.execute("UPDATE t SET text = 'another' WHERE id = 3")
             job = store.get_job(conn, job.id)
@@ -275,10 +290,10 @@ LINES = [
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(order=st.permutations(LINES))
-def test_their_order_changes_no_outcome(order: list[tuple[str, int]], tmp_path: Path) -> None:
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
-        table(conn)
-        job = sent(conn, "t")
+def test_their_order_changes_no_outcome(
+    order: list[tuple[str, int]], tmp_path: Path, copies: Copies
+) -> None:
+    with copies.of(asked, None, "all", ROWS) as (conn, job):
         take(conn, job, tmp_path, [
             chat_line(name(job, n), f"row {n}") if kind == "ok" else error_line(name(job, n))
             for kind, n in order

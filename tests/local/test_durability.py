@@ -104,13 +104,13 @@ def lines_of(process: Process, file_id: str) -> list[dict[str, Any]]:
 
 def test_killed_in_the_middle_three_times(start: Start, tmp_path: Path) -> None:
     total = 3_000
-    process = start("--simulate", "--echo", "--rate", "2000")
+    process = start("--simulate", "--echo", "--rate", "200")
     batch_id = create(process, request_lines([chat(f"n {n}") for n in range(1, total + 1)]))
     for part in (1, 2, 3):
         process.wait_for(batch_id, answered(part * 200))
         process.kill()
         tear(tmp_path / "state" / "work" / f"{batch_id}.output")
-        process = start("--simulate", "--echo", "--rate", "2000")
+        process = start("--simulate", "--echo", "--rate", "200" if part < 3 else "100000")
     batch = process.wait_for(batch_id, has_ended)
     assert batch.status == "completed"
     assert batch.request_counts.model_dump() == {"completed": total, "failed": 0, "total": total}

@@ -38,7 +38,7 @@ class Receiver:
         self.failures = failures
         self.http = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/hook"
-        self.thread = threading.Thread(target=self.http.serve_forever)
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
         self.thread.start()
 
     def next(self) -> Call:

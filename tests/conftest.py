@@ -28,7 +28,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, settings
 from installed import check_installed
-from quick import retry_soon, without_pandas
+from quick import one_authority, retry_soon, without_pandas
 from signals import heed_signals
 from unclosed import let_datasette_be
 from warm import Warm
@@ -143,6 +143,7 @@ def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", str(folder))
+        patch.setenv("SSL_CERT_FILE", str(one_authority(folder / "authorities.pem")))
         yield
         sweep()
         left = [path.name for path in folder.glob("*-batch-*")]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import gc
-import importlib
 import json
 import os
 import resource
@@ -20,6 +19,11 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from quick import retry_soon
+from warm import import_all
 
 WRITES = ("INSERT", "UPDATE", "DELETE", "ALTER", "CREATE", "DROP")
 
@@ -128,15 +132,9 @@ def child(order: dict[str, Any], points: Points, out: Path) -> None:
 
 def main() -> None:
     """Serve orders until stdin ends."""
-    # Children are forked with all of this imported already.
-    package = "sqlite_utils_openai_batch"
-    clients = ("httpx2", "openai.types", "openai.resources.batches", "openai.resources.files")
-    ours = (f"{package}.provider.places", f"{package}.jobs.sync.engine")
-    for name in (*clients, "sqlite_utils.cli", *ours):
-        importlib.import_module(name)
-    importlib.import_module(f"{package}.provider.client").authorities()
-    retry = importlib.import_module("openai._base_client")
-    retry.INITIAL_RETRY_DELAY, retry.MAX_RETRY_DELAY = 0.02, 0.2
+    # Children are forked with all that they need imported already.
+    import_all()
+    retry_soon()
     gc.collect()
     gc.freeze()
     folder = Path(tempfile.mkdtemp())

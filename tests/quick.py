@@ -26,9 +26,10 @@ def one_authority(path: Path) -> Path:
 
 
 def without_pandas() -> dict[str, str]:
-    """The environment of a program that doesn't find pandas, as with most people.
+    """The environment of a program that doesn't find pandas (nor numpy), as with most people.
 
-    sqlite-utils imports it where it is, and the tests start a thousand programs.
+    sqlite-utils imports it where it is, Datasette imports numpy, and the tests start a thousand
+    programs.
     """
     paths = [str(Path(__file__).with_name("absent")), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -344,16 +344,16 @@ FAR_BEHIND: dict[str, tuple[Any, str]] = {
 def test_what_is_wrong_far_behind_lines_that_are_right(run: Any, kind: str, alike: bool) -> None:
     bad, words = FAR_BEHIND[kind]
     # Lines of one shape; or of no shape, where the text comes before the id.
-    right = [request(f"id-{n}", max_tokens=1) for n in range(5_000)]
+    right = [request(f"id-{n}", max_tokens=1) for n in range(2_000)]
     if not alike:
         right = [dict(reversed(one.items())) for one in right]
-    name = write("mine.jsonl", [*right[:4_000], bad, *right[4_000:]])
+    name = write("mine.jsonl", [*right[:1_600], bad, *right[1_600:]])
 
     with pytest.raises(FileError) as told:
         OwnFile(Path(name), "openai", name).check()
 
     assert "'mine.jsonl' can't be sent: 1 problem." in str(told.value)
-    assert re.search(rf"line 4,001 +{re.escape(words)}", str(told.value))
+    assert re.search(rf"line 1,601 +{re.escape(words)}", str(told.value))
 
 
 def test_a_file_that_is_written_to_while_it_is_read(

@@ -556,24 +556,37 @@ def quick_check(schema: AnswerSchema) -> Check | None:
 
 def quick_check_all(schema: AnswerSchema) -> Callable[[Sequence[bytes]], list[Values]] | None:
     """As `quick_check`, for many answers at once, in UTF-8: which takes less time."""
-    decoder, check = _plain_decoder(schema), quick_check(schema)
-    if decoder is None or check is None:
+    check_lines, check = quick_check_lines(schema), quick_check(schema)
+    if check_lines is None or check is None:
+        return None
+
+    def check_all(texts: Sequence[bytes]) -> list[Values]:
+        found = check_lines(b"\n".join(texts), len(texts))
+        return list(map(check, texts)) if found is None else found
+
+    return check_all
+
+
+def quick_check_lines(schema: AnswerSchema) -> Callable[[bytes, int], list[Values] | None] | None:
+    """As `quick_check`, for so many answers that stand one to a line; None where they don't."""
+    decoder = _plain_decoder(schema)
+    if decoder is None:
         return None
     decode_lines, is_plain = decoder.decode_lines, _is_plain(schema)
 
-    def check_all(texts: Sequence[bytes]) -> list[Values]:
-        lines = b"\n".join(texts)
+    def check_lines(lines: bytes, count: int) -> list[Values] | None:
         # The decoder goes by values, not by lines. Each text has to be one object: where all of
         # them are in braces and as many objects are found, no two stand in one, none goes on in
         # the next (a line ends in no string, and these objects hold no others).
         ends = (lines[:1], lines[-1:], lines.count(b"\n"), lines.count(b"}\n{"))
-        if ends == (b"{", b"}", len(texts) - 1, len(texts) - 1):
-            found = list(map(msgspec.structs.astuple, decode_lines(lines)))
-            if len(found) == len(texts):
-                return found if is_plain else [tuple(map(_cell, values)) for values in found]
-        return list(map(check, texts))
+        if ends != (b"{", b"}", count - 1, count - 1):
+            return None
+        found = list(map(msgspec.structs.astuple, decode_lines(lines)))
+        if len(found) != count:
+            return None
+        return found if is_plain else [tuple(map(_cell, values)) for values in found]
 
-    return check_all
+    return check_lines
 
 
 def _is_plain(schema: AnswerSchema) -> bool:

@@ -17,7 +17,13 @@ from typing import Any, cast
 
 from .. import store
 from ..answers.codebook import Variable, job_codebook
-from ..answers.schema import AnswerSchema, quick_check, quick_check_all, unsure
+from ..answers.schema import (
+    AnswerSchema,
+    quick_check,
+    quick_check_all,
+    quick_check_lines,
+    unsure,
+)
 from ..base.errors import JobError, UsageError
 from ..base.outcome import picked
 from ..base.statuses import UNSENT
@@ -49,6 +55,8 @@ class Answers:
         self.kinds = [column.kind for column in columns] if schema else ["string"]
         self.quick: Callable[[Any], Values] = (schema and quick_check(schema)) or unsure
         self.quick_all = quick_check_all(schema) if schema else None
+        self.quick_lines = quick_check_lines(schema) if schema else None
+        self.repeated, self.pages = True, 0
 
     def values(self, status: str | None, answer: Any) -> Values | None:
         """The values of an answer; None where there is none."""
@@ -72,16 +80,35 @@ class Answers:
 
     def all_values(self, good: Sequence[int | None], answers: Sequence[Any]) -> list[Values | None]:
         """The values of many answers, of those that are good."""
-        texts = list(compress(answers, good))
-        try:
-            found = self.read_all(texts)
-        except (ValueError, RecursionError, TypeError, AttributeError):
-            # which of them isn't plain shows one by one
-            return self.all_read(good, answers)
+        found = self.values_of(list(compress(answers, good)))
         if len(found) == len(answers):
             return found
         rest = iter(found)
         return [next(rest) if ok else None for ok in good]
+
+    def values_of(self, texts: list[Any]) -> list[Values | None]:
+        """The values of many answers that are ok."""
+        try:
+            return self.read_all(texts)
+        except (ValueError, RecursionError, TypeError, AttributeError):
+            # which of them isn't plain shows one by one
+            return list(map(self.read, texts))
+
+    def values_of_lines(self, lines: bytes, number: int) -> list[Values | None]:
+        """The values of so many answers that are ok, one to a line."""
+        # Where many are the same, as labels are, each is read once. Where they weren't, they are
+        # looked at again now and then.
+        self.pages += 1
+        if self.quick_lines is not None and not self.repeated and self.pages % 16:
+            try:
+                found = self.quick_lines(lines, number)
+            except (ValueError, RecursionError):
+                found = None
+            if found is not None:
+                return list(found)
+        texts = lines.split(b"\n")
+        self.repeated = 2 * len(set(texts)) <= number
+        return self.values_of(texts)
 
     def read_all(self, texts: list[Any]) -> list[Values | None]:
         """The values of answers that are plain. Raises ValueError and TypeError for others."""
@@ -89,17 +116,14 @@ class Answers:
             return list(zip(texts, strict=True))
         if self.quick_all is None:
             raise ValueError
-        texts = [one if one.__class__ is bytes else one.encode() for one in texts]
+        if set(map(type, texts)) != {bytes}:
+            texts = [one if one.__class__ is bytes else one.encode() for one in texts]
         different = set(texts)
         if 2 * len(different) > len(texts):
             return list(self.quick_all(texts))
         # Many are the same, as labels are.
         known = dict(zip(different, self.quick_all(list(different)), strict=True))
         return list(map(known.get, texts))
-
-    def all_read(self, good: Sequence[int | None], answers: Sequence[Any]) -> list[Values | None]:
-        """As `all_values`, one by one."""
-        return [self.read(one) if ok else None for one, ok in zip(answers, good, strict=True)]
 
 
 def as_kind(value: Any, kind: str) -> Any:
@@ -129,6 +153,8 @@ def as_list(text: str) -> list[str]:
 
 #: What the other side is called where it is people.
 PEOPLE = "people"
+#: Of bytes from 0 to 7: 1 for 7, else 0.
+ALL_THREE = bytes(one == 7 for one in range(256))
 # Rows that are read together; embeddings and long answers make it fewer.
 PAGE = 1_000
 KINDS = {"integer": "number", "number": "number", "array": "list"}
@@ -143,13 +169,8 @@ class Page:
     other: list[Values | None] = field(default_factory=list)
     asked: list[bool] = field(default_factory=list)
     """Whether the other side was asked about the row."""
-    alike: list[int] = field(default_factory=list)
-    """Whether both sides answered, and say the same; empty where that isn't known yet."""
-
-    def take(self, places: Sequence[int]) -> Page:
-        """Some of the rows, without what is known of them."""
-        columns = (self.row_keys, self.own, self.other, self.asked)
-        return Page(*(picked(column, places) for column in columns))
+    alike: list[Values] = field(default_factory=list)
+    """What both sides say of other rows, of which they say the same."""
 
 
 @dataclass
@@ -331,7 +352,7 @@ class Comparison:
         """Compare all rows; yield those that differ: (row key, [(first, second) by column])."""
         matched = 0
         for page in self.pages():
-            matched += sum(page.asked)
+            matched += sum(page.asked) + len(page.alike)
             for n in self.compare(page):
                 own, other = page.own[n], page.other[n]
                 assert own is not None
@@ -351,17 +372,13 @@ class Comparison:
         if self.second is None:
             rows = zip(page.own, page.other, page.asked, strict=True)
             return [n for n, row in enumerate(rows) if self.compare_row(*row)]
-        if not page.alike:
-            return self.compare_all(page)
-        alike = cast("list[Values]", list(compress(page.own, page.alike)))
-        for column in self.columns:
-            column.account.compared += len(alike)
-            values = map(itemgetter(column.place), alike)
+        for column in self.columns if page.alike else ():
+            column.account.compared += len(page.alike)
+            values = map(itemgetter(column.place), page.alike)
             if column.kind == "list" or self.fold_case:
                 values = map(self.seen, repeat(column), values)
-            column.agreement.add_same(values, len(alike))
-        rest = list(compress(count(), map(not_, page.alike)))
-        return [rest[n] for n in self.compare_all(page.take(rest))] if rest else []
+            column.agreement.add_same(values, len(page.alike))
+        return self.compare_all(page) if page.own else ()
 
     def compare_all(self, page: Page) -> Iterable[int]:
         """Count the rows of a page of two jobs; say which of them differ."""
@@ -453,23 +470,53 @@ class Comparison:
         assert second is not None
         # An answer that is the same is read once: most are.
         alike_sql, other_sql = "0", second.sql("r1")
-        if first.job.answer_schema == second.job.answer_schema:
+        same_schema = first.job.answer_schema == second.job.answer_schema
+        if same_schema:
             alike_sql = "r0.answer IS r1.answer"
             other_sql = f"CASE WHEN r0.answer IS NOT r1.answer THEN {other_sql} END"
         # One number for three questions: each column of a row takes its time.
         told_sql = f"(r0.status IS 'ok') + 2 * (r1.status IS 'ok') + 4 * ({alike_sql})"
         cells = ("r0.row_key", told_sql, first.sql("r0"), other_sql)
-        for page in outcomes.beside(self.conn, (first.job.id, second.job.id), cells, (), PAGE):
-            _, asked, keys, told, answers, others = zip(*page, strict=True)
-            own = first.all_values([one & 1 for one in told], answers)
-            same = [one == 7 and mine is not None for one, mine in zip(told, own, strict=True)]
-            rest = list(compress(count(), map(not_, same)))
-            texts = [answers[n] if told[n] & 4 else others[n] for n in rest]
-            other = own.copy()
-            found = second.all_values([told[n] & 2 for n in rest], texts)
-            for n, values in zip(rest, found, strict=True):
-                other[n] = values
-            yield Page(list(keys), own, other, [one is not None for one in asked], same)
+        jobs = (first.job.id, second.job.id)
+        if not same_schema or first.quick_lines is None:
+            for page in outcomes.beside(self.conn, jobs, cells, (), PAGE):
+                yield self.page_of_jobs(page)
+            return
+        for number, lines, page in outcomes.beside_alike(self.conn, jobs, cells, PAGE):
+            whole = self.page_of_jobs(page) if page else Page()
+            if number:
+                values = first.values_of_lines(lines, number)
+                alike = [one for one in values if one is not None] if None in values else values
+                whole.alike += cast("list[Values]", alike)
+                # what can't be read says nothing, of either job
+                unread = number - len(alike)
+                whole.row_keys += [None] * unread
+                whole.own += [None] * unread
+                whole.other += [None] * unread
+                whole.asked += [True] * unread
+            yield whole
+
+    def page_of_jobs(self, page: list[tuple[Any, ...]]) -> Page:
+        """Rows of both jobs as a page."""
+        first, second = self.first, self.second
+        assert second is not None
+        _, asked, keys, told, answers, others = zip(*page, strict=True)
+        same = bytes(told).translate(ALL_THREE)
+        alike = first.values_of(list(compress(answers, same)))
+        if None in alike:
+            # what can't be read says nothing
+            places = compress(count(), same)
+            unread = set(compress(places, [values is None for values in alike]))
+            same = bytes(one and n not in unread for n, one in enumerate(same))
+        rest = list(compress(count(), map(not_, same)))
+        texts = [answers[n] if told[n] & 4 else others[n] for n in rest]
+        return Page(
+            picked(keys, rest),
+            first.all_values([told[n] & 1 for n in rest], picked(answers, rest)),
+            second.all_values([told[n] & 2 for n in rest], texts),
+            [asked[n] is not None for n in rest],
+            [values for values in alike if values is not None],
+        )
 
     def pages_with_source(self) -> Iterator[Page]:
         """Rows of the job beside what their source holds now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -409,3 +410,72 @@ def beside(
                     apart[n] = step
         yield page
         after = page[-1][0]
+
+
+def beside_alike(
+    conn: sqlite3.Connection, jobs: tuple[int, int], cells: Sequence[str], size: int
+) -> Iterator[tuple[int, bytes, list[tuple[Any, ...]]]]:
+    """As `beside`, for two jobs of which most answers are the same.
+
+    Of requests that are ok in both jobs and have one answer, only the answers come: their number,
+    and the answers, one to a line. All others are rows as in `beside`.
+    """
+    after: int | None = None
+    few = 1
+    while True:
+        page: list[tuple[Any, ...]] = []
+        for page in islice(beside(conn, jobs, cells, (), size, after), few):
+            yield 0, b"", page
+        if not page:
+            return
+        after = int(page[-1][0])
+        steps = {None if row[1] is None else row[1] - row[0] for row in page}
+        step = steps.pop()
+        few = 16
+        if step is None or steps:
+            continue
+        for number, lines, page in _alike(conn, jobs, cells, step, after, size):
+            yield number, lines, page
+            after += size
+            few = 1
+            if len(page) > number:
+                few = 16
+                break
+
+
+def _alike(
+    conn: sqlite3.Connection,
+    jobs: tuple[int, int],
+    cells: Sequence[str],
+    step: int,
+    after: int,
+    size: int,
+) -> Iterator[tuple[int, bytes, list[tuple[Any, ...]]]]:
+    """Pages of `beside_alike`, of so many ids, as long as the ids of both jobs are so far apart."""
+    (_, last), (first, end) = (id_range(conn, job) for job in jobs)
+    both = (
+        f"FROM openai_batch_requests AS r0 LEFT JOIN openai_batch_requests AS r1 ON "
+        f"r1.job_id = {jobs[1]:d} AND r1.id = r0.id + {step:d} AND +r1.row_key = r0.row_key "
+        f"AND +r1.id BETWEEN {first:d} AND {end:d} "
+    )
+    same = "r0.answer = r1.answer AND r0.status = 'ok' AND r1.status = 'ok'"
+    while after < last:
+        total, paired, rest, lines = conn.execute(
+            f"SELECT count(*), count(r1.id), json_group_array(r0.id) FILTER (WHERE ({same}) IS NOT "
+            f"1), CAST(group_concat(r0.answer, char(10)) FILTER (WHERE {same}) AS BLOB) {both}"
+            f"WHERE r0.id > ? AND r0.id <= ? AND +r0.job_id = {jobs[0]:d}",
+            [after, min(after + size, last)],
+        ).fetchone()
+        number = total - len(json.loads(rest))
+        # Ids that are another job's, a row whose other is elsewhere, an answer of several lines:
+        # these are for `beside`, whose pages are of so many rows, too.
+        full = total == size or after + size >= last
+        if not (total and full) or paired < total or (number and lines.count(b"\n") != number - 1):
+            return
+        page = conn.execute(
+            f"SELECT r0.id, r1.id, {', '.join(cells)} {both}"
+            "WHERE r0.id IN (SELECT value FROM json_each(?)) ORDER BY r0.id",
+            [rest],
+        ).fetchall()
+        yield number, lines or b"", page
+        after += size

@@ -10,7 +10,7 @@ import sqlite3
 import statistics
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from sqlite_utils_openai_batch.results.agreement import (
     table_of,
     weighted_kappa,
 )
+from sqlite_utils_openai_batch.results.compare import Comparison, figures
 from sqlite_utils_openai_batch.store.connection import connect
 from sqlite_utils_openai_batch.store.reviews import Review
 
@@ -509,3 +510,73 @@ def test_pairs_of_the_same_value_count_as_any_others(
             assert getattr(quick, name) == getattr(plain, name)
         for name, value in vars(plain.moments).items():
             assert getattr(quick.moments, name) == pytest.approx(value, abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def long_jobs(tmp_path_factory: pytest.TempPathFactory) -> sqlite3.Connection:
+    """Two jobs about forty rows, to be answered."""
+    folder = tmp_path_factory.mktemp("long")
+    with closing(sqlite3.connect(folder / "data.db")) as made, made:
+        made.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT)")
+        made.executemany("INSERT INTO t VALUES (?, ?)", [(n, f"text {n}") for n in range(1, 41)])
+    conn = connect(folder / "data.db")
+    some = {n: {"mood": "good", "stars": 1, "note": ""} for n in range(1, 41)}
+    schema = "mood good|bad, stars int, note"
+    answered(conn, folder, "t", some, schema=schema, name="first")
+    answered(conn, folder, "t", some, schema=schema, name="second", prefix="b_")
+    return conn
+
+
+SOUND = st.fixed_dictionaries(
+    {
+        "mood": st.sampled_from(["good", "bad"]),
+        "stars": st.integers(1, 5),
+        "note": st.sampled_from(["", "a", "A ", "é\u2028", "}\n{"]),
+    }
+).map(json.dumps)
+UNSOUND = st.sampled_from(
+    [None, "", "{}", "[]", "good", '{"mood": "good",\n "stars": 1, "note": ""}', b"{}\xff",
+     '{"mood": "good", "stars": 1, "note": ""} {}', '{"mood": "good", "stars": true, "note": ""}']
+)  # fmt: skip
+USUAL = st.tuples(st.just("same"), SOUND)
+ODD = st.tuples(st.sampled_from(["same", "other", "failed", "elsewhere", "gone"]), SOUND | UNSOUND)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_answers_that_are_the_same_are_read_as_any_others(
+    long_jobs: sqlite3.Connection, data: st.DataObject
+) -> None:
+    conn = long_jobs
+    rows: list[tuple[str, Any]] = data.draw(st.lists(USUAL, min_size=40, max_size=40))
+    for place, odd in data.draw(st.dictionaries(st.integers(0, 39), ODD, max_size=6)).items():
+        rows[place] = odd
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setattr("sqlite_utils_openai_batch.results.compare.PAGE", 4)
+        conn.execute("BEGIN")
+        stack.callback(conn.execute, "ROLLBACK")
+        for n, (what, answer) in enumerate(rows, 1):
+            conn.execute("UPDATE openai_batch_requests SET answer = ? WHERE row_key = ?",
+                         [answer, n])  # fmt: skip
+            second = "WHERE job_id = 2 AND row_key = ?"
+            if what == "failed":
+                status = data.draw(st.sampled_from(["failed", "invalid"]))
+                conn.execute(f"UPDATE openai_batch_requests SET status = ? {second}", [status, n])
+            elif what == "other":
+                conn.execute(f"UPDATE openai_batch_requests SET answer = ? {second}",
+                             [data.draw(SOUND | UNSOUND), n])  # fmt: skip
+            elif what == "elsewhere":
+                conn.execute(f"UPDATE openai_batch_requests SET row_key = 900 + row_key {second}",
+                             [n])  # fmt: skip
+            elif what == "gone":
+                conn.execute(f"DELETE FROM openai_batch_requests {second}", [n])
+        first, other = (store.get_job(conn, job) for job in (1, 2))
+        found = []
+        for together in (True, False):
+            comparison = Comparison(conn, first, other)
+            if not together:
+                comparison.first.quick_lines = None
+            different = list(comparison.differences())
+            found.append((different, [figures(comparison, one) for one in comparison.columns],
+                          [one.account for one in comparison.columns]))  # fmt: skip
+    assert found[0] == found[1]

@@ -279,18 +279,18 @@ class Moments:
 
     @property
     def correlation(self) -> float | None:
-        """Pearson's r; None where one of both never changes."""
+        """Pearson's r; None where one of both never changes, or squares are beyond all numbers."""
         spread = math.sqrt(self.squares_a) * math.sqrt(self.squares_b)
-        return max(-1.0, min(1.0, self.products / spread)) if spread else None
+        if not spread or not math.isfinite(spread):
+            return None
+        return max(-1.0, min(1.0, self.products / spread))
 
     @property
     def concordance(self) -> float | None:
-        """Lin's concordance: 1 only where the numbers are the same. None where all are one."""
-        if not self.n:
-            return None
-        apart = self.n * (self.mean_a - self.mean_b) ** 2
-        spread = self.squares_a + self.squares_b + apart
-        return 2 * self.products / spread if spread else None
+        """Lin's concordance: 1 only where the numbers are the same. None as for `correlation`."""
+        between = self.mean_a - self.mean_b
+        spread = self.squares_a + self.squares_b + self.n * between * between
+        return 2 * self.products / spread if spread and math.isfinite(spread) else None
 
 
 @dataclass

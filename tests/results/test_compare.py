@@ -181,6 +181,14 @@ def test_moments_are_those_of_the_whole(pairs: list[tuple[int, int]], shift: int
         assert moments.correlation is None
 
 
+def test_numbers_whose_squares_are_beyond_all_numbers() -> None:
+    found = Agreement("number")
+    assert found.add_all([1e300, 1.0, -1e300], [1e300, 2.0, 1.0]) == [True, False, False]
+    found.add_same([1e300, 1.0], 2)
+    assert (found.moments.correlation, found.moments.concordance) == (None, None)
+    assert found.moments.mean_difference == pytest.approx(2e299)
+
+
 def test_macro_f1() -> None:
     # precision 2/3, recall 2/2; precision 1/1, recall 1/2
     counts = {("a", "a"): 2, ("a", "b"): 1, ("b", "b"): 1}

@@ -67,6 +67,15 @@ def pytest_configure(config: pytest.Config) -> None:
     retry_soon()
 
 
+# What takes longest begins first: else one process works on it while the others are done.
+LONG = ("test_kill", "test_story", "test_review_browser", "test_docs", "test_coming_from")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take long in front of the others."""
+    items.sort(key=lambda item: not item.path.stem.startswith(LONG))
+
+
 def pytest_collection_finish() -> None:
     """What stays to the end (modules, tests) is looked through by no collection of garbage."""
     gc.collect()

@@ -10,6 +10,7 @@ begins with the same looks as ever, and where anything of it isn't as it was, it
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -41,7 +42,6 @@ from ...tables.output import Output
 from ...tables.source import Group, Source, fetch_groups, source_of_job
 from ...tables.sql import SQLiteValue
 from .. import queue
-from .beside import Beside
 from .lookup import hash_ids, since
 from .settle import put_back
 
@@ -303,6 +303,65 @@ def figures(part: Part) -> dict[str, int | None]:
     }
 
 
+#: Seconds that an upload which isn't wanted any more has to notice it: it does with its next piece.
+LEAVE_SECONDS = 5.0
+
+
+class Left(Exception):
+    """Nobody waits for this upload any more."""
+
+
+class Uploading:
+    """An upload in a thread of its own, while its caller does something else with the database.
+
+    `upload` is given a function to call now and then, which ends it where nobody waits for it any
+    more: at the end of the `with`, whatever ended that. The thread keeps no process alive.
+    """
+
+    def __init__(self, upload: Callable[[Callable[[], None]], str]) -> None:
+        self._upload = upload
+        self._done = threading.Event()
+        self._left = threading.Event()
+        self._file_id = ""
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
+
+    def __enter__(self) -> Uploading:
+        try:
+            self._thread.start()
+        except BaseException:
+            # Ctrl-C comes here too, and then nobody leaves the block.
+            self._left.set()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self._thread.join(LEAVE_SECONDS)
+
+    def wait(self, seconds: float = 0.0) -> bool:
+        """Wait for the upload so long; whether it has ended."""
+        return self._done.wait(seconds)
+
+    def result(self) -> str:
+        """The id of the file, once the upload has ended. Raises what ended it."""
+        if self._error is not None:
+            raise self._error
+        return self._file_id
+
+    def _still(self) -> None:
+        if self._left.is_set():
+            raise Left
+
+    def _run(self) -> None:
+        try:
+            self._file_id = self._upload(self._still)
+        except BaseException as error:  # noqa: BLE001  raised where the result is wanted
+            self._error = error
+        finally:
+            self._done.set()
+
+
 #: Between two looks whether an upload has ended, with the next part rendered.
 WAIT_SECONDS = 1.0
 #: What may be wrong with the next part: that is said when it is its turn.
@@ -424,7 +483,7 @@ class Sender:
         self.begin_ahead(following)
         if self.ahead is None:
             return self.provider.upload(rendered.path, name, alive)
-        with Beside(lambda still: self.provider.upload(rendered.path, name, still)) as upload:
+        with Uploading(lambda still: self.provider.upload(rendered.path, name, still)) as upload:
             while not upload.wait() and self.some_ahead():
                 alive()
             while not upload.wait(WAIT_SECONDS):

@@ -48,7 +48,10 @@ def test_a_page_typed_along_prints_what_it_shows(
     name: str, console: ModuleType, warm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    difference = console.difference(name if name == "README.md" else f"docs/{name}", warm)
+    page = name if name == "README.md" else f"docs/{name}"
+    # Where a look came before the answers there is a line of progress more, and `head` lets through
+    # one line less: then the page is typed once more.
+    difference = console.difference(page, warm) and console.difference(page, warm)
     assert not difference, f"{difference}\nWrite it anew with: just cog"
 
 

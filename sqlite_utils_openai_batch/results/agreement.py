@@ -111,7 +111,8 @@ def nominal(a: Label, b: Label) -> float:
 def interval(a: Label, b: Label) -> float:
     """How far two numbers are apart, squared; what isn't a number differs as a label does."""
     if is_number(a) and is_number(b):
-        return float(a - b) ** 2
+        apart = float(a - b)
+        return apart * apart  # what is beyond all numbers is infinite so, and no error
     return nominal(a, b)
 
 
@@ -156,9 +157,11 @@ class Alpha:
 
     @property
     def value(self) -> float | None:
-        """α; None where no row has two values, or all values are one."""
+        """α; None where no row has two values, all are one, or squares are beyond all numbers."""
         expected = self.spread(self.sums)
-        return 1 - (sum(self.sums.values()) - 1) * self.apart / expected if expected else None
+        if not expected or not math.isfinite(expected):
+            return None
+        return 1 - (sum(self.sums.values()) - 1) * self.apart / expected
 
 
 @dataclass(frozen=True, slots=True)

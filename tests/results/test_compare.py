@@ -99,6 +99,7 @@ def test_alpha_that_isnt_defined() -> None:
     assert alpha([["a"], ["b"]]) is None
     assert alpha([["a", "a"], ["a", "a"]]) is None
     assert alpha([["a", "a"], ["b", "b"]]) == 1
+    assert alpha([[1e300, -1e300], [2.0, 2.0]], interval) is None
 
 
 def test_how_well_each_label_is_found() -> None:

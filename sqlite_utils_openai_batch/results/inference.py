@@ -24,6 +24,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import mul
 
 #: The normal distribution's 97.5 % quantile.
 Z = 1.959964
@@ -89,7 +90,8 @@ def corrected_mean(
 ) -> Corrected | None:
     """The mean of a number over all `rows`, by a sample of (what people say, what the model says).
 
-    None where fewer than three rows were labelled: nothing is known of the spread then.
+    None where fewer than three rows were labelled, or squares are beyond all numbers: nothing is
+    known of the spread then.
     """
     n = len(pairs)
     if n < 3:
@@ -98,10 +100,14 @@ def corrected_mean(
     model = sum(b for _, b in pairs) / n
     if n >= rows:
         return Corrected(people, people, people, 0.0)
-    spread = sum((b - model) ** 2 for _, b in pairs)
+    # Products, since a power that is beyond all numbers is an error, and no infinity.
+    spread = sum((b - model) * (b - model) for _, b in pairs)
     together = sum((a - people) * (b - model) for a, b in pairs)
     weight = min(max(together / spread, 0.0), 1.0) if spread else 0.0
-    left = sum((a - people - weight * (b - model)) ** 2 for a, b in pairs) / (n - 2)
+    rests = [a - people - weight * (b - model) for a, b in pairs]
+    left = sum(map(mul, rests, rests)) / (n - 2)
+    if not math.isfinite(spread + left):
+        return None
     half = student(n - 2) * math.sqrt(left / n * (1 - n / rows))
     value = people + weight * (model_mean - model)
     return Corrected(value, value - half, value + half, weight)

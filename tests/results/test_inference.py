@@ -116,6 +116,7 @@ def test_what_the_sample_cant_say() -> None:
     assert corrected_share(Paired(0, 0, 0, 0), 0.4, 100) is None
     assert corrected_share(Paired(1, 0, 0, 0), 0.4, 100) is None
     assert corrected_mean([(1.0, 2.0), (2.0, 2.0)], 1.5, 100) is None
+    assert corrected_mean([(1e300, 2.0), (2.0, -1e300), (3.0, 4.0)], 1.5, 100) is None
 
 
 def test_where_every_row_is_labelled_nothing_is_uncertain() -> None:

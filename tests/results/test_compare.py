@@ -9,7 +9,7 @@ import math
 import sqlite3
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -522,18 +522,18 @@ def test_pairs_of_the_same_value_count_as_any_others(
 
 
 @pytest.fixture(scope="module")
-def long_jobs(tmp_path_factory: pytest.TempPathFactory) -> sqlite3.Connection:
+def long_jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     """Two jobs about forty rows, to be answered."""
     folder = tmp_path_factory.mktemp("long")
     with closing(sqlite3.connect(folder / "data.db")) as made, made:
         made.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT)")
         made.executemany("INSERT INTO t VALUES (?, ?)", [(n, f"text {n}") for n in range(1, 41)])
-    conn = connect(folder / "data.db")
     some = {n: {"mood": "good", "stars": 1, "note": ""} for n in range(1, 41)}
     schema = "mood good|bad, stars int, note"
-    answered(conn, folder, "t", some, schema=schema, name="first")
-    answered(conn, folder, "t", some, schema=schema, name="second", prefix="b_")
-    return conn
+    with closing(connect(folder / "data.db")) as conn:
+        answered(conn, folder, "t", some, schema=schema, name="first")
+        answered(conn, folder, "t", some, schema=schema, name="second", prefix="b_")
+        yield conn
 
 
 SOUND = st.fixed_dictionaries(

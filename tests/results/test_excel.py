@@ -63,7 +63,7 @@ def test_long_numbers_show_all_their_digits(tmp_path: Path) -> None:
     write_xlsx(tmp_path / "out.xlsx", ["a", "b"], [[123_456_789_012, 12_345]])
     with zipfile.ZipFile(tmp_path / "out.xlsx") as book:
         styles = ElementTree.fromstring(book.read("xl/styles.xml"))
-    forms = [form.get("numFmtId") for form in styles.find(f"{SPACE}cellXfs") or ()]
+    forms = [form.get("numFmtId") for form in styles.iterfind(f"{SPACE}cellXfs/*")]
     _, (long, short) = cells(tmp_path / "out.xlsx")
     assert forms[int(long[2] or 0)] == "1"  # the built-in format 0
     assert short[2] is None

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
+from sqlite_utils_openai_batch.pricing.tokens import available
 from sqlite_utils_openai_batch.provider.client import Provider
 
 ASK = ("--prompt", "Of note {{ text }}", "--schema", "mood good|bad|mixed")
@@ -153,6 +154,7 @@ def test_run_repairs_by_itself_and_stops(
     assert history == [(1, wrong), (2, wrong), (5, "invalid_json")]
 
 
+@pytest.mark.skipif(not available(), reason="no wheel of toktok-rs for this Python")
 def test_repairs_stay_below_the_ceiling(
     run: Any, notes: Path, rows: Any, fails: LocalServer
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from sqlite_utils_openai_batch.local import Answer, LocalServer, SimulatedAnswerer
 from sqlite_utils_openai_batch.pricing.prices import full_prices
+from sqlite_utils_openai_batch.pricing.tokens import available
 
 ASK = ("--prompt", "Say: {{ text }}")
 PRICED = ("--price-as", "gpt-4o-mini")
@@ -96,6 +97,7 @@ def test_answers_are_shown_as_the_columns_that_they_would_fill(run: Any, notes: 
     assert "\n1 of 1 row answered as the schema asks: " in said.err
 
 
+@pytest.mark.skipif(not available(), reason="no wheel of toktok-rs for this Python")
 def test_what_all_rows_would_cost_on_that_basis(run: Any, notes: Any) -> None:
     said = run("try", notes, "notes", *ASK, *there(run), "-n", "3", *PRICED, "-o", "max_tokens",
                "50")  # fmt: skip

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sqlite_utils_openai_batch.answers.schema import AnswerSchema
 from sqlite_utils_openai_batch.local import SimulatedAnswerer
-from sqlite_utils_openai_batch.local.answerers.simulate import made_up
+from sqlite_utils_openai_batch.local.answerers.simulate import Maker
 
 from .bench import CHAT, EMBEDDINGS, RESPONSES, Bench, chat, request_lines
 
@@ -72,9 +72,9 @@ def test_echo_repeats_the_last_user_message() -> None:
 
 @given(st.integers(0, 2**32), st.text())
 def test_made_up_values_fit_their_schema(chooser: int, words: str) -> None:
-    value = made_up(PERSON, words, chooser)
+    value = Maker(PERSON).value(words, chooser)
     jsonschema_rs.validate(PERSON, value)
-    assert made_up(PERSON, words, chooser) == value
+    assert Maker(PERSON).value(words, chooser) == value
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import orjson
 
 from ..protocol.answers import Answer, Said, api_error
 from ..protocol.bodies import refused
-from ..protocol.lines import LAST_TEXT
+from ..protocol.lines import CONVERSATIONS, LAST_TEXT
 from ..protocol.shapes import (
     Usage,
     answer_body,
@@ -56,14 +56,6 @@ class UnusableSchema(Exception):
     """No value can be made for a schema."""
 
 
-def made_up(schema: Any, text: str, chooser: int) -> Any:
-    """Return a value that fits the schema; its free texts are `text`, all else is chosen.
-
-    `chooser` is any whole number: the same number gives the same value. Raises UnusableSchema.
-    """
-    return Maker(schema).value(text, chooser)
-
-
 Make = Callable[[str, int, int], Any]
 """Makes the value of one place in a schema: of the text, the chooser and the depth."""
 
@@ -76,7 +68,10 @@ class Maker:
         self._makes: dict[int, Make] = {}
 
     def value(self, text: str, chooser: int) -> Any:
-        """Return a value, as `made_up`. Raises UnusableSchema."""
+        """Return a value that fits; its free texts are `text`, all else is chosen.
+
+        `chooser` is any whole number: the same number gives the same value. Raises UnusableSchema.
+        """
         try:
             return self._value(self._root, text, chooser, 0)
         except SCHEMA_TROUBLE as error:
@@ -218,7 +213,6 @@ FINGERPRINT = "fp_simulated"
 CREATED = 1_767_225_600
 """`created` of simulated answers: fixed, so that the same request gives the same bytes."""
 
-CONVERSATIONS = ("/v1/chat/completions", "/v1/responses")
 EMBEDDING_SIZES = {"text-embedding-3-large": 3072}
 MODELS = ("gpt-4o-mini", "text-embedding-3-small", "omni-moderation-latest")
 MODERATION_CATEGORIES = (

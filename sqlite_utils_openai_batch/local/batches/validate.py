@@ -11,13 +11,11 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from ...base.endpoints import MODEL_OPTIONAL, REQUIRED, STREAMING
-from ..protocol.lines import Form, Line, Tries, batch_url, parse_line, piecewise
+from ..protocol.lines import CONVERSATIONS, Form, Line, Tries, batch_url, parse_line, piecewise
 from ..protocol.shapes import inputs_of
 from ..settings import ORGANIZATION, ServerLimits
 
 CHARACTERS_PER_TOKEN = 4
-CONVERSATIONS = ("/v1/chat/completions", "/v1/responses")
-"""Endpoints where lines differ in their last text only, which has no say in what is wrong."""
 
 
 def batch_error(

@@ -59,6 +59,8 @@ def batch_url(url: str) -> str:
 
 # Most lines of a file were written by one program, and differ in two places.
 
+CONVERSATIONS = ("/v1/chat/completions", "/v1/responses")
+"""Endpoints where lines differ in their last text only, which has no say in what is wrong."""
 CUSTOM_ID = "the custom_id of a line"
 LAST_TEXT = "the last text of a line"
 """What stands in the blanks of a form, where something must."""

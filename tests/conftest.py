@@ -26,7 +26,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from installed import check_installed
 from quick import one_authority, retry_soon, without_pandas
 from signals import heed_signals
@@ -77,7 +78,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What stays to the end (modules, tests) is looked through by no collection of garbage."""
+    """What stays to the end (modules, tests) is looked through by no collection of garbage.
+
+    Hypothesis asks the collector who holds its random numbers, when it first makes them. Of what is
+    frozen the collector tells nothing, so a first property makes them before.
+    """
+
+    @given(st.none())
+    def first(_: None) -> None:
+        pass
+
+    first()
     gc.collect()
     gc.freeze()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     #: A job, its outcomes, and when it tries a full queue again.
     Listed = tuple[Job, dict[str, int], str | None]
+
+# Characters that are printed at once, about.
+PIECE_CHARACTERS = 64_000
 
 
 @click.command("jobs", cls=Command)
@@ -214,5 +217,19 @@ def write_rows(
             formats["json_cols"],
             formats["ascii_"],
         )
-        for line in lines:
-            give(line, json=True)
+        for piece in in_pieces(lines):
+            give(piece, json=True)
+
+
+def in_pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Lines in pieces that are printed at once: each printing takes as long as a line."""
+    found: list[str] = []
+    size = 0
+    for line in lines:
+        found.append(line)
+        size += len(line)
+        if size >= PIECE_CHARACTERS:
+            yield "\n".join(found)
+            found, size = [], 0
+    if found:
+        yield "\n".join(found)

@@ -18,7 +18,7 @@ from ..store import Job, outcomes, reviews
 from ..tables.columns import fold
 from ..tables.output import Output
 from ..tables.source import Source, source_of_job
-from ..tables.sql import decode_key, quote, weight
+from ..tables.sql import ROW_BYTES, SIZED, decode_key, quote, weight
 
 Row = tuple[Any, ...]
 Made = TypeVar("Made", bound=Sized)
@@ -239,12 +239,12 @@ class Reader:
 
 
 class Weighed(tuple[Any, ...]):
-    """A row whose length is about that of its values, in bytes."""
+    """A row whose length is about that of its values, in bytes: as `weight`, which is for many."""
 
     __slots__ = ()
 
     def __len__(self) -> int:
-        return weight([self])
+        return ROW_BYTES + sum([len(cell) for cell in self if cell.__class__ in SIZED])
 
 
 def is_plain(results: Results, job: Job) -> bool:

@@ -120,7 +120,7 @@ ROW_BYTES = 64
 #: Keys that one statement asks for.
 CHUNK = 500
 
-_SIZED = {str, bytes}
+SIZED = {str, bytes}
 
 _SQLITE_ERROR = 1  # sqlite3.SQLITE_ERROR has a name only from Python 3.11 on
 
@@ -294,9 +294,9 @@ def columns_weight(columns: Sequence[Sequence[SQLiteValue]], rows: int) -> int:
     size = ROW_BYTES * rows
     for column in columns:
         kinds = set(map(type, column))
-        if kinds <= _SIZED:
+        if kinds <= SIZED:
             size += sum(map(len, column))  # type: ignore[arg-type]
-        elif kinds & _SIZED:
+        elif kinds & SIZED:
             size += sum(len(value) for value in column if isinstance(value, (str, bytes)))
     return size
 

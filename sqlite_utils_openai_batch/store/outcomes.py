@@ -127,15 +127,21 @@ def set_usual(
     ids: Sequence[int],
     outcomes: Outcomes,
     fates: Sequence[tuple[str | None, str | None]],
+    *,
+    attempt: bool = False,
 ) -> None:
-    """Give requests answers that are plain, and for each its write status and `previous`."""
-    conn.executemany(
-        _SET_ANSWERED,
-        [
-            (*said, *fate, request_id)
-            for request_id, fate, *said in zip(ids, fates, *outcomes.columns, strict=True)
-        ],
-    )
+    """Give requests answers that are plain, and for each its write status and `previous`.
+
+    With `attempt` each was asked once more, by hand.
+    """
+    if ids:
+        statuses, memories = zip(*fates, strict=True)
+        # Columns, not a tuple made here for each: `zip` gives the same one again and again.
+        rows = zip(*outcomes.columns, statuses, memories, ids, strict=True)
+        sql = _SET_ANSWERED
+        if attempt:
+            sql = sql.replace("SET ", "SET attempts = attempts + 1, ")
+        conn.executemany(sql, rows)
 
 
 def set_answered(

@@ -63,7 +63,8 @@ class Importer(Taker):
         """Requests, each once also where writing is given up and it is settled again."""
         if free:
             self.prices = stated_prices(Decimal(0), Decimal(0))
-        self.counted = part.status == "prepared" or part.collected_at is not None
+        self.by_hand = part.status == "prepared"
+        self.counted = self.by_hand or part.collected_at is not None
         self.extra = Spent(self.prices)
         """Second answers, which were paid for too."""
 
@@ -76,8 +77,6 @@ class Importer(Taker):
         """Count the usual answers, and add what they cost."""
         self.tell(len(fresh))
         self.settled.update(dict.fromkeys(fresh.ids, "ok"))
-        if self.part.status == "prepared":
-            history.count_attempts(self.conn, fresh.ids)
         if self.counted and len(fresh):
             spent = Spent(self.prices)
             spent.add_all(fresh.outcomes)
@@ -94,7 +93,7 @@ class Importer(Taker):
         answered, failed = super().judge(fresh, known)
         changed = [*answered.items(), *failed.items()]
         self.settled.update({one: outcome.status for one, outcome in changed})
-        if self.part.status == "prepared":
+        if self.by_hand:
             asked_now = ("pending", self.part.id)
             history.count_attempts(
                 self.conn,

@@ -118,6 +118,8 @@ class Taker:
         self.collected = Collected()
         self.again = earlier.has_any(conn, job.id)
         """Whether something of the job was asked again: few jobs have to look for that."""
+        self.by_hand = False
+        """Whether requests were asked without a batch of ours: an attempt is counted with each."""
         self.waits: set[int] = set()
         """Requests of the chunk that wait for a better answer than they have."""
 
@@ -222,7 +224,9 @@ class Taker:
             answered = self.settle_others(chunk.take(rest).lines(), known)
             answers += self.answers_of(known, answered)
         fates = self.write(answers)
-        set_usual(self.conn, fresh.ids, fresh.outcomes, fates[: len(fresh)])
+        set_usual(
+            self.conn, fresh.ids, fresh.outcomes, fates[: len(fresh)], attempt=self.by_hand
+        )
         set_answered(self.conn, answered, fates[len(fresh) :])
         if self.waits:
             earlier.replace(self.conn, self.waits.intersection(answered))

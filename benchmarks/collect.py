@@ -8,6 +8,9 @@ over a fresh copy of the database:
     decode + update        typed decode of the lines (msgspec) into a private temporary database,
                            read back in key order, a bare UPDATE in commits of 10,000 rows
     the same in memory     the lines' answers sorted as one Python list instead
+    by hand, none|all      a loop that keeps as much as `sync` does: rows read again and hashed,
+                           outcome, answer, model and tokens of each request, what an undo needs,
+                           raw lines kept or not; it thinks of no error, odd line or schema
     collect, none|all      what `sync` does with downloaded files: outcomes, tokens, hash check,
                            schema check, columns, what an undo needs; raw lines kept or not
     import-responses       the same files brought by hand, raw lines not kept
@@ -30,6 +33,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +243,120 @@ def update(conn: sqlite3.Connection, chunk: list[Any]) -> None:
     conn.execute("COMMIT")
 
 
+def by_hand(conn: sqlite3.Connection, folder: Path, responses: str) -> None:
+    """Keep all that `sync` keeps of answers that are as they should be, in few steps."""
+    import msgspec
+    import xxhash
+
+    pack, digest = msgspec.msgpack.Encoder().encode, xxhash.xxh3_128_digest
+    kinds = [("mood", str), ("score", float), ("summary", str)]
+    read_answer = msgspec.json.Decoder(msgspec.defstruct("Answer", kinds)).decode
+    add_columns(conn)
+    conn.execute("PRAGMA cache_size = -8000")
+    for number, path in enumerate(files(folder)):
+        if responses == "all":
+            keep_lines(conn, path, number)
+        private = sqlite3.connect("", isolation_level=None)
+        private.execute("PRAGMA journal_mode = OFF")
+        private.execute("CREATE TABLE answers (answer, why, model, p, cached, c, reasoning, id)")
+        private.execute("BEGIN")
+        marks = "?, ?, ?, ?, ?, ?, ?, ?"
+        private.executemany(f"INSERT INTO answers VALUES ({marks})", with_tokens(path))
+        answers = private.execute("SELECT * FROM answers ORDER BY id")
+        done = 0
+        while chunk := answers.fetchmany(1_000):
+            if not conn.in_transaction:
+                conn.execute("BEGIN IMMEDIATE")
+            conn.text_factory = bytes
+            rows = conn.execute(UNCHANGED, [chunk[0][-1], chunk[-1][-1]]).fetchall()
+            conn.text_factory = str
+            same = {one for one, asked, *row in rows if digest(pack(tuple(row))) and asked}
+            values = [
+                (one.mood, one.score, one.summary) for one in (read_answer(c[0]) for c in chunk)
+            ]
+            known = [one[-1] in same for one in chunk]
+            assert all(known)
+            conn.executemany(
+                SQL, [(*cells, one[-1]) for cells, one in zip(values, chunk, strict=True)]
+            )
+            wrote = [f'{{"wrote": "{digest(pack(cells)).hex()}"}}' for cells in values]
+            conn.executemany(
+                SETTLE, [(*one[:-1], was, one[-1]) for one, was in zip(chunk, wrote, strict=True)]
+            )
+            done += len(chunk)
+            if done % 4_000 == 0:
+                conn.execute("COMMIT")
+        if conn.in_transaction:
+            conn.execute("COMMIT")
+        private.close()
+
+
+UNCHANGED = (
+    "SELECT r.id, r.source_hash, t.title, t.body FROM openai_batch_requests AS r "
+    "JOIN reviews AS t ON t.id = r.row_key WHERE r.id BETWEEN ? AND ? "
+    "AND r.status = 'pending' AND r.part_id IS NOT NULL AND t.mood IS NULL"
+)
+SETTLE = (
+    "UPDATE openai_batch_requests SET status = 'ok', answer = ?, finish_reason = ?, model = ?, "
+    "prompt_tokens = ?, cached_tokens = ?, completion_tokens = ?, reasoning_tokens = ?, "
+    "write_status = 'written', previous = ? WHERE id = ?"
+)
+
+
+def with_tokens(path: Path) -> Iterator[tuple[Any, ...]]:
+    """The answers of a file as they came, with the model and the tokens."""
+    import msgspec
+
+    struct = msgspec.defstruct
+    details = struct("Details", [("cached_tokens", int, 0), ("reasoning_tokens", int, 0)])
+    counts = [("prompt_tokens", int), ("completion_tokens", int)]
+    counts += [("prompt_tokens_details", details), ("completion_tokens_details", details)]
+    message = struct("Message", [("content", str | None, None)])
+    choice = struct("Choice", [("message", message), ("finish_reason", str)])
+    usage = struct("Usage", counts) | None
+    body = struct(
+        "Body", [("choices", list[choice], []), ("model", str, ""), ("usage", usage, None)]
+    )
+    reply = struct("Reply", [("status_code", int), ("body", body)])
+    read = msgspec.json.Decoder(struct("Line", [("custom_id", str), ("response", reply)])).decode
+    with path.open("rb") as file:
+        for data in file:
+            line = read(data)
+            if line.response.status_code == 200:
+                body, used = line.response.body, line.response.body.usage
+                yield (
+                    body.choices[0].message.content,
+                    body.choices[0].finish_reason,
+                    body.model,
+                    used.prompt_tokens,
+                    used.prompt_tokens_details.cached_tokens,
+                    used.completion_tokens,
+                    used.completion_tokens_details.reasoning_tokens,
+                    int(line.custom_id[len(UID) + 1 :]),
+                )
+
+
+def keep_lines(conn: sqlite3.Connection, path: Path, number: int) -> None:
+    """Keep the lines of a file as they came."""
+    with path.open() as file:
+        found = (
+            (int(line[line.index(UID) + len(UID) + 1 :].partition('"')[0]), number, n, line)
+            for n, line in enumerate(file, 1)
+        )
+        while chunk := list(islice(found, 4_000)):
+            conn.execute("BEGIN IMMEDIATE")
+            conn.executemany(
+                "INSERT INTO openai_batch_responses "
+                "(request_id, part_id, kind, file_id, line_number, line, received_at) "
+                "VALUES (?, ?, 'output', 'file', ?, ?, '2026-11-29T00:00:00Z')",
+                [
+                    (request, number, n + 1_000_000 * number, line)
+                    for request, number, n, line in chunk
+                ],
+            )
+            conn.execute("COMMIT")
+
+
 def collect(conn: sqlite3.Connection, folder: Path, responses: str) -> None:
     """What `sync` does once the files are there."""
     from sqlite_utils_openai_batch import store
@@ -292,6 +410,8 @@ def pandas(conn: sqlite3.Connection, folder: Path) -> None:
 WORK: dict[str, Callable[[sqlite3.Connection, Path], None]] = {
     "decode + update": bare,
     "the same in memory": bare_in_memory,
+    "by hand, none": lambda conn, folder: by_hand(conn, folder, "none"),
+    "by hand, all": lambda conn, folder: by_hand(conn, folder, "all"),
     "collect, none": lambda conn, folder: collect(conn, folder, "none"),
     "collect, all": lambda conn, folder: collect(conn, folder, "all"),
     "import-responses": import_responses,

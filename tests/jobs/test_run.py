@@ -616,6 +616,18 @@ def test_results_in_each_format(run: Any, finished: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize("size", [1, 150])
+def test_json_is_the_same_in_pieces_of_any_size(
+    run: Any, finished: Any, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    forms = ((), ("--nl",), ("--arrays",), ("--status", "expired"))
+    whole = [run("results", finished, *form).out for form in forms]
+    assert whole[0].count("\n") == 7
+    assert whole[3] == "[]\n"
+    monkeypatch.setattr("sqlite_utils_openai_batch.cli.jobs.PIECE_CHARACTERS", size)
+    assert [run("results", finished, *form).out for form in forms] == whole
+
+
 def test_results_of_a_schema_have_its_columns(run: Any, notes: Any) -> None:
     run("run", notes, "notes", *ASK, *run.there, "--schema", "stars 1..5 int, tags list")
     columns = ("-c", "id", "-c", "stars", "-c", "tags", "--status", "ok")

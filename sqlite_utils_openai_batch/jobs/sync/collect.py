@@ -224,9 +224,7 @@ class Taker:
             answered = self.settle_others(chunk.take(rest).lines(), known)
             answers += self.answers_of(known, answered)
         fates = self.write(answers)
-        set_usual(
-            self.conn, fresh.ids, fresh.outcomes, fates[: len(fresh)], attempt=self.by_hand
-        )
+        set_usual(self.conn, fresh.ids, fresh.outcomes, fates[: len(fresh)], attempt=self.by_hand)
         set_answered(self.conn, answered, fates[len(fresh) :])
         if self.waits:
             earlier.replace(self.conn, self.waits.intersection(answered))

@@ -4,12 +4,12 @@
 
 makes a table of rows of about 200 bytes, starts `serve --simulate` in a process of its own, and
 runs preview, prepare, submit, watch (send, wait, collect, write back), show, jobs and results.
-For each command: seconds on the clock, seconds of CPU, and the most memory it had; for preview also
-when the first requests and the estimate were there; for sync when the first part was sent, when its
-answers came, when the last was sent, and what a command without a terminal said meanwhile. At the
-end: the size of the database, and of its log at its largest.
+For each command: seconds on the clock, seconds of CPU, and the most memory it had. For preview also
+when the estimate of a sample was there; for watch when the first answers came, when the last part
+was sent, and how many lines were said. At the end: the size of the database, and of its log at its
+largest.
 
-Ten million rows take about 20 minutes on two cores, and 15 GB of disk (30 GB with --responses all).
+Ten million rows take about half an hour on two cores, and 20 GB of disk.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Watched(threading.Thread):
             time.sleep(0.5)
 
 
-def first_look(folder: Path, args: list[str], env: dict[str, str]) -> str:
+def first_look(args: list[str], env: dict[str, str]) -> str:
     """When preview has said what it knows without having read all rows; then it is stopped."""
     began = time.monotonic()
     command = [*COMMAND, *args]
@@ -146,7 +146,7 @@ def measure(given: Any, folder: Path) -> None:
     ask += ["--schema", SCHEMA]
     try:
         time.sleep(3)
-        early = first_look(folder, ["preview", *ask], env)
+        early = first_look(["preview", *ask], env)
         ran = [run("preview", ["preview", *ask], folder / "preview", env)]
         ran[-1].note = early
         ran.append(

@@ -433,9 +433,10 @@ def test_a_late_answer_replaces_a_failure(run: Any, notes: Path, rows: Any) -> N
 
 def test_a_job_none_of_whose_rows_could_be_asked(run: Any, notes: Path, rows: Any) -> None:
     run("prepare", notes, "notes", *ASK, *run.there[:2])
+    now = clock.now()
     change(notes, "UPDATE openai_batch_requests SET status = 'rejected'")
     change(notes, "UPDATE openai_batch_parts SET outcomes = '{\"rejected\": 12}', "
-           "status = 'completed', collected_at = ?1, written_at = ?1", clock.now())  # fmt: skip
+           "status = 'completed', collected_at = ?, written_at = ?", now, now)  # fmt: skip
     change(notes, "UPDATE openai_batch_jobs SET status = 'failed', message = 'none'")
     run("import-responses", notes, made("a", answers(notes, [1])), code=3)
     assert rows(notes, "SELECT status, message FROM openai_batch_jobs") == [("completed", None)]

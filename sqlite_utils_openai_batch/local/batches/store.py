@@ -168,9 +168,10 @@ class Store:
     def _synchronous(self, mode: str) -> None:
         self._conn.execute(f"pragma synchronous = {mode if self._durable else 'off'}")
 
-    def _all(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+    def _all(self, sql: str, *values: Any, **named: Any) -> list[sqlite3.Row]:
+        # No ?1 and ?2: the first releases of Python 3.12 take them for names.
         with self._lock:
-            return self._conn.execute(sql, values).fetchall()
+            return self._conn.execute(sql, named or values).fetchall()
 
     def _insert(self, table: str, values: Mapping[str, Any]) -> int:
         columns = ", ".join(values)
@@ -190,7 +191,9 @@ class Store:
     def file(self, file_id: str, owner: str | None = None) -> FileRecord | None:
         """Return a file, if there is one of that id (and of that owner)."""
         rows = self._all(
-            "select * from files where id = ?1 and (?2 is null or owner = ?2)", file_id, owner
+            "select * from files where id = :id and (:owner is null or owner = :owner)",
+            id=file_id,
+            owner=owner,
         )
         return FileRecord(**dict(rows[0])) if rows else None
 
@@ -207,10 +210,11 @@ class Store:
         """Return files in order of their creation; `after` is a `seq`, `until` a time."""
         compare, order = ("<", "desc") if descending else (">", "asc")
         rows = self._all(
-            f"select * from files where owner = ?1 and (?2 is null or purpose = ?2)"
-            f" and (?3 is null or seq {compare} ?3) and (?5 is null or created_at <= ?5)"
-            f" order by seq {order} limit ?4",
-            owner, purpose, after, limit, until,
+            "select * from files where owner = :owner and (:purpose is null or purpose = :purpose)"
+            f" and (:after is null or seq {compare} :after)"
+            " and (:until is null or created_at <= :until)"
+            f" order by seq {order} limit :limit",
+            owner=owner, purpose=purpose, after=after, limit=limit, until=until,
         )  # fmt: skip
         return [FileRecord(**dict(row)) for row in rows]
 
@@ -240,7 +244,9 @@ class Store:
     def batch(self, batch_id: str, owner: str | None = None) -> BatchRecord | None:
         """Return a batch, if there is one of that id (and of that owner)."""
         rows = self._all(
-            "select * from batches where id = ?1 and (?2 is null or owner = ?2)", batch_id, owner
+            "select * from batches where id = :id and (:owner is null or owner = :owner)",
+            id=batch_id,
+            owner=owner,
         )
         return BatchRecord(**dict(rows[0])) if rows else None
 
@@ -249,9 +255,9 @@ class Store:
     ) -> list[BatchRecord]:
         """Return batches, newest first; `until` leaves out what was created after that time."""
         rows = self._all(
-            "select * from batches where owner = ?1 and (?2 is null or seq < ?2)"
-            " and (?3 is null or created_at <= ?3) order by seq desc limit ?4",
-            owner, after, until, limit,
+            "select * from batches where owner = :owner and (:after is null or seq < :after)"
+            " and (:until is null or created_at <= :until) order by seq desc limit :limit",
+            owner=owner, after=after, until=until, limit=limit,
         )  # fmt: skip
         return [BatchRecord(**dict(row)) for row in rows]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 PAGE = 5_000
@@ -180,11 +180,3 @@ def imports(conn: sqlite3.Connection, job_id: int) -> list[tuple[str, str, int]]
         "FROM openai_batch_log WHERE job_id = ? AND event = 'imported' ORDER BY id",
         [job_id],
     ).fetchall()
-
-
-def count_attempts(conn: sqlite3.Connection, ids: Iterable[int]) -> None:
-    """Count one more attempt for requests of a part that was run by hand."""
-    conn.executemany(
-        "UPDATE openai_batch_requests SET attempts = attempts + 1 WHERE id = ?",
-        zip(ids, strict=True),
-    )

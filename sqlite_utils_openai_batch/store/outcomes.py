@@ -103,13 +103,26 @@ def disown_responses(conn: sqlite3.Connection, file_id: str, numbers: Iterable[i
     )
 
 
-def set_failed(conn: sqlite3.Connection, found: Mapping[int, Outcome]) -> None:
+def _counting(sql: str, tried: int | None) -> str:
+    """An UPDATE that counts an attempt too, for what waits in the part `tried`, run by hand."""
+    if tried is None:
+        return sql
+    counted = f"attempts = attempts + (status = 'pending' AND part_id IS {tried:d})"
+    return sql.replace(" SET ", f" SET {counted}, ", 1)
+
+
+def set_failed(
+    conn: sqlite3.Connection, found: Mapping[int, Outcome], tried: int | None = None
+) -> None:
     """Give requests, by id, the outcomes that their lines say: anything but `ok`."""
-    conn.executemany(
+    sql = (
         "UPDATE openai_batch_requests SET status = ?, answer = ?, error_code = ?, "
         "error_message = ?, finish_reason = ?, model = ?, prompt_tokens = ?, cached_tokens = ?, "
         "completion_tokens = ?, reasoning_tokens = ?, write_status = NULL, previous = NULL "
-        "WHERE id = ?",
+        "WHERE id = ?"
+    )
+    conn.executemany(
+        _counting(sql, tried),
         [(*answer_columns(outcome), request_id) for request_id, outcome in found.items()],
     )
 
@@ -127,34 +140,28 @@ def set_usual(
     ids: Sequence[int],
     outcomes: Outcomes,
     fates: Sequence[tuple[str | None, str | None]],
-    *,
-    attempt: bool = False,
+    tried: int | None = None,
 ) -> None:
-    """Give requests answers that are plain, and for each its write status and `previous`.
-
-    With `attempt` each was asked once more, by hand.
-    """
+    """Give requests answers that are plain, and for each its write status and `previous`."""
     if ids:
         statuses, memories = zip(*fates, strict=True)
         # Columns, not a tuple made here for each: `zip` gives the same one again and again.
         rows = zip(*outcomes.columns, statuses, memories, ids, strict=True)
-        sql = _SET_ANSWERED
-        if attempt:
-            sql = sql.replace("SET ", "SET attempts = attempts + 1, ")
-        conn.executemany(sql, rows)
+        conn.executemany(_counting(_SET_ANSWERED, tried), rows)
 
 
 def set_answered(
     conn: sqlite3.Connection,
     found: Mapping[int, Outcome],
     fates: Sequence[tuple[str | None, str | None]],
+    tried: int | None = None,
 ) -> None:
     """Give requests, by id, their answers, and for each its write status and `previous`.
 
     What was forgiven in an answer stands in `error_message`: its status tells it from an error.
     """
     conn.executemany(
-        _SET_ANSWERED,
+        _counting(_SET_ANSWERED, tried),
         [
             (
                 said.answer,

@@ -421,6 +421,16 @@ def test_a_part_at_the_provider_is_answered_from_two_sides(
     assert cost > 0
 
 
+def test_an_attempt_is_counted_with_the_first_outcome(run: Any, prepared: Path, rows: Any) -> None:
+    cut = chat_line(f"{uid_of(prepared)}-2", "cu", finish_reason="length")
+    run("import-responses", prepared, made("some", [*answers(prepared, [1]), cut]))
+    attempts = "SELECT id, status, attempts FROM openai_batch_requests WHERE id < 4"
+    assert rows(prepared, attempts) == [(1, "ok", 1), (2, "truncated", 1), (3, "pending", 0)]
+    # A better answer to the second one, and the first once more: nothing was asked again.
+    run("import-responses", prepared, made("more", answers(prepared, [1, 2], "late")))
+    assert rows(prepared, attempts) == [(1, "ok", 1), (2, "ok", 1), (3, "pending", 0)]
+
+
 def test_a_late_answer_replaces_a_failure(run: Any, notes: Path, rows: Any) -> None:
     change(notes, "UPDATE notes SET text = '[refuse]' WHERE id = 4")
     run("run", notes, "notes", *ASK, *run.there, code=3)

@@ -63,8 +63,8 @@ class Importer(Taker):
         """Requests, each once also where writing is given up and it is settled again."""
         if free:
             self.prices = stated_prices(Decimal(0), Decimal(0))
-        self.by_hand = part.status == "prepared"
-        self.counted = self.by_hand or part.collected_at is not None
+        self.tried = part.id if part.status == "prepared" else None
+        self.counted = self.tried is not None or part.collected_at is not None
         self.extra = Spent(self.prices)
         """Second answers, which were paid for too."""
 
@@ -93,12 +93,6 @@ class Importer(Taker):
         answered, failed = super().judge(fresh, known)
         changed = [*answered.items(), *failed.items()]
         self.settled.update({one: outcome.status for one, outcome in changed})
-        if self.by_hand:
-            asked_now = ("pending", self.part.id)
-            history.count_attempts(
-                self.conn,
-                [one for one, _ in changed if (known[one][2], known[one][1]) == asked_now],
-            )
         if changed and self.counted:
             spent = Spent(self.prices)
             spent.add([outcome for _, outcome in changed])

@@ -118,8 +118,8 @@ class Taker:
         self.collected = Collected()
         self.again = earlier.has_any(conn, job.id)
         """Whether something of the job was asked again: few jobs have to look for that."""
-        self.by_hand = False
-        """Whether requests were asked without a batch of ours: an attempt is counted with each."""
+        self.tried: int | None = None
+        """The part, where it was run by hand: an attempt is counted with each outcome."""
         self.waits: set[int] = set()
         """Requests of the chunk that wait for a better answer than they have."""
 
@@ -224,8 +224,8 @@ class Taker:
             answered = self.settle_others(chunk.take(rest).lines(), known)
             answers += self.answers_of(known, answered)
         fates = self.write(answers)
-        set_usual(self.conn, fresh.ids, fresh.outcomes, fates[: len(fresh)], attempt=self.by_hand)
-        set_answered(self.conn, answered, fates[len(fresh) :])
+        set_usual(self.conn, fresh.ids, fresh.outcomes, fates[: len(fresh)], self.tried)
+        set_answered(self.conn, answered, fates[len(fresh) :], self.tried)
         if self.waits:
             earlier.replace(self.conn, self.waits.intersection(answered))
         if self.writer is not None:
@@ -260,7 +260,7 @@ class Taker:
         late = [one for one in answered if known[one][2] not in UNANSWERED_YET]
         if late:
             earlier.keep(self.conn, late, earlier.LATE)
-        set_failed(self.conn, failed)
+        set_failed(self.conn, failed, self.tried)
         return answered
 
     def judge(self, chunk: Sequence[Staged], known: Known) -> tuple[Changed, Changed]:

@@ -10,6 +10,10 @@ from typing import Any
 
 COMMAND = "sqlite-utils openai-batch"
 
+#: Characters of text that are written at once: about what a processor's cache holds, and less than
+#: what the C library asks the system for anew each time (128 KB).
+PIECE_CHARACTERS = 64_000
+
 # What rewrites a screen instead of being shown on it: control characters (C0, DEL, C1), overrides
 # of the direction of writing, and half a character that no stream can encode. Tabs and the ends of
 # lines are our own layout.

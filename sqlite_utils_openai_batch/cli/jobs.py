@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from sqlite_utils.cli import output_options
 
+from ..base.text import PIECE_CHARACTERS
 from .click_ext import Command, Given, give, option, show, talk
 from .options import db_argument, job_argument
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
     #: A job, its outcomes, and when it tries a full queue again.
     Listed = tuple[Job, dict[str, int], str | None]
-
-# Characters that are printed at once, about.
-PIECE_CHARACTERS = 64_000
 
 
 @click.command("jobs", cls=Command)

@@ -14,11 +14,8 @@ from typing import Any
 import msgspec
 
 from ..answers.schema import UNUSUAL
+from ..base.text import PIECE_CHARACTERS
 from .reader import Reader
-
-# Characters of text that are written at once: about what a processor's cache holds, and less than
-# what the C library asks the system for anew each time (128 KB).
-PIECE_CHARACTERS = 64_000
 
 # What spreadsheet programs take for the beginning of a formula (OWASP, "CSV Injection").
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.errors import OutputError, UsageError
+from ..base.text import PIECE_CHARACTERS
 
 # What a sheet and a cell hold, by Microsoft's "Excel specifications and limits".
 SHEET_ROWS = 1_048_576
@@ -126,9 +127,8 @@ def write_xlsx(
 SHEET = "xl/worksheets/sheet1.xml"
 #: Of zlib: a seventh more bytes than its usual level, in a third of the time.
 LEVEL = 3
-#: Rows and characters of text that are put together at once.
+#: Rows that are put together at once.
 PIECE_ROWS = 256
-PIECE_CHARACTERS = 64_000
 #: What the format of the file, or Python's `zipfile` as it streams, takes in one sheet.
 MOST_BYTES = 2_000_000_000
 

@@ -16,13 +16,16 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 from finished import answered, chat_line, custom_id, error_line, request_ids, sent, take
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlite_utils.cli import cli as sqlite_utils_cli
 
 from sqlite_utils_openai_batch import store
 from sqlite_utils_openai_batch.base.errors import OutputError, UsageError
-from sqlite_utils_openai_batch.results.reader import Reader
+from sqlite_utils_openai_batch.results.reader import Reader, Weighed
 from sqlite_utils_openai_batch.results.xlsx import SHEET_ROWS, check_fits, joined, write_xlsx
 from sqlite_utils_openai_batch.store.connection import connect
+from sqlite_utils_openai_batch.tables.sql import weight
 
 TABLE = """
 CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT, picture BLOB, status TEXT);
@@ -312,3 +315,11 @@ def test_csv_reads_back(conn: sqlite3.Connection, tmp_path: Path, run: Any) -> N
         ["id", "text"], ["1", "a"], ["2", 'b, "c"'], ["4", "d\ne"], ["5", "😀"],
     ]  # fmt: skip
     assert json.loads(run("results", "data.db", "-c", "text").out)[3] == {"text": "😀"}
+
+
+CELLS = st.none() | st.text() | st.binary() | st.integers() | st.floats()
+
+
+@given(st.lists(CELLS))
+def test_a_row_weighs_as_much_alone_as_among_many(row: list[Any]) -> None:
+    assert len(Weighed(row)) == weight([tuple(row)])
